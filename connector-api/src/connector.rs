@@ -1,0 +1,79 @@
+//! What a connector is to the runtime: a name, a configuration definition and a constructor.
+
+use std::collections::BTreeMap;
+
+use crate::config::{ConfigDef, Problem, Values};
+use crate::{Sink, Source};
+
+/// What a configured connector is.
+pub enum Role {
+    /// Reads.
+    Source(Box<dyn Source>),
+    /// Writes.
+    Sink(Box<dyn Sink>),
+}
+
+/// A connector: implement this and register [`Plugin::of`] with the runtime.
+pub trait Connector {
+    /// The short name in `connector.class`.
+    const NAME: &'static str;
+    /// Other names that `connector.class` takes: the Java classes operators already have in their files.
+    const ALIASES: &'static [&'static str] = &[];
+    /// The parsed configuration.
+    type Config: ConnectorConfig;
+
+    /// Builds the source or sink. Connects to nothing: a configuration can be checked anywhere.
+    fn build(config: Self::Config) -> Role;
+}
+
+/// A typed configuration: a definition of its keys, and the step from parsed values to the struct.
+pub trait ConnectorConfig: Sized {
+    /// Every key, with type, default and documentation.
+    fn definition() -> ConfigDef;
+
+    /// Builds the configuration from values that the definition has accepted; reports what only shows
+    /// across keys, all at once.
+    ///
+    /// # Errors
+    /// One [`Problem`] for each key that is wrong.
+    fn from_values(values: &Values) -> Result<Self, Vec<Problem>>;
+}
+
+/// A connector with its type erased: what the runtime registers.
+#[derive(Clone, Copy)]
+pub struct Plugin {
+    /// [`Connector::NAME`].
+    pub name: &'static str,
+    /// [`Connector::ALIASES`].
+    pub aliases: &'static [&'static str],
+    /// The definition of its keys.
+    pub definition: fn() -> ConfigDef,
+    /// Parses the raw keys (without those that belong to the runtime) and builds the connector.
+    pub build: fn(&BTreeMap<String, String>) -> Result<Role, Vec<Problem>>,
+}
+
+impl Plugin {
+    /// The plugin for a connector type.
+    pub const fn of<C: Connector>() -> Self {
+        Self { name: C::NAME, aliases: C::ALIASES, definition: C::Config::definition, build: build::<C> }
+    }
+
+    /// Whether `connector.class` names this plugin.
+    pub fn answers_to(&self, class: &str) -> bool {
+        self.name == class || self.aliases.contains(&class)
+    }
+}
+
+fn build<C: Connector>(raw: &BTreeMap<String, String>) -> Result<Role, Vec<Problem>> {
+    let definition = C::Config::definition();
+    let (values, mut problems) = definition.parse(raw);
+    match C::Config::from_values(&values) {
+        Ok(config) if problems.is_empty() => Ok(C::build(config)),
+        Ok(_) => Err(problems),
+        Err(more) => {
+            // A cross-key complaint about a key that already failed would only repeat it.
+            problems.extend(more.into_iter().filter(|m| !problems.iter().any(|p| p.key == m.key)).collect::<Vec<_>>());
+            Err(problems)
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The writing side. "Accepted" ([`SinkTask::write`]) and "durable" ([`CommitHandle`]) are different
+//! words, moments and types.
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+
+use crate::{Error, Event, Progress, Result, TableId, TaskContext};
+
+/// What became durable, and which tables could not.
+#[derive(Debug, Default)]
+pub struct Checkpoint {
+    /// The tables whose accepted loads are published.
+    pub durable: Progress,
+    /// The tables that failed since the last checkpoint. The others are not touched by it; nothing of a
+    /// failed table's load is visible.
+    pub failed: Vec<(TableId, Error)>,
+}
+
+/// Resolves when everything accepted before the checkpoint is durable or has failed.
+pub type CommitHandle = BoxFuture<'static, Result<Checkpoint>>;
+
+/// A configured sink. Building one touches nothing; its methods connect.
+#[async_trait]
+pub trait Sink: Send + Sync {
+    /// What is durable of these tables: the only resume point.
+    ///
+    /// # Errors
+    /// `Fatal` when two of the tables would meet in one name of the sink.
+    async fn progress(&self, tables: &[TableId]) -> Result<Progress>;
+
+    /// Opens the task that writes. A task that ends without [`SinkTask::close`] leaves nothing visible
+    /// but what a checkpoint reported (or was about to).
+    async fn open(&self, context: TaskContext) -> Result<Box<dyn SinkTask>>;
+}
+
+/// The task writing into a sink.
+#[async_trait]
+pub trait SinkTask: Send {
+    /// Accepts an event; durable only once a later checkpoint says so. Returning late is backpressure.
+    /// An error ends the task; what concerns one table only is reported by the next checkpoint instead.
+    async fn write(&mut self, event: Event) -> Result<()>;
+
+    /// Makes what was accepted durable. The handle is independent of the task: `write` goes on while it
+    /// is awaited. A load whose `Complete` has not been accepted is not part of it.
+    fn checkpoint(&mut self) -> CommitHandle;
+
+    /// Ends the task: drops what is staged and not complete, waits for its own background work.
+    async fn close(self: Box<Self>) -> Result<()>;
+}

@@ -1,0 +1,90 @@
+//! The reading side: a source plans its tables into splits and opens a task per split.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::{ChangeBatch, Cut, Error, Position, Progress, Result, TableId, TableSchema, TaskContext};
+
+/// Names a split within a plan (`public.orders/3`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SplitId(Arc<str>);
+
+impl SplitId {
+    /// A name, unique within its plan.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+}
+
+impl fmt::Display for SplitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A part of one table that one task reads from start to end.
+#[derive(Clone, Debug)]
+pub struct Split {
+    /// Its name.
+    pub id: SplitId,
+    /// The table it belongs to.
+    pub table: TableId,
+    /// The source's own description of the part (a range); opaque to the runtime.
+    pub part: String,
+    /// Estimated size at the source, bytes: for order and progress, never for correctness.
+    pub bytes: u64,
+}
+
+/// One table of a plan.
+#[derive(Clone, Debug)]
+pub struct TablePlan {
+    /// Columns and key as of the cut.
+    pub schema: Arc<TableSchema>,
+    /// Its parts, at least one (an empty table has one empty split). Together they hold each row once.
+    pub splits: Vec<Split>,
+    /// Estimated rows, if the source knows.
+    pub rows: Option<u64>,
+}
+
+/// What a source is going to read: every table as of one cut.
+#[derive(Debug)]
+pub struct Plan {
+    /// The cut, captured before any row is read.
+    pub cut: Arc<Cut>,
+    /// Tables to load, largest first.
+    pub tables: Vec<TablePlan>,
+    /// Tables that cannot be loaded, with the reason (`Data`, naming table and column).
+    pub refused: Vec<(TableId, Error)>,
+    /// How many tables to read at a time.
+    pub tables_at_a_time: usize,
+    /// How many splits of one table to read at a time.
+    pub splits_at_a_time: usize,
+}
+
+/// A configured source. Building one touches nothing; its methods connect.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// The tables that the configuration selects, by name. Takes no cut and holds nothing.
+    async fn tables(&self) -> Result<Vec<TableId>>;
+
+    /// Captures the cut and splits every selected table that `done` does not have as loaded. The source
+    /// keeps the cut readable until it is dropped; a second call takes a new cut.
+    async fn plan(&self, done: &Progress) -> Result<Plan>;
+
+    /// Opens a split of the last plan, at `after` rows from its start. Rows and their order are those of
+    /// the cut, so a split opened again continues exactly.
+    async fn open(&self, split: &Split, after: Position, context: TaskContext) -> Result<Box<dyn SourceTask>>;
+}
+
+/// A task reading one split.
+#[async_trait]
+pub trait SourceTask: Send {
+    /// The next rows; `None` once the split is complete, and never because of cancellation (which is an
+    /// error or a pending future). Cancel-safe: a dropped call loses nothing.
+    async fn next(&mut self) -> Result<Option<ChangeBatch>>;
+
+    /// Ends the task, also before its end. Dropping it does the same without waiting.
+    async fn close(self: Box<Self>) -> Result<()>;
+}
