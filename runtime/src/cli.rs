@@ -1,0 +1,141 @@
+//! The command line. What a flag means to a connector is said as a configuration key, so that there is
+//! one way to say it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  connect-runtime --config cdc.json
+      Run every connector of the file. With only `initial_only` sources the process ends when all tables
+      are loaded; run again, it finds them loaded and does nothing.
+  connect-runtime --config worker.json --config shop.json
+      Worker settings in one file, connectors in another.
+  connect-runtime load --config cdc.json --source shop --table-filter 'S_%' --parallel-workers 8
+      Load the tables of one source whose names begin with S_, eight at a time.
+  connect-runtime load --config cdc.json --source shop --no-resume
+      Load every table again; each is replaced in one commit when its load is complete.
+  connect-runtime validate --config cdc.json --source shop --hide-empty
+      List the loaded tables with their rows, and what the lake lacks.
+
+Exit codes: 0 all tables loaded, or stopped by SIGINT/SIGTERM; 1 the run failed; 2 the configuration or
+the command line is wrong; 3 the run ended but some tables were not loaded (validate: are missing).";
+
+/// Loads tables from databases into Apache Iceberg.
+#[derive(Debug, Parser)]
+#[command(name = "connect-runtime", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) run: Option<RunArgs>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Load the tables of one source, then end.
+    #[command(after_help = EXAMPLES)]
+    Load(LoadArgs),
+    /// List the tables of one source with their rows in the lake. Writes nothing.
+    Validate(ValidateArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// A configuration file; may be given several times.
+    #[arg(long = "config", value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// How to load; each overrides the configuration key in brackets.
+#[derive(Debug, Args)]
+pub(crate) struct Tuning {
+    /// Load only tables whose name is LIKE this (`%`, `_`); with a dot it is matched against schema.table
+    /// [table.filter].
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) table_filter: Option<String>,
+    /// Parts of one table to read at a time [parallel.tables].
+    #[arg(long, value_name = "N")]
+    pub(crate) parallel_tables: Option<u32>,
+    /// Tables to read at a time [parallel.workers].
+    #[arg(long, value_name = "N")]
+    pub(crate) parallel_workers: Option<u32>,
+    /// Load again what is loaded already, replacing each table in one commit.
+    #[arg(long)]
+    pub(crate) no_resume: bool,
+}
+
+impl Tuning {
+    /// The configuration keys that the flags override, with their values.
+    pub(crate) fn overrides(&self) -> Vec<(&'static str, String)> {
+        [
+            ("table.filter", self.table_filter.clone()),
+            ("parallel.tables", self.parallel_tables.map(|n| n.to_string())),
+            ("parallel.workers", self.parallel_workers.map(|n| n.to_string())),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)))
+        .collect()
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    #[command(flatten)]
+    pub(crate) tuning: Tuning,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Name of the source connector.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: String,
+    #[command(flatten)]
+    pub(crate) tuning: Tuning,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Name of the source connector.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: String,
+    /// Leave tables without rows out of the list.
+    #[arg(long)]
+    pub(crate) hide_empty: bool,
+    /// Do not look for tables that the source has and the lake lacks.
+    #[arg(long)]
+    pub(crate) no_check_missing: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(args: &[&str]) -> Result<Cli, String> {
+        Cli::try_parse_from(std::iter::once(&"connect-runtime").chain(args)).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_documented_forms_parse() {
+        let cli = check(&["--config", "a.json", "--config", "b.json", "--no-resume"]).unwrap();
+        let run = cli.run.unwrap();
+        assert_eq!((run.config.files.len(), run.tuning.no_resume), (2, true));
+        let args = ["load", "--config", "a.json", "--source", "shop", "--table-filter", "S_%", "--parallel-tables", "16"];
+        let Some(Command::Load(load)) = check(&args).unwrap().command else { panic!() };
+        assert_eq!(load.tuning.overrides(), [("table.filter", "S_%".to_owned()), ("parallel.tables", "16".to_owned())]);
+        assert!(check(&["validate", "--config", "a.json", "--source", "shop", "--hide-empty"]).is_ok());
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        assert!(check(&["load", "--config", "a.json"]).unwrap_err().contains("--source"));
+        assert!(check(&["--no-resume"]).unwrap_err().contains("--config"));
+    }
+}
