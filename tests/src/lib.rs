@@ -1,1 +1,13 @@
-//! x
+//! The harness of the end-to-end tests: throw-away PostgreSQL servers, the program itself as a child
+//! process, and foreign readers of what it wrote.
+//!
+//! What must hold: everything it starts ends with the test process, however that ends; all traffic is
+//! on loopback; a comparison that finds nothing has compared something. It must not know the program's
+//! code, only its command line, its configuration and the tables it leaves.
+
+pub mod compare;
+pub mod http;
+pub mod lake;
+pub mod poll;
+pub mod postgres;
+pub mod runtime;

@@ -1,0 +1,192 @@
+"""Reads Iceberg tables for the tests, with programs that are not ours: PyIceberg and DuckDB.
+
+One JSON request per line on stdin, one JSON answer per line on stdout. Both engines hand over Arrow, and
+`canonical` turns that into the exact texts which `tests/src/compare.rs` asks PostgreSQL for. Nothing here
+may depend on our own code: the table is found as any other program would find it, through the catalog.
+"""
+
+import glob
+import json
+import os
+import sqlite3
+import struct
+import sys
+import uuid
+
+import duckdb
+import pyarrow as pa
+import pyiceberg.exceptions
+from pyiceberg.catalog.sql import SqlCatalog
+
+
+def canonical(column):
+    """The values of an Arrow column as texts: see `canonical_sql` in compare.rs for the forms."""
+    kind = column.type
+    if isinstance(kind, pa.ExtensionType):
+        return [None if v is None else str(v) for v in column.to_pylist()]
+    if pa.types.is_boolean(kind):
+        return [None if v is None else "true" if v else "false" for v in column.to_pylist()]
+    if pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return [None if v is None else str(v) for v in column.to_pylist()]
+    if pa.types.is_floating(kind):
+        form, nan = (">f", "7fc00000") if kind == pa.float32() else (">d", "7ff8000000000000")
+        return [None if v is None else nan if v != v else struct.pack(form, v).hex() for v in column.to_pylist()]
+    if pa.types.is_decimal(kind):
+        return [None if v is None else format(v, "f") for v in column.to_pylist()]
+    if pa.types.is_fixed_size_binary(kind) and kind.byte_width == 16:
+        return [None if v is None else str(uuid.UUID(bytes=v)) for v in column.to_pylist()]
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return [None if v is None else v.hex() for v in column.to_pylist()]
+    if pa.types.is_date32(kind):
+        return canonical(column.cast(pa.int32()))
+    if pa.types.is_time64(kind) or pa.types.is_timestamp(kind):
+        if kind.unit != "us":
+            raise TypeError(f"unexpected unit: {kind}")
+        return canonical(column.cast(pa.int64()))
+    return [None if v is None else json.dumps(v, default=str) for v in column.to_pylist()]
+
+
+class Lake:
+    def __init__(self, database, warehouse):
+        self.database, self.warehouse = database, warehouse
+        self.connection = None
+
+    def catalog(self, create="false"):
+        # A reader must not create the catalog's own tables under the program that is about to.
+        where = {"uri": f"sqlite:///{self.database}", "warehouse": self.warehouse}
+        return SqlCatalog("iceberg", **where, init_catalog_tables=create)
+
+    def exists(self):
+        if not os.path.exists(self.database):
+            return False
+        with sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=30) as db:
+            (found,) = db.execute(
+                "SELECT count(*) FROM sqlite_master WHERE name IN ('iceberg_tables', 'iceberg_namespace_properties')"
+            ).fetchone()
+            return found == 2
+
+    def load(self, request):
+        try:
+            return self.catalog().load_table((*request["namespace"], request["table"]))
+        except pyiceberg.exceptions.NoSuchTableError:
+            return None
+
+    def metadata_location(self, request):
+        """Straight from the catalog's table, so that DuckDB's way in shares nothing with PyIceberg's."""
+        with sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=30) as db:
+            row = db.execute(
+                "SELECT metadata_location FROM iceberg_tables"
+                " WHERE catalog_name = 'iceberg' AND table_namespace = ? AND table_name = ?",
+                (".".join(request["namespace"]), request["table"]),
+            ).fetchone()
+        return row and row[0]
+
+    def duckdb(self):
+        if self.connection is None:
+            self.connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
+            for name in ("avro", "iceberg"):
+                pattern = f"duckdb_extension_{name}/extensions/*/{name}.duckdb_extension"
+                (path,) = [p for d in sys.path for p in glob.glob(os.path.join(d, pattern))]
+                self.connection.load_extension(path)
+            self.connection.execute("SET TimeZone = 'UTC'")
+        return self.connection
+
+    def scan(self, request, what):
+        """A DuckDB query over the table as of its current metadata; None when there is no such table."""
+        location = self.metadata_location(request)
+        if location is None:
+            return None
+        codec = ", metadata_compression_codec = 'gzip'" if ".gz." in location else ""
+        quoted = location.replace("'", "''")
+        return self.duckdb().execute(f"SELECT {what} FROM iceberg_scan('{quoted}'{codec})")
+
+    def read(self, request):
+        if request["engine"] == "duckdb":
+            found = self.scan(request, "*")
+            table = found and found.to_arrow_table()
+        else:
+            found = self.load(request)
+            table = found and found.scan().to_arrow()
+        if found is None:
+            return None
+        columns = [canonical(c) for c in table.columns]
+        return {"columns": table.column_names, "rows": [list(row) for row in zip(*columns)]}
+
+    def count(self, request):
+        if request["engine"] == "duckdb":
+            found = self.scan(request, "count(*)")
+            return found and found.fetchone()[0]
+        found = self.load(request)
+        # Reads the rows rather than trusting the manifests' counts.
+        return None if found is None else found.scan(selected_fields=tuple(request["fields"])).to_arrow().num_rows
+
+    def total(self, request):
+        """The sum of an integer column, and the number of rows."""
+        found = self.scan(request, f"""coalesce(sum("{request['column']}"), 0)::BIGINT, count(*)""")
+        return found and list(found.fetchone())
+
+    def describe(self, request):
+        found = self.load(request)
+        if found is None:
+            return None
+        schema, snapshot = found.schema(), found.current_snapshot()
+        summary = snapshot.summary.model_dump() if snapshot and snapshot.summary else {}
+        return {
+            "format-version": found.metadata.format_version,
+            "uuid": str(found.metadata.table_uuid),
+            "location": found.location(),
+            "fields": [
+                {"name": f.name, "type": str(f.field_type), "required": f.required, "doc": f.doc}
+                for f in schema.fields
+            ],
+            "identifier": [schema.find_column_name(i) for i in schema.identifier_field_ids],
+            "properties": found.properties,
+            "snapshots": len(found.metadata.snapshots),
+            "snapshot-id": snapshot and snapshot.snapshot_id,
+            "summary": {str(k): str(getattr(v, "value", v)) for k, v in summary.items()},
+            "files": [f["file_path"] for f in found.inspect.files().select(["file_path"]).to_pylist()]
+            if snapshot
+            else [],
+        }
+
+    def tables(self, request):
+        catalog = self.catalog()
+        try:
+            return sorted(name[-1] for name in catalog.list_tables(tuple(request["namespace"])))
+        except pyiceberg.exceptions.NoSuchNamespaceError:
+            return []
+
+    def write_sample(self, request):
+        """A table written by PyIceberg itself: lets the harness be tested without our program."""
+        catalog = self.catalog(create="true")
+        catalog.create_namespace_if_not_exists(tuple(request["namespace"]))
+        table = pa.table(
+            {
+                "id": pa.array([1, 2, 3], pa.int64()),
+                "price": pa.array([b"12.50", b"-0.01", None], pa.binary()).cast(pa.string()).cast(pa.decimal128(38, 2)),
+                "at": pa.array([0, -1, None], pa.timestamp("us", tz="UTC")),
+                "day": pa.array([-719162, 2932896, None], pa.int32()).cast(pa.date32()),
+                "half": pa.array([0.5, float("nan"), -0.0], pa.float32()),
+                "raw": pa.array([b"\x00\xff", b"", None], pa.binary()),
+            }
+        )
+        created = catalog.create_table((*request["namespace"], request["table"]), schema=table.schema)
+        created.append(table)
+        return True
+
+
+def main():
+    lake = Lake(sys.argv[1], sys.argv[2])
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            if request["op"] != "write_sample" and not lake.exists():
+                answer = {"ok": [] if request["op"] == "tables" else None}
+            else:
+                answer = {"ok": getattr(lake, request["op"])(request)}
+        except Exception as e:
+            answer = {"error": f"{request}: {type(e).__name__}: {e}"}
+        print(json.dumps(answer), flush=True)
+
+
+main()

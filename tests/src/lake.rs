@@ -1,0 +1,158 @@
+//! What the program left, as foreign readers see it: PyIceberg and DuckDB, through `reader.py`.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
+
+use serde_json::{Value, json};
+
+use crate::compare::Rows;
+
+/// A reader that we did not write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// PyIceberg, through the catalog.
+    PyIceberg,
+    /// DuckDB's `iceberg_scan` of the metadata file that the catalog names.
+    DuckDb,
+}
+
+/// Both of them.
+pub const ENGINES: [Engine; 2] = [Engine::PyIceberg, Engine::DuckDb];
+
+/// A namespace of a lake: a SQL catalog on SQLite and a local warehouse.
+pub struct Lake {
+    folder: PathBuf,
+    namespace: Vec<String>,
+    reader: Mutex<Option<Reader>>,
+}
+
+struct Reader {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Lake {
+    /// The lake in a folder (`catalog.db` and the warehouse), one dotted namespace of it. Nothing needs to
+    /// exist yet.
+    pub fn new(folder: &Path, namespace: &str) -> Self {
+        let namespace = namespace.split('.').map(str::to_owned).collect();
+        Self { folder: folder.to_owned(), namespace, reader: Mutex::new(None) }
+    }
+
+    /// A second reader of the same lake, with a process of its own.
+    pub fn again(&self) -> Self {
+        Self::new(&self.folder, &self.namespace.join("."))
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Every row of a table; `None` when there is no such table.
+    pub fn rows(&self, engine: Engine, table: &str) -> Option<Rows> {
+        let answer = self.ask("read", engine, table, json!({}));
+        let text = |v: &Value| v.as_str().map(str::to_owned);
+        Some(Rows {
+            columns: answer.get("columns")?.as_array()?.iter().filter_map(text).collect(),
+            rows: answer
+                .get("rows")?
+                .as_array()?
+                .iter()
+                .map(|r| r.as_array().unwrap().iter().map(text).collect())
+                .collect(),
+        })
+    }
+
+    /// How many rows a table has, counted by reading the given column; `None` when there is no such table.
+    pub fn count(&self, engine: Engine, table: &str, column: &str) -> Option<u64> {
+        self.ask("count", engine, table, json!({ "fields": [column] })).as_u64()
+    }
+
+    /// The sum of an integer column and the number of rows; `None` when there is no such table.
+    pub fn total(&self, table: &str, column: &str) -> Option<(i64, u64)> {
+        let answer = self.ask("total", Engine::DuckDb, table, json!({ "column": column }));
+        Some((answer.get(0)?.as_i64()?, answer.get(1)?.as_u64()?))
+    }
+
+    /// Schema, properties and snapshot of a table as PyIceberg reports them; `Null` when there is none.
+    pub fn describe(&self, table: &str) -> Value {
+        self.ask("describe", Engine::PyIceberg, table, json!({}))
+    }
+
+    /// The names of the namespace's tables, sorted.
+    pub fn tables(&self) -> Vec<String> {
+        let answer = self.ask("tables", Engine::PyIceberg, "", json!({}));
+        answer.as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The names of the namespace's tables that are not the program's own ledgers.
+    pub fn loaded_tables(&self) -> Vec<String> {
+        self.tables().into_iter().filter(|t| !matches!(t.as_str(), "_cdc_status" | "_schema_changes")).collect()
+    }
+
+    /// The newest `_cdc_status` row of a source table (`schema.table`), by column name; absent values are
+    /// left out.
+    pub fn status(&self, source_table: &str) -> Option<std::collections::BTreeMap<String, String>> {
+        let all = self.rows(Engine::PyIceberg, "_cdc_status")?;
+        all.maps().filter(|r| r.get("table_name").is_some_and(|t| t == source_table)).max_by_key(|r| {
+            let updated = r.get("updated_at").and_then(|t| t.parse::<i64>().ok()).unwrap_or(i64::MIN);
+            let epoch = r.get("epoch").and_then(|t| t.parse::<i64>().ok()).unwrap_or(i64::MIN);
+            (epoch, updated, r.get("load_status").is_some_and(|s| s != "running"))
+        })
+    }
+
+    /// Has PyIceberg itself write a small table: lets the harness be tested without our program.
+    pub fn write_sample(&self, table: &str) {
+        self.ask("write_sample", Engine::PyIceberg, table, json!({}));
+    }
+
+    fn ask(&self, op: &str, engine: Engine, table: &str, more: Value) -> Value {
+        let mut request = json!({ "op": op, "namespace": self.namespace, "table": table });
+        request["engine"] = json!(if engine == Engine::DuckDb { "duckdb" } else { "pyiceberg" });
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let mut guard = self.reader.lock().unwrap();
+        let reader = guard.get_or_insert_with(|| Reader::start(&self.folder));
+        writeln!(reader.input, "{request}").unwrap();
+        let mut line = String::new();
+        reader.output.read_line(&mut line).unwrap();
+        let mut answer: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{request}: {e}: {line:?}"));
+        assert!(answer.get("error").is_none(), "{}", answer["error"].as_str().unwrap_or_default());
+        answer["ok"].take()
+    }
+}
+
+impl Reader {
+    fn start(folder: &Path) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("reader.py");
+        // Unwritten bytecode: a test leaves nothing in the checkout.
+        let mut child = Command::new(python())
+            .arg("-B")
+            .arg(script)
+            .args([folder.join("catalog.db"), folder.to_owned()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the venv with PyIceberg and DuckDB is missing: run scripts/setup");
+        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Self { child, input, output }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn python() -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
+        .expect("neither XDG_CACHE_HOME nor HOME is set");
+    cache.join("connect-runtime/venv/bin/python")
+}

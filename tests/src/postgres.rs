@@ -1,0 +1,235 @@
+//! Throw-away PostgreSQL servers and SQL through `psql`.
+//!
+//! A server lives in a folder of its own, listens on a free loopback port with SCRAM, and is stopped and
+//! removed by a small shell that waits for our end of a pipe to close: so it ends with the test process
+//! even when that is killed, and no test needs to clean up.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// Password of [`USER`]. No output of the program may ever hold it.
+pub const PASSWORD: &str = "pa55-Zwiebelkuchen;'%";
+/// The role the program connects as: owns the test databases, is no superuser.
+pub const USER: &str = "app";
+
+/// A running server.
+pub struct Server {
+    bin: PathBuf,
+    folder: PathBuf,
+    /// Its TCP port on 127.0.0.1.
+    pub port: u16,
+    keeper: Child,
+}
+
+/// One database of a server, for one test.
+pub struct Database {
+    server: &'static Server,
+    /// Its name.
+    pub name: String,
+}
+
+/// A running `psql`; killed when dropped, which ends its backend too.
+pub struct Background(Child);
+
+impl Server {
+    /// Starts a server of its own.
+    ///
+    /// # Panics
+    /// When there is no PostgreSQL on the machine (`scripts/setup` installs it) or it does not start.
+    pub fn start() -> Self {
+        let bin = programs();
+        let folder = tempfile::Builder::new().prefix("connect-pg-").tempdir().unwrap().keep();
+        let user = unprivileged();
+        if let Some((uid, gid)) = user {
+            chown(&folder, Some(uid), Some(gid)).unwrap();
+        }
+        fs::write(folder.join("password"), PASSWORD).unwrap();
+        fs::set_permissions(folder.join("password"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        let mut initdb = as_user(user, &bin.join("initdb"), &folder);
+        initdb.args(["-D", "data", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]);
+        initdb.args(["--auth-local=trust", "--auth-host=scram-sha-256", "--pwfile=password"]);
+        let made = initdb.output().unwrap();
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+
+        let port = free_port();
+        // `read` returns when the test process closes the pipe or dies; SIGINT is a fast shutdown.
+        let script = format!(
+            "'{}' -D data -p {port} -k \"$PWD\" >log 2>&1 & server=$!; read -r _; \
+             kill -INT $server; wait $server; cd /; rm -rf \"$OLDPWD\"",
+            bin.join("postgres").display()
+        );
+        for setting in [
+            "listen_addresses = '127.0.0.1'",
+            "wal_level = logical",
+            "fsync = off",
+            "synchronous_commit = off",
+            "full_page_writes = off",
+            "max_connections = 200",
+            "max_wal_size = 4GB",
+            "log_connections = off",
+        ] {
+            let mut file = fs::OpenOptions::new().append(true).open(folder.join("data/postgresql.conf")).unwrap();
+            writeln!(file, "{setting}").unwrap();
+        }
+        let mut keeper = as_user(user, Path::new("/bin/sh"), &folder);
+        // A process group of its own: ^C at the terminal reaches the server through the pipe only.
+        keeper.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        let server = Self { bin, folder, port, keeper: keeper.spawn().unwrap() };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !server.psql("postgres", "SELECT 1").output().unwrap().status.success() {
+            let log = fs::read_to_string(server.folder.join("log")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "PostgreSQL does not start: {log}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let quoted = PASSWORD.replace('\'', "''");
+        server.sql("postgres", &format!("CREATE ROLE {USER} LOGIN PASSWORD '{quoted}'"));
+        server
+    }
+
+    /// The server that the tests of this process share; it ends with the process.
+    pub fn shared() -> &'static Self {
+        static SERVER: OnceLock<Server> = OnceLock::new();
+        SERVER.get_or_init(Self::start)
+    }
+
+    /// The process id of its postmaster.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn pid(&self) -> u32 {
+        let file = fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap();
+        file.lines().next().and_then(|line| line.parse().ok()).unwrap()
+    }
+
+    /// A new, empty database on it.
+    pub fn database(&'static self) -> Database {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("db{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        self.sql("postgres", &format!("CREATE DATABASE {name} OWNER {USER}"));
+        self.sql(&name, &format!("ALTER SCHEMA public OWNER TO {USER}"));
+        Database { server: self, name }
+    }
+
+    fn psql(&self, database: &str, sql: &str) -> Command {
+        let mut command = Command::new(self.bin.join("psql"));
+        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-c", sql]);
+        command.args(["-h", self.folder.to_str().unwrap(), "-p", &self.port.to_string()]);
+        command.env("PGCLIENTENCODING", "UTF8").stdin(Stdio::null());
+        command
+    }
+
+    fn sql(&self, database: &str, sql: &str) -> String {
+        let out = self.psql(database, sql).output().unwrap();
+        assert!(out.status.success(), "{sql}\n{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
+    }
+}
+
+impl Database {
+    /// The server's TCP port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.server.port
+    }
+
+    /// Runs statements and returns what they print: rows as lines, columns separated by `|`.
+    ///
+    /// # Panics
+    /// When a statement fails.
+    pub fn sql(&self, sql: &str) -> String {
+        self.server.sql(&self.name, sql).trim_end_matches('\n').to_owned()
+    }
+
+    /// Runs statements as [`USER`].
+    ///
+    /// # Panics
+    /// When a statement fails.
+    pub fn sql_as_user(&self, sql: &str) -> String {
+        self.sql(&format!("SET ROLE {USER}; {sql}"))
+    }
+
+    /// Starts statements and does not wait for them.
+    pub fn background(&self, sql: &str) -> Background {
+        Background(self.server.psql(&self.name, sql).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+}
+
+impl Background {
+    /// Waits for the end of the statements.
+    ///
+    /// # Panics
+    /// When they fail.
+    pub fn finish(mut self) {
+        let mut errors = String::new();
+        self.0.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        assert!(self.0.wait().unwrap().success(), "{errors}");
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Quotes an SQL identifier.
+pub fn quoted(identifier: &str) -> String {
+    format!("\"{}\"", identifier.replace('"', "\"\""))
+}
+
+/// A loopback port that nothing listens on at the moment.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The folder with the newest server's programs.
+fn programs() -> PathBuf {
+    let version = |p: &PathBuf| p.parent()?.file_name()?.to_str()?.parse::<f32>().ok();
+    let mut found: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
+        .filter(|bin| bin.join("initdb").exists())
+        .collect();
+    found.sort_by(|a, b| version(a).partial_cmp(&version(b)).unwrap());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = || std::env::split_paths(&path).find(|p| p.join("initdb").exists());
+    found.pop().or_else(on_path).expect("no PostgreSQL on this machine: run scripts/setup")
+}
+
+/// Whom the server runs as when we are root, which PostgreSQL refuses: uid and gid.
+fn unprivileged() -> Option<(u32, u32)> {
+    let id = |args: &[&str]| -> Option<u32> {
+        let out = Command::new("id").args(args).stderr(Stdio::null()).output().ok()?;
+        String::from_utf8(out.stdout).ok()?.trim().parse().ok()
+    };
+    if id(&["-u"]) != Some(0) {
+        return None;
+    }
+    let user = if id(&["-u", "postgres"]).is_some() { "postgres" } else { "nobody" };
+    Some((id(&["-u", user])?, id(&["-g", user])?))
+}
+
+fn as_user(user: Option<(u32, u32)>, program: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(folder).env("PWD", folder).env("LC_ALL", "C.UTF-8");
+    if let Some((uid, gid)) = user {
+        command.uid(uid).gid(gid);
+    }
+    command
+}

@@ -1,0 +1,300 @@
+//! The program as a child process: a configuration in a folder of its own, its exit code, its output.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::lake::Lake;
+use crate::postgres::{Database, PASSWORD, USER};
+
+/// All tables loaded, or stopped on request.
+pub const OK: i32 = 0;
+/// Failed while running.
+pub const FAILED: i32 = 1;
+/// Refused the configuration.
+pub const CONFIGURATION: i32 = 2;
+/// Finished; some tables failed.
+pub const SOME_TABLES_FAILED: i32 = 3;
+
+/// The namespace of [`Job`]'s lake.
+pub const NAMESPACE: &str = "bronze.shop";
+/// The longest that any run in these tests may take before it counts as hung.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A folder with a configuration: one PostgreSQL source `shop` into one Iceberg sink `lake`.
+pub struct Job {
+    folder: TempDir,
+    /// The `worker` settings.
+    pub worker: BTreeMap<String, String>,
+    /// The source's configuration.
+    pub source: BTreeMap<String, String>,
+    /// The sink's configuration.
+    pub sink: BTreeMap<String, String>,
+    /// Environment of the program, on top of a clean one.
+    pub env: BTreeMap<String, String>,
+}
+
+/// A running program.
+pub struct Running {
+    child: Child,
+    started: Instant,
+    folder: PathBuf,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output and standard error.
+    pub output: String,
+    /// How long it ran.
+    pub elapsed: Duration,
+}
+
+impl Job {
+    /// A job that loads every table of a database's schema `public`.
+    pub fn new(database: &Database) -> Self {
+        let folder = tempfile::Builder::new().prefix("connect-job-").tempdir().unwrap();
+        let lake = folder.path().join("lake");
+        let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Self {
+            worker: map(&[("state.dir", folder.path().join("state").to_str().unwrap())]),
+            source: map(&[
+                ("connector.class", "postgres"),
+                ("database.hostname", "127.0.0.1"),
+                ("database.port", &database.port().to_string()),
+                ("database.user", USER),
+                ("database.password", "${env:SHOP_PASSWORD}"),
+                ("database.dbname", &database.name),
+                ("topic.prefix", "shop"),
+                ("schema.include.list", "public"),
+                ("snapshot.mode", "initial_only"),
+                ("sink", "lake"),
+            ]),
+            sink: map(&[
+                ("connector.class", "iceberg"),
+                ("iceberg.catalog.type", "sql"),
+                ("iceberg.catalog.uri", &format!("sqlite://{}", lake.join("catalog.db").display())),
+                ("iceberg.catalog.warehouse", lake.to_str().unwrap()),
+                ("iceberg.namespace", NAMESPACE),
+            ]),
+            env: map(&[("SHOP_PASSWORD", PASSWORD)]),
+            folder,
+        }
+    }
+
+    /// The same job with one more key (or another value) in the source's configuration.
+    #[must_use]
+    pub fn source(mut self, key: &str, value: &str) -> Self {
+        self.source.insert(key.into(), value.into());
+        self
+    }
+
+    /// The same job with one more key (or another value) in the sink's configuration.
+    #[must_use]
+    pub fn sink(mut self, key: &str, value: &str) -> Self {
+        self.sink.insert(key.into(), value.into());
+        self
+    }
+
+    /// The same job with one more `worker` setting.
+    #[must_use]
+    pub fn worker(mut self, key: &str, value: &str) -> Self {
+        self.worker.insert(key.into(), value.into());
+        self
+    }
+
+    /// The job's folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Foreign readers of what the job writes.
+    pub fn lake(&self) -> Lake {
+        Lake::new(&self.folder.path().join("lake"), NAMESPACE)
+    }
+
+    /// The configuration as it is written to the file.
+    pub fn config(&self) -> Value {
+        json!({ "worker": self.worker, "connectors": [
+            { "name": "shop", "config": self.source },
+            { "name": "lake", "config": self.sink },
+        ] })
+    }
+
+    /// Runs the load to its end: `connect-runtime --config … args`.
+    pub fn run(&self, args: &[&str]) -> Outcome {
+        self.start(args).wait()
+    }
+
+    /// Runs the load with a failpoint set: `name=kill`, for example.
+    pub fn run_with_failpoint(&self, failpoints: &str) -> Outcome {
+        self.start_with(&[], &[("CONNECT_FAILPOINTS", failpoints)]).wait()
+    }
+
+    /// Starts the load.
+    pub fn start(&self, args: &[&str]) -> Running {
+        self.start_with(args, &[])
+    }
+
+    /// Starts the load with more environment variables.
+    pub fn start_with(&self, args: &[&str], env: &[(&str, &str)]) -> Running {
+        let path = self.write(&self.config().to_string());
+        let mut all = vec!["--config", &path];
+        all.extend(args);
+        self.program(&all, env)
+    }
+
+    /// Runs `connect-runtime command --config … args`.
+    pub fn command(&self, command: &str, args: &[&str]) -> Outcome {
+        let path = self.write(&self.config().to_string());
+        let mut all = vec![command, "--config", &path];
+        all.extend(args);
+        self.program(&all, &[]).wait()
+    }
+
+    /// Runs the load with another text in the configuration file.
+    pub fn run_text(&self, config: &str) -> Outcome {
+        let path = self.write(config);
+        self.program(&["--config", &path], &[]).wait()
+    }
+
+    /// Starts the program with just these arguments, in the job's folder.
+    pub fn program(&self, args: &[&str], env: &[(&str, &str)]) -> Running {
+        let folder = self.folder.path().to_owned();
+        let log = fs::File::create(folder.join("output")).unwrap();
+        let mut command = Command::new(binary());
+        command.args(args).current_dir(&folder).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.envs(&self.env).envs(env.iter().copied());
+        // One file for both, so that the order in which an operator sees them is kept.
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        Running { child: command.spawn().unwrap(), started: Instant::now(), folder }
+    }
+
+    fn write(&self, config: &str) -> String {
+        let path = self.folder.path().join("cdc.json");
+        fs::write(&path, config).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Running {
+    /// What it has printed so far.
+    pub fn output(&self) -> String {
+        fs::read_to_string(self.folder.join("output")).unwrap()
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for something to happen while it runs.
+    ///
+    /// # Panics
+    /// When the program ends first.
+    pub fn until<T>(&mut self, what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
+        loop {
+            // Asked first: what happened just before the end has happened.
+            let running = self.is_running();
+            if let Some(result) = happened() {
+                return result;
+            }
+            assert!(running, "ended before {what}:\n{}", self.output());
+            assert!(self.started.elapsed() < PATIENCE, "no {what}:\n{}", self.output());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to stop, as an operator or a service manager does.
+    pub fn terminate(&self) {
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it hangs, panicked, or printed the database password.
+    pub fn wait(mut self) -> Outcome {
+        let status = self.status();
+        let outcome = Outcome { code: status.code(), output: self.output(), elapsed: self.started.elapsed() };
+        assert!(!outcome.output.contains("panicked at"), "{}", outcome.output);
+        assert!(!outcome.output.contains(PASSWORD), "the password is in the output:\n{}", outcome.output);
+        outcome
+    }
+
+    fn status(&mut self) -> ExitStatus {
+        while self.is_running() {
+            assert!(self.started.elapsed() < PATIENCE, "hangs:\n{}", self.output());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Outcome {
+    /// Asserts the exit code and returns the outcome.
+    ///
+    /// # Panics
+    /// With the output when the code is another.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{}", self.output);
+        self
+    }
+
+    /// Asserts that the output holds each of these texts.
+    ///
+    /// # Panics
+    /// With the output when one is missing.
+    #[track_caller]
+    pub fn says(self, texts: &[&str]) -> Self {
+        for text in texts {
+            assert!(self.output.contains(text), "{text:?} is not in the output:\n{}", self.output);
+        }
+        self
+    }
+}
+
+/// The program with failpoints: `CONNECT_RUNTIME_BIN`, or built here once.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        if let Some(path) = std::env::var_os("CONNECT_RUNTIME_BIN") {
+            return path.into();
+        }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--package", "connect-runtime", "--features", "failpoints", "--message-format=json"]);
+        let built = build.current_dir(root).stderr(Stdio::inherit()).output().unwrap();
+        assert!(built.status.success(), "the program does not build");
+        let messages = String::from_utf8(built.stdout).unwrap();
+        let mut executables = messages.lines().filter_map(|line| {
+            let message: Value = serde_json::from_str(line).ok()?;
+            (message["target"]["name"] == "connect-runtime")
+                .then(|| message["executable"].as_str().map(PathBuf::from))?
+        });
+        executables.next_back().expect("cargo named no executable")
+    })
+}
