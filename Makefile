@@ -1,0 +1,42 @@
+# The jobs of this repository, by name; `make help` lists them. Build output stays outside the checkout.
+SHELL := /bin/bash
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/connect-runtime
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+
+# One feature set for the whole test build, so that nothing is compiled twice: the conformance suite, and
+# the points at which crash tests kill the program.
+TEST_FEATURES := --features connector-api/testing,connect-runtime/failpoints
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test test-full bench lint
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+build: ## The program, as it is released
+	cargo build --release --package connect-runtime
+
+demo: ## A throw-away PostgreSQL into Iceberg with one command, looked at through DuckDB
+	scripts/setup
+	scripts/demo
+
+test: ## Every test, on real servers
+	scripts/setup
+	cargo test --workspace $(TEST_FEATURES) --no-run
+	cargo build --workspace --bins $(TEST_FEATURES)
+	CONNECT_RUNTIME_BIN=$(CARGO_TARGET_DIR)/debug/connect-runtime cargo test --workspace $(TEST_FEATURES)
+
+test-full: test ## `test`, and the tests that take minutes each
+	CONNECT_RUNTIME_BIN=$(CARGO_TARGET_DIR)/debug/connect-runtime cargo test --package connect-tests -- --ignored
+
+bench: ## Bulk load against COPY to nowhere and DuckDB; ROWS=… for another size
+	scripts/setup
+	cargo build --release --package connect-runtime
+	scripts/bench $(if $(ROWS),--rows $(ROWS)) $(BENCH_FLAGS)
+
+lint: ## Format, clippy, licences, structure
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets $(TEST_FEATURES) -- -D warnings
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny --all-features check; \
+	 else echo "lint: cargo-deny is not installed; licences and advisories are not checked (cargo install cargo-deny)"; fi
+	cargo test --package connect-tests --test tidy
