@@ -19,6 +19,19 @@ pub enum Event {
     Changes(ChangeBatch),
 }
 
+impl Event {
+    /// The table that it concerns.
+    pub fn table(&self) -> &TableId {
+        match self {
+            Event::Changes(batch) => batch.table(),
+            Event::Load(LoadEvent::Begin(load)) => load.schema.table(),
+            Event::Load(LoadEvent::SplitDone(table, _) | LoadEvent::Complete(table) | LoadEvent::Abort(table, _)) => {
+                table
+            }
+        }
+    }
+}
+
 /// The framing of a table's load.
 #[derive(Clone, Debug)]
 pub enum LoadEvent {

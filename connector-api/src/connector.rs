@@ -49,8 +49,10 @@ pub struct Plugin {
     /// The definition of its keys.
     pub definition: fn() -> ConfigDef,
     /// Parses the raw keys (without those that belong to the runtime) and builds the connector.
-    pub build: fn(&BTreeMap<String, String>) -> Result<Role, Vec<Problem>>,
+    pub build: Build,
 }
+
+type Build = fn(&BTreeMap<String, String>) -> Result<Role, Vec<Problem>>;
 
 impl Plugin {
     /// The plugin for a connector type.

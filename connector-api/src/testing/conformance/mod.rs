@@ -1,0 +1,75 @@
+//! The conformance suite: does a connector keep the contract? Give [`source()`] or [`sink()`] a fixture and
+//! expect no violation. Each check is also a function of its own, and each has a twin in this crate's
+//! tests: a connector broken in just that way, which the check catches.
+
+mod sink;
+mod source;
+
+use std::fmt;
+use std::time::Duration;
+
+use futures::channel::oneshot;
+use futures::future::{Either, select};
+
+pub use sink::{
+    SinkFixture, abort_leaves_nothing, close_leaves_nothing, commits_go_on_beside_writes, drop_leaves_nothing,
+    interleaved_tables_stay_apart, nothing_before_complete, replace_is_atomic, sink, visible_once_durable,
+};
+pub use source::{
+    SourceFixture, cancelled_reads_lose_nothing, loaded_tables_are_not_planned, plan_covers_tables,
+    reopened_splits_continue, source, spans_tile_each_split, split_ids_are_unique,
+};
+
+use crate::Error;
+
+/// A way in which a connector breaks the contract.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// The check that found it.
+    pub check: &'static str,
+    /// What was seen, and what should have been.
+    pub message: String,
+}
+
+impl Violation {
+    fn new(check: &'static str, message: impl Into<String>) -> Self {
+        Self { check, message: message.into() }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.check, self.message)
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// A failing call is a violation too: the checks ask for nothing that may fail.
+fn failed(check: &'static str, call: &str) -> impl Fn(Error) -> Violation {
+    let call = call.to_owned();
+    move |error| Violation::new(check, format!("{call} failed: {error:#}"))
+}
+
+/// `Ok` when it holds.
+fn ensure(holds: bool, check: &'static str, message: impl FnOnce() -> String) -> Result<(), Violation> {
+    if holds { Ok(()) } else { Err(Violation::new(check, message())) }
+}
+
+/// The future's output, or `None` when it takes longer. The clock is a thread, so that any executor will do.
+async fn within<F: Future + Unpin>(patience: Duration, future: F) -> Option<F::Output> {
+    let (alarm, rang) = oneshot::channel::<()>();
+    let (stop, stopped) = std::sync::mpsc::sync_channel::<()>(1);
+    let clock = std::thread::spawn(move || {
+        if stopped.recv_timeout(patience).is_err() {
+            let _ = alarm.send(());
+        }
+    });
+    let output = match select(future, rang).await {
+        Either::Left((output, _)) => Some(output),
+        Either::Right(_) => None,
+    };
+    let _ = stop.try_send(());
+    let _ = clock.join();
+    output
+}
