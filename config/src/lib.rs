@@ -1,1 +1,45 @@
-//! x
+//! Configuration files: worker settings and a list of connectors, each a flat map of strings as Kafka
+//! Connect's REST interface takes it.
+//!
+//! ```json
+//! { "worker": { "memory.max": "512MiB" },
+//!   "connectors": [ { "name": "shop", "config": { "connector.class": "postgres",
+//!                     "database.password": "${file:secrets.properties:shop}" } } ] }
+//! ```
+//!
+//! [`load`] reads one or several files, resolves the references in their values and reports every problem
+//! at once, each as one line with file, connector and key. What a connector's keys mean is the connector's
+//! business: its own problems join the same report through [`Config::translate`].
+//!
+//! # References
+//! | written | stands for |
+//! |---|---|
+//! | `${NAME}` | the environment variable; a problem when it is not set |
+//! | `${NAME:default}` | the variable, or the default when it is not set; the default may be empty and may contain colons |
+//! | `${env:NAME}` | the environment variable |
+//! | `${file:path:key}` | a key of a Java properties file; a relative path starts at the configuration file's folder |
+//! | `$${` | a literal `${` |
+//!
+//! A reference may stand anywhere in a value, several times. `env:`, `file:` and `directory:` after `${`
+//! name providers: `${env:X}` is never the variable `env` with the default `X`. What a reference stands for
+//! is not looked at again, so references do not nest. Names of connectors take none.
+//!
+//! No message and no `Debug` output holds a resolved value: a message that quotes one shows its reference
+//! instead. A problem's text may only quote what stands literally in the file.
+
+mod file;
+mod json;
+mod load;
+mod problem;
+mod properties;
+mod provider;
+mod redact;
+mod reference;
+mod settings;
+mod shape;
+mod worker;
+
+pub use load::{Config, Entry, load};
+pub use problem::{At, ConfigProblem, Place};
+pub use settings::Settings;
+pub use worker::{Listener, Worker};
