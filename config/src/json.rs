@@ -1,5 +1,4 @@
-//! From JSON text to the neutral tree that [`shape`](crate::shape) reads, so that another format is another
-//! module like this one. Keeps duplicate keys (the shape reports them) and the text of numbers as written.
+//! From JSON text to the tree. Keeps duplicate keys (the shape reports them) and the text of numbers as written.
 //! Safe on any text: syntax is checked without recursion, and only as many levels are built as the shape has.
 
 use std::fmt;
@@ -9,22 +8,11 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::file::{Unreadable, position};
+use crate::tree::Node;
 
 /// Levels that are built: file, list, entry, config, value. What lies deeper is wrong at any rate, so its
 /// kind is enough.
 const LEVELS: usize = 5;
-
-/// A value of a configuration file. Not `Debug`: it may hold a password.
-pub(crate) enum Node {
-    /// A string, a number or a boolean, as its text.
-    Scalar(String),
-    /// No value.
-    Null,
-    /// A list.
-    List(Vec<Node>),
-    /// Keys and values in the file's order, duplicates included.
-    Map(Vec<(String, Node)>),
-}
 
 /// Parses a file's text.
 pub(crate) fn parse(text: &str) -> Result<Node, Unreadable> {

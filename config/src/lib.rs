@@ -24,8 +24,8 @@
 //! name providers: `${env:X}` is never the variable `env` with the default `X`. What a reference stands for
 //! is not looked at again, so references do not nest. Names of connectors take none.
 //!
-//! No message and no `Debug` output holds a resolved value: a message that quotes one shows its reference
-//! instead. A problem's text may only quote what stands literally in the file.
+//! No message and no `Debug` output holds what a reference stands for: a message that quotes a value shows
+//! the reference instead, without its default. What stands literally in the file may be quoted.
 
 mod file;
 mod json;
@@ -37,6 +37,7 @@ mod redact;
 mod reference;
 mod settings;
 mod shape;
+mod tree;
 mod worker;
 
 pub use load::{Config, Entry, load};

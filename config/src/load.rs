@@ -103,6 +103,12 @@ impl Entry {
 
 /// Reads configuration files. `env` looks environment variables up. Returns what could be understood, and
 /// every problem: with a problem the configuration serves to find further ones, not to run.
+///
+/// ```
+/// let (config, problems) = connect_config::load(&["cdc.json".into()], &|name| std::env::var(name).ok());
+/// assert_eq!(problems[0].to_string(), "cdc.json: does not exist");
+/// assert_eq!(config.worker.memory_max, 512 << 20);
+/// ```
 pub fn load(paths: &[PathBuf], env: &dyn Fn(&str) -> Option<String>) -> (Config, Vec<ConfigProblem>) {
     let mut problems = Vec::new();
     let mut worker: Vec<(&Path, Flat)> = Vec::new();
@@ -196,6 +202,7 @@ impl Loader<'_> {
 
     fn connectors(&mut self, entries: Vec<(&Path, RawEntry)>) -> Vec<Entry> {
         let mut connectors: Vec<Entry> = Vec::new();
+        let mut names: BTreeMap<String, &Path> = BTreeMap::new();
         for (path, entry) in entries {
             let RawEntry { name, place, config: Flat { values: raw, mut reported }, config_unusable } = entry;
             let (mut resolved, mut redactor) = (BTreeMap::new(), Redactor::default());
@@ -223,14 +230,15 @@ impl Loader<'_> {
                 }
             }
             let Some(name) = name else { continue };
-            if let Some(first) = connectors.iter().find(|other| other.name == name) {
-                let message = match first.file == path {
+            if let Some(first) = names.get(&name) {
+                let message = match *first == path {
                     true => "is the name of another connector too".to_owned(),
-                    false => format!("is the name of a connector in {} too", first.file.display()),
+                    false => format!("is the name of a connector in {} too", first.display()),
                 };
                 self.report(path, &place, "name", message);
                 continue;
             }
+            names.insert(name.clone(), path);
             connectors.push(Entry {
                 name,
                 file: path.to_owned(),

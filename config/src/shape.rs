@@ -6,9 +6,9 @@ use std::path::Path;
 
 use connector_api::config::nearest;
 
-use crate::json::Node;
 use crate::problem::{ConfigProblem, Place};
 use crate::reference::has_reference;
+use crate::tree::Node;
 
 /// A file's content as written.
 #[derive(Default)]

@@ -28,8 +28,8 @@ impl fmt::Display for Listener {
     }
 }
 
-/// Settings of the process.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Settings of the process. Debug leaves free text out: it may have come from a reference.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Worker {
     /// `rest.listeners`: where the REST interface listens; empty for none.
     pub rest_listeners: Vec<Listener>,
@@ -47,6 +47,18 @@ pub struct Worker {
     pub progress_interval: Option<Duration>,
     /// `shutdown.timeout.ms`: how long a stop may take before work in hand is dropped.
     pub shutdown_timeout: Duration,
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("rest_listeners", &self.rest_listeners.len())
+            .field("memory_max", &self.memory_max)
+            .field("log_level", &self.log_level)
+            .field("progress_interval", &self.progress_interval)
+            .field("shutdown_timeout", &self.shutdown_timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Worker {
