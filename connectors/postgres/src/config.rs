@@ -1,0 +1,211 @@
+//! The connector's keys: Debezium's names where Debezium has them.
+
+use std::time::Duration;
+
+use connector_api::config::{ConfigDef, Kind, Problem, Values};
+use connector_api::ConnectorConfig;
+
+use crate::filter::{Filter, Like, List};
+use crate::wire::Endpoint;
+
+/// Smallest value of `parallel.chunk.size`, bytes: below it the splits cost more than they give.
+const SMALLEST_CHUNK: u64 = 64 << 10;
+
+/// Everything the source needs.
+#[derive(Clone, Debug)]
+pub struct PostgresConfig {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) filter: Filter,
+    /// Tables at a time.
+    pub(crate) tables_at_a_time: usize,
+    /// Splits of one table at a time.
+    pub(crate) splits_at_a_time: usize,
+    /// Smallest split, bytes of the table's heap.
+    pub(crate) chunk: u64,
+    /// Most rows of a batch.
+    pub(crate) batch_rows: usize,
+    /// For statements on the catalog; zero is none.
+    pub(crate) statement_timeout: Duration,
+    /// For each table's lock; zero is none.
+    pub(crate) lock_timeout: Duration,
+}
+
+impl ConnectorConfig for PostgresConfig {
+    fn definition() -> ConfigDef {
+        ConfigDef::default()
+            .required("database.hostname", Kind::Text, "Host name or address of the PostgreSQL server.")
+            .defaulted("database.port", Kind::Int(1, 65535), "5432", "Port of the server.")
+            .required("database.user", Kind::Text, "User to log in as; needs SELECT on the tables.")
+            .optional(
+                "database.password",
+                Kind::Password,
+                "Password: SCRAM-SHA-256, md5 or clear text as the server asks.",
+            )
+            .required("database.dbname", Kind::Text, "Database to read.")
+            .optional(
+                "topic.prefix",
+                Kind::Text,
+                "Logical name of the source: topics are `{topic.prefix}.{schema}.{table}`.",
+            )
+            .optional("schema.include.list", Kind::Regexes, "Schemas to read; not together with schema.exclude.list.")
+            .optional("schema.exclude.list", Kind::Regexes, "Schemas not to read.")
+            .optional(
+                "table.include.list",
+                Kind::Regexes,
+                "Tables to read, as `schema\\.table`; not together with table.exclude.list.",
+            )
+            .optional("table.exclude.list", Kind::Regexes, "Tables not to read.")
+            .optional(
+                "column.include.list",
+                Kind::Regexes,
+                "Columns to read, as `schema\\.table\\.column`; not together with column.exclude.list.",
+            )
+            .optional("column.exclude.list", Kind::Regexes, "Columns not to read.")
+            .optional(
+                "table.filter",
+                Kind::Text,
+                "SQL LIKE pattern that a table's name must match too; `schema.table` when it holds a dot.",
+            )
+            .defaulted(
+                "snapshot.mode",
+                Kind::Text,
+                "initial",
+                "What to read: initial_only loads the tables as of one moment.",
+            )
+            .defaulted("parallel.workers", Kind::Int(1, 64), "2", "Tables to read at a time.")
+            .defaulted("parallel.tables", Kind::Int(1, 64), "2", "Chunks of one table to read at a time.")
+            .defaulted("parallel.chunk.size", Kind::Bytes, "128MiB", "Smallest part of a table that is read by itself.")
+            .defaulted("batch.size", Kind::Int(1, 1 << 20), "16384", "Most rows of a batch.")
+            .defaulted(
+                "connect.timeout.ms",
+                Kind::Int(1, 3_600_000),
+                "10000",
+                "Longest time to a usable connection, ms.",
+            )
+            .defaulted(
+                "statement.timeout.ms",
+                Kind::Int(0, i32::MAX as i64),
+                "60000",
+                "Longest time of a statement on the catalog, ms; 0: no limit. Reading rows has none.",
+            )
+            .defaulted(
+                "lock.timeout.ms",
+                Kind::Int(0, i32::MAX as i64),
+                "30000",
+                "Longest wait for a table's ACCESS SHARE lock, ms; 0: no limit.",
+            )
+    }
+
+    fn from_values(values: &Values) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut list = |sort: &str, include: &'static str, exclude: &'static str| match (
+            values.regexes(include),
+            values.regexes(exclude),
+        ) {
+            ([], []) => List::All,
+            (include, []) => List::Include(include.to_vec()),
+            ([], exclude) => List::Exclude(exclude.to_vec()),
+            _ => {
+                let both = format!("{include} is set too: {sort} are either included or excluded");
+                problems.push(Problem::new(exclude, both));
+                List::All
+            }
+        };
+        let schemas = list("schemas", "schema.include.list", "schema.exclude.list");
+        let tables = list("tables", "table.include.list", "table.exclude.list");
+        let columns = list("columns", "column.include.list", "column.exclude.list");
+        let mut like = None;
+        if values.has("table.filter") {
+            match Like::new(values.text("table.filter")) {
+                Ok(pattern) => like = Some(pattern),
+                Err(what) => problems.push(Problem::new("table.filter", what)),
+            }
+        }
+        let mode = values.text("snapshot.mode");
+        if !mode.eq_ignore_ascii_case("initial_only") {
+            let message = format!("\"{mode}\" is not available in this version; available: initial_only");
+            problems.push(Problem::new("snapshot.mode", message));
+        }
+        let chunk = u64::try_from(values.int("parallel.chunk.size")).unwrap_or(0);
+        if values.has("parallel.chunk.size") && chunk < SMALLEST_CHUNK {
+            problems.push(Problem::new("parallel.chunk.size", "must be at least 64KiB"));
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Self {
+            endpoint: Endpoint {
+                host: values.text("database.hostname").to_owned(),
+                port: u16::try_from(values.int("database.port")).unwrap_or_default(),
+                user: values.text("database.user").to_owned(),
+                password: values.secret("database.password"),
+                dbname: values.text("database.dbname").to_owned(),
+                connect_timeout: values.millis("connect.timeout.ms"),
+            },
+            filter: Filter { schemas, tables, columns, like },
+            tables_at_a_time: values.count("parallel.workers"),
+            splits_at_a_time: values.count("parallel.tables"),
+            chunk,
+            batch_rows: values.count("batch.size"),
+            statement_timeout: values.millis("statement.timeout.ms"),
+            lock_timeout: values.millis("lock.timeout.ms"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::PLUGIN;
+
+    fn check(more: &[(&str, &str)]) -> Vec<String> {
+        let needed = [
+            ("database.hostname", "db"),
+            ("database.user", "me"),
+            ("database.password", "hunter2"),
+            ("database.dbname", "shop"),
+            ("snapshot.mode", "initial_only"),
+        ];
+        let raw: BTreeMap<_, _> = needed.iter().chain(more).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        match (PLUGIN.build)(&raw) {
+            Ok(_) => vec![],
+            Err(problems) => problems.into_iter().map(|p| format!("{}: {}", p.key, p.message)).collect(),
+        }
+    }
+
+    #[test]
+    fn accepts_and_refuses() {
+        assert_eq!(check(&[]), Vec::<String>::new());
+        assert_eq!(check(&[("table.include.list", "public\\..*"), ("table.filter", "S_%")]), Vec::<String>::new());
+        assert_eq!(
+            check(&[
+                ("schema.include.list", "a"),
+                ("schema.exclude.list", "b"),
+                ("table.filter", "a\\"),
+                ("snapshot.mode", "initial"),
+                ("parallel.chunk.size", "1"),
+                ("parallel.workers", "0"),
+            ]),
+            [
+                "parallel.workers: \"0\" is not a whole number from 1 to 64",
+                "schema.exclude.list: schema.include.list is set too: schemas are either included or excluded",
+                "table.filter: a LIKE pattern must not end with its escape character",
+                "snapshot.mode: \"initial\" is not available in this version; available: initial_only",
+                "parallel.chunk.size: must be at least 64KiB",
+            ]
+        );
+    }
+
+    #[test]
+    fn debug_shows_no_password() {
+        let raw = [("database.hostname", "h"), ("database.user", "u"), ("database.dbname", "d")];
+        let mut raw: BTreeMap<String, String> = raw.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        raw.insert("database.password".into(), "hunter2".into());
+        raw.insert("snapshot.mode".into(), "initial_only".into());
+        let config = PostgresConfig::from_values(&PostgresConfig::definition().parse(&raw).0).unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+        assert_eq!((config.endpoint.port, config.tables_at_a_time, config.batch_rows), (5432, 2, 16384));
+    }
+}

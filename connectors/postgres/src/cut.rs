@@ -1,0 +1,283 @@
+//! The consistent cut: one snapshot that every reading connection shares, and the locks that keep it true.
+//!
+//! The holder's transaction locks every table first and only then takes its snapshot, since TRUNCATE and
+//! table rewrites are not multi-versioned: a snapshot older than the lock could see a table as falsely
+//! empty. It holds both until the session is dropped, and [`Session::vouch`] proves afterwards that it
+//! did. What the load saw is the snapshot's visibility (protocol P1); the position is read after it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use connector_api::{Cut, Error, Plan, Progress, Result, TableId, TablePlan, failpoint};
+
+use crate::catalog::{self, Readable, Relation};
+use crate::config::PostgresConfig;
+use crate::error::{Answer, Failure};
+use crate::plan;
+use crate::wire::{Connection, Endpoint};
+
+/// Oldest server that is read: `pg_current_snapshot()` came with it.
+const OLDEST: u32 = 130_000;
+/// How often a cut is tried again because a table vanished between its discovery and its lock.
+const TRIES: usize = 3;
+/// Tables locked by one statement.
+const LOCKS_AT_ONCE: usize = 200;
+
+/// A cut that is being held, and the connections that read under it.
+pub(crate) struct Session {
+    endpoint: Endpoint,
+    snapshot: String,
+    tables: HashMap<TableId, Arc<Readable>>,
+    /// Owns the locks and the exported snapshot. Locked only for one round trip at a time.
+    holder: Mutex<Connection>,
+    /// Connections under the snapshot that no split is using.
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Session {
+    /// Finds the tables that are selected and not yet loaded, takes the cut and plans their splits.
+    pub(crate) fn begin(config: &PostgresConfig, done: &Progress) -> Result<(Self, Plan)> {
+        let (mut holder, server) = connect(config)?;
+        for _ in 0..TRIES {
+            let selected = selected(&mut holder, config).map_err(|e| e.while_doing("finding the tables"))?;
+            let (mut wanted, mut refused) = (vec![], vec![]);
+            for relation in selected.into_iter().filter(|r| done.loaded(&r.id).is_none()) {
+                match relation.obstacle() {
+                    Some(why) => refused.push((relation.id, why)),
+                    None => wanted.push(relation),
+                }
+            }
+            if let Some(taken) = take(&mut holder, &server, config, &wanted)? {
+                return Self::planned(holder, taken, &server, config, refused);
+            }
+            tracing::info!("a table vanished while the cut was taken: taking it again");
+            holder.query("ROLLBACK").map_err(|e| e.while_doing("taking the cut"))?;
+        }
+        Err(Error::retriable("tables are being dropped or renamed faster than they can be locked"))
+    }
+
+    fn planned(
+        mut holder: Connection,
+        taken: Taken,
+        server: &Server,
+        config: &PostgresConfig,
+        mut refused: Vec<(TableId, Error)>,
+    ) -> Result<(Self, Plan)> {
+        let reading = |e: Failure| e.while_doing("reading the tables' columns");
+        let oids: Vec<u32> = taken.relations.iter().map(|r| r.oid).collect();
+        let attributes = catalog::attributes(&mut holder, &oids).map_err(reading)?;
+        let custom = catalog::custom_types(&mut holder).map_err(reading)?;
+        let sizes = catalog::sizes(&mut holder, &oids, server.page).map_err(reading)?;
+        let (mut readable, mut tables) = (HashMap::new(), vec![]);
+        for relation in &taken.relations {
+            let attributes = attributes.get(&relation.oid).map_or(&[][..], |a| a);
+            match catalog::describe(relation, attributes, &custom, &config.filter) {
+                Err(why) => refused.push((relation.id.clone(), why)),
+                Ok(table) => {
+                    let size = sizes.get(&relation.oid).copied().unwrap_or_default();
+                    let (divided, parallel) = (relation.divides(server.version), config.splits_at_a_time);
+                    let splits = plan::splits(&relation.id, size, divided, parallel, config.chunk);
+                    let schema = Arc::clone(&table.schema);
+                    tables.push((size.total, TablePlan { schema, splits, rows: relation.rows() }));
+                    readable.insert(relation.id.clone(), Arc::new(table));
+                }
+            }
+        }
+        // From here on the transaction lives as long as the load takes.
+        holder.query("SET statement_timeout = 0").map_err(|e| e.while_doing("taking the cut"))?;
+        tables.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.schema.table().cmp(y.schema.table())));
+        refused.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let session = Self {
+            endpoint: config.endpoint.clone(),
+            snapshot: taken.exported,
+            tables: readable,
+            holder: Mutex::new(holder),
+            idle: Mutex::new(vec![]),
+        };
+        let plan = Plan {
+            cut: Arc::new(taken.cut),
+            tables: tables.into_iter().map(|(_, table)| table).collect(),
+            refused,
+            tables_at_a_time: config.tables_at_a_time,
+            splits_at_a_time: config.splits_at_a_time,
+        };
+        Ok((session, plan))
+    }
+
+    /// How to read a table of the plan.
+    pub(crate) fn table(&self, table: &TableId) -> Option<&Arc<Readable>> {
+        self.tables.get(table)
+    }
+
+    /// A connection that reads under the snapshot.
+    pub(crate) fn worker(&self) -> Result<Connection> {
+        if let Some(idle) = lock(&self.idle).pop() {
+            return Ok(idle);
+        }
+        let doing = "opening a reading connection";
+        let mut connection = Connection::open(&self.endpoint).map_err(|e| e.while_doing(doing))?;
+        let version = prepare(&mut connection, Duration::ZERO, Duration::ZERO).map_err(|e| e.while_doing(doing))?;
+        let import =
+            format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{}'", self.snapshot);
+        tracing::debug!(version, "joining the cut");
+        connection.query(&import).map_err(|e| match e.sqlstate() {
+            Some("22023" | "55000") => gone(e),
+            _ => e.while_doing("joining the cut"),
+        })?;
+        Ok(connection)
+    }
+
+    /// Takes back a connection whose COPY has ended as it should.
+    pub(crate) fn give_back(&self, connection: Connection) {
+        lock(&self.idle).push(connection);
+    }
+
+    /// Proves that the holder's locks held until now: what was read before is what the cut shows.
+    pub(crate) fn vouch(&self) -> Result<()> {
+        lock(&self.holder).query("SELECT").map(drop).map_err(gone)
+    }
+}
+
+fn gone(why: Failure) -> Error {
+    Error::fatal("the cut is gone: the connection that held it has ended; start again to load at a new one")
+        .caused_by(why.while_doing("reading under the cut"))
+}
+
+/// The tables that the configuration selects, by name.
+pub(crate) fn table_names(config: &PostgresConfig) -> Result<Vec<TableId>> {
+    let (mut connection, _) = connect(config)?;
+    let selected = selected(&mut connection, config).map_err(|e| e.while_doing("finding the tables"))?;
+    Ok(selected.into_iter().map(|r| r.id).collect())
+}
+
+struct Server {
+    version: u32,
+    replica: bool,
+    page: u64,
+    system: u64,
+}
+
+/// What the cut's transaction gave.
+struct Taken {
+    cut: Cut,
+    exported: String,
+    relations: Vec<Relation>,
+}
+
+fn connect(config: &PostgresConfig) -> Result<(Connection, Server)> {
+    let mut connection = Connection::open(&config.endpoint).map_err(|e| e.while_doing("connecting"))?;
+    let server = identify(&mut connection, config).map_err(|e| e.while_doing("asking the server what it is"))?;
+    if server.version < OLDEST {
+        return Err(Error::fatal("PostgreSQL 13 or newer is needed").with("server_version_num", server.version));
+    }
+    Ok((connection, server))
+}
+
+fn identify(connection: &mut Connection, config: &PostgresConfig) -> Answer<Server> {
+    let version = prepare(connection, config.statement_timeout, config.lock_timeout)?;
+    let sql = "SELECT pg_is_in_recovery(), current_setting('block_size'), system_identifier FROM pg_control_system()";
+    let rows = connection.query(sql)?;
+    let row = rows.first().ok_or(Failure::Protocol("no answer about the server"))?;
+    // bigint prints as signed.
+    let system = row.parse::<i64>(2)?.cast_unsigned();
+    Ok(Server { version, replica: row.flag(0), page: row.parse(1)?, system })
+}
+
+/// Sets what each of our connections needs whatever the server's defaults are; gives the server's version.
+fn prepare(connection: &mut Connection, statement: Duration, lock: Duration) -> Answer<u32> {
+    let rows = connection.query("SELECT current_setting('server_version_num')")?;
+    let version = rows.first().ok_or(Failure::Protocol("no answer about the version"))?.parse(0)?;
+    let mut settings = vec![
+        ("search_path", "''".to_owned()),
+        ("statement_timeout", statement.as_millis().to_string()),
+        ("lock_timeout", lock.as_millis().to_string()),
+        ("idle_in_transaction_session_timeout", "0".into()),
+        // Rows hidden by a policy are an error, not a smaller table.
+        ("row_security", "off".into()),
+        // The same rows in the same order each time a split is read.
+        ("synchronize_seqscans", "off".into()),
+        ("max_parallel_workers_per_gather", "0".into()),
+        // Plain columns: nothing to compile.
+        ("jit", "off".into()),
+    ];
+    if version >= 170_000 {
+        settings.push(("transaction_timeout", "0".into()));
+    }
+    let settings: Vec<_> = settings.iter().map(|(name, value)| format!("SET {name} = {value}")).collect();
+    connection.query(&settings.join("; "))?;
+    Ok(version)
+}
+
+fn selected(connection: &mut Connection, config: &PostgresConfig) -> Answer<Vec<Relation>> {
+    Ok(catalog::relations(connection)?.into_iter().filter(|r| config.filter.selects(&r.id)).collect())
+}
+
+/// Locks the tables, then takes the snapshot and the position. `None`: one of them has vanished.
+fn take(
+    holder: &mut Connection,
+    server: &Server,
+    config: &PostgresConfig,
+    wanted: &[Relation],
+) -> Result<Option<Taken>> {
+    match lock_all(holder, config, wanted) {
+        Err(e) if matches!(e.sqlstate(), Some("42P01" | "3F000" | "42809")) => return Ok(None),
+        Err(e) => return Err(e.while_doing("locking the tables against being truncated")),
+        Ok(()) => {}
+    }
+    failpoint::hit("postgres.locked")?;
+    let taken = snapshot(holder, server, config, wanted).map_err(|e| e.while_doing("taking the cut"))?;
+    failpoint::hit("postgres.cut-taken")?;
+    if let Some(taken) = &taken {
+        tracing::info!(
+            position = taken.cut.position,
+            snapshot = taken.cut.visible,
+            tables = taken.relations.len(),
+            "took the cut"
+        );
+    }
+    Ok(taken)
+}
+
+fn lock_all(holder: &mut Connection, config: &PostgresConfig, wanted: &[Relation]) -> Answer<()> {
+    // LOCK takes no snapshot. Its own time-out is per table; the statement's would be for all of them.
+    holder.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0")?;
+    for some in wanted.chunks(LOCKS_AT_ONCE) {
+        let names: Vec<_> = some.iter().map(Relation::target).collect();
+        holder.query(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", ")))?;
+    }
+    holder.query(&format!("SET LOCAL statement_timeout = {}", config.statement_timeout.as_millis()))?;
+    Ok(())
+}
+
+fn snapshot(
+    holder: &mut Connection,
+    server: &Server,
+    config: &PostgresConfig,
+    wanted: &[Relation],
+) -> Answer<Option<Taken>> {
+    const NOTHING: Failure = Failure::Protocol("no answer about the snapshot");
+    let rows = holder.query("SELECT pg_current_snapshot(), pg_export_snapshot()")?;
+    let row = rows.first().ok_or(NOTHING)?;
+    let (visible, exported) = (row.text(0)?.to_owned(), row.text(1)?.to_owned());
+    if !exported.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') {
+        return Err(Failure::Protocol("a strange snapshot name"));
+    }
+    let position = if server.replica { "pg_last_wal_replay_lsn()" } else { "pg_current_wal_insert_lsn()" };
+    let rows = holder.query(&format!("SELECT {position}"))?;
+    let cut = Cut {
+        system: format!("postgresql:{}/{}", server.system, config.endpoint.dbname),
+        position_type: "lsn".into(),
+        position: rows.first().ok_or(NOTHING)?.text(0)?.to_owned(),
+        visible: Some(visible),
+    };
+    // A name may have passed to another table before it was locked: what is locked must be what is read.
+    let mut seen: HashMap<u32, Relation> = catalog::relations(holder)?.into_iter().map(|r| (r.oid, r)).collect();
+    let relations: Vec<_> =
+        wanted.iter().filter_map(|w| seen.remove(&w.oid).filter(|s| s.id == w.id && s.obstacle().is_none())).collect();
+    Ok((relations.len() == wanted.len()).then_some(Taken { cut, exported, relations }))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

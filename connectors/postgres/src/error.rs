@@ -1,0 +1,154 @@
+//! What can go wrong with PostgreSQL, and which [`Error`] kind it is: the one place that decides.
+//!
+//! A failure of the connection may pass; a complaint about rows or rights concerns one table; bad
+//! credentials and everything unknown stop the connector. No message holds a secret: what the server says
+//! is kept as the cause, and PostgreSQL does not repeat passwords.
+
+use std::fmt;
+use std::io;
+
+use connector_api::{Error, ErrorKind};
+
+/// What an exchange with the server gave.
+pub(crate) type Answer<T> = Result<T, Failure>;
+
+/// Why an exchange with the server did not succeed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The connection broke or timed out.
+    Io(io::Error),
+    /// The server answered with an error.
+    Server(ServerError),
+    /// The other side does not speak the protocol as PostgreSQL does.
+    Protocol(&'static str),
+    /// Our own side ended the exchange, for this reason.
+    Stopped(Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(e: io::Error) -> Self {
+        Self::Io(e)
+    }
+}
+
+/// An `ErrorResponse`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ServerError {
+    /// The five characters of the SQLSTATE.
+    pub(crate) code: String,
+    message: String,
+    detail: String,
+    hint: String,
+}
+
+impl ServerError {
+    /// Reads the body of an `ErrorResponse`: fields of a type byte and a C string.
+    pub(crate) fn parse(body: &[u8]) -> Self {
+        let mut error = Self::default();
+        for field in body.split(|b| *b == 0) {
+            let Some((kind, text)) = field.split_first() else { continue };
+            let text = String::from_utf8_lossy(text).into_owned();
+            match kind {
+                b'C' => error.code = text,
+                b'M' => error.message = text,
+                b'D' => error.detail = text,
+                b'H' => error.hint = text,
+                _ => {}
+            }
+        }
+        error
+    }
+
+    fn kind(&self) -> ErrorKind {
+        let retriable = ErrorKind::Retriable { after: None };
+        match self.code.as_str() {
+            // A statement cancelled or timed out, the server stopping or not yet started, a lock not had in time.
+            "57014" | "57P01" | "57P02" | "57P03" | "57P05" | "55P03" | "25P03" | "58030" => retriable,
+            // A damaged table.
+            "XX001" | "XX002" => ErrorKind::Data,
+            code => match code.get(..2) {
+                // Connection, resources, serialization and deadlock (on a replica: a conflict with recovery).
+                Some("08" | "53" | "40") => retriable,
+                // Values; rights on and existence of what is read.
+                Some("22" | "42") => ErrorKind::Data,
+                _ => ErrorKind::Fatal,
+            },
+        }
+    }
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        for more in [&self.detail, &self.hint] {
+            if !more.is_empty() {
+                write!(f, "; {more}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ServerError {}
+
+impl Failure {
+    /// The contract's error; `doing` completes "PostgreSQL failed while …".
+    pub(crate) fn while_doing(self, doing: &'static str) -> Error {
+        match self {
+            Self::Io(e) if matches!(e.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => {
+                Error::retriable(format!("PostgreSQL did not answer in time while {doing}")).caused_by(e)
+            }
+            Self::Io(e) => {
+                Error::retriable(format!("the connection to PostgreSQL was lost while {doing}")).caused_by(e)
+            }
+            Self::Server(e) => Error::new(e.kind(), format!("PostgreSQL reported an error while {doing}"))
+                .with("sqlstate", &e.code)
+                .caused_by(e),
+            Self::Protocol(what) => {
+                Error::fatal(format!("the server broke the PostgreSQL protocol while {doing}")).with("what", what)
+            }
+            Self::Stopped(e) => e,
+        }
+    }
+
+    /// The SQLSTATE, if the server gave one.
+    pub(crate) fn sqlstate(&self) -> Option<&str> {
+        match self {
+            Self::Server(e) => Some(&e.code),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(code: &str) -> ErrorKind {
+        let body = format!("SERROR\0C{code}\0Mno\0Dbecause\0Htry\0\0");
+        let error = Failure::Server(ServerError::parse(body.as_bytes())).while_doing("testing");
+        assert_eq!(error.context("sqlstate"), Some(code));
+        assert!(format!("{error:#}").ends_with(": no; because; try"), "{error:#}");
+        error.kind()
+    }
+
+    #[test]
+    fn sqlstates_have_kinds() {
+        for code in ["08006", "53300", "40001", "40P01", "57014", "57P01", "57P03", "55P03"] {
+            assert!(matches!(check(code), ErrorKind::Retriable { .. }), "{code}");
+        }
+        for code in ["22021", "42501", "42P01", "XX001"] {
+            assert_eq!(check(code), ErrorKind::Data, "{code}");
+        }
+        for code in ["28P01", "28000", "3D000", "XX000", "?"] {
+            assert_eq!(check(code), ErrorKind::Fatal, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_lost_connection_may_come_back() {
+        let e = Failure::Io(io::ErrorKind::ConnectionReset.into()).while_doing("testing");
+        assert!(matches!(e.kind(), ErrorKind::Retriable { .. }));
+        assert_eq!(Failure::Protocol("x").while_doing("testing").kind(), ErrorKind::Fatal);
+    }
+}
