@@ -83,7 +83,6 @@ impl Entry {
 
     /// Overrides a resolved setting, taken literally (the command line's say); the raw ones stay.
     pub fn set(&mut self, key: &str, value: impl Into<String>) {
-        self.redactor.forget(key);
         self.resolved.0.insert(key.to_owned(), value.into());
     }
 

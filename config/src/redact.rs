@@ -31,11 +31,6 @@ impl Redactor {
         self.0.extend(value.pieces.into_iter().map(hidden));
     }
 
-    /// Forgets a key.
-    pub(crate) fn forget(&mut self, key: &str) {
-        self.0.retain(|hidden| hidden.key != key);
-    }
-
     /// The message about a key with references in place of what they stand for.
     pub(crate) fn message(&self, key: &str, message: &str) -> String {
         let mut replacements: Vec<(String, String)> = Vec::new();
@@ -97,8 +92,8 @@ mod tests {
         redactor.add("tables", resolved(" a(1\\,2}, long(", "${T}", &[(" a(1\\,2}, long(", "${T}")]));
         redactor.add("password", resolved("hunter2", "${PW}", &[("hunter2", "${PW}")]));
         redactor.add("plain", resolved("literal", "literal", &[]));
-        redactor.add("gone", resolved("override", "${G}", &[("override", "${G}")]));
-        redactor.forget("gone");
+        redactor.add("longer", resolved("hunter2 and more", "${L}", &[("hunter2 and more", "${L}")]));
+        redactor.add("quote", resolved("in\"side", "${Q}", &[("in\"side", "${Q}")]));
         assert_eq!(redactor.message(key, message), shown);
         assert_eq!(format!("{redactor:?}"), "***");
     }
@@ -113,6 +108,9 @@ mod tests {
         check("tables", "\"a(1,2}\" is not a regular expression", "\"${T}\" is not a regular expression");
         check("tables", "\"long(\" is not a regular expression", "\"${T}\" is not a regular expression");
         check("port", "hunter2ä or 'hunter2'", "${PW}ä or '${PW}'");
-        check("password", "\"x\" literal override", "\"x\" literal override");
+        check("password", "\"x\" literal", "\"x\" literal");
+        check("tables", "\"a(1\\,2}, long(\"", "\"${T}\"");
+        check("port", "hunter2 and more", "${L}");
+        check("port", "in\"side \"in\\\"side\"", "${Q} \"${Q}\"");
     }
 }

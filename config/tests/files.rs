@@ -205,6 +205,14 @@ fn what_is_given_twice() {
 }
 
 #[test]
+fn a_key_with_a_problem_is_absent() {
+    let text = with(r#""a": "1", "a": "1", "a": "2", "b": null, "b": 1, "c": "${NOPE}", "d": 1, "d": null, "e": 1"#);
+    let (_folder, config, _, problems) = load_files(&[("c.json", text.as_bytes())]);
+    assert_eq!(problems.lines().count(), 4);
+    assert_eq!(config.connectors[0].resolved().expose().keys().collect::<Vec<_>>(), ["connector.class", "e"]);
+}
+
+#[test]
 fn references_that_lead_nowhere() {
     check_setting(
         r#""database.password": "${NOPE}", "url": "${HOST}/${NOPE}${env:NADA}""#,
