@@ -144,9 +144,7 @@ class Lake:
             "snapshots": len(found.metadata.snapshots),
             "snapshot-id": snapshot and snapshot.snapshot_id,
             "summary": {str(k): str(getattr(v, "value", v)) for k, v in summary.items()},
-            "files": [f["file_path"] for f in found.inspect.files().select(["file_path"]).to_pylist()]
-            if snapshot
-            else [],
+            "files": [task.file.file_path for task in found.scan().plan_files()],
         }
 
     def tables(self, request):

@@ -10,4 +10,5 @@ pub mod http;
 pub mod lake;
 pub mod poll;
 pub mod postgres;
+pub mod proxy;
 pub mod runtime;

@@ -1,0 +1,90 @@
+//! A TCP proxy in front of a server that a test can hold still or cut: so "in the middle of a load" is a
+//! moment that the test chooses, not one it hopes to hit.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A listening proxy. Its threads end with the process or when their connections do.
+pub struct Proxy {
+    /// The port to connect to on 127.0.0.1.
+    pub port: u16,
+    state: Arc<State>,
+}
+
+struct State {
+    /// Bytes that may still flow from the server to its clients, over all connections.
+    allowance: AtomicU64,
+    held: AtomicBool,
+    open: Mutex<Vec<TcpStream>>,
+}
+
+impl Proxy {
+    /// Starts a proxy that lets this many bytes of answers through and then holds everything still.
+    pub fn holding_after(server_port: u16, bytes: u64) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = Arc::new(State {
+            allowance: AtomicU64::new(bytes),
+            held: AtomicBool::new(false),
+            open: Mutex::new(Vec::new()),
+        });
+        let shared = Arc::clone(&state);
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", server_port)) else { continue };
+                let mut open = shared.open.lock().unwrap();
+                open.extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
+                let (up, down) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                std::thread::spawn(move || forward(up, down, None));
+                let limit = Arc::clone(&shared);
+                std::thread::spawn(move || forward(server, client, Some(limit)));
+            }
+        });
+        Self { port, state }
+    }
+
+    /// Whether the allowance is used up.
+    pub fn holds(&self) -> bool {
+        self.state.held.load(Ordering::Acquire)
+    }
+
+    /// Lets everything through from now on.
+    pub fn release(&self) {
+        self.state.allowance.store(u64::MAX, Ordering::Release);
+    }
+
+    /// Breaks every open connection, as a network that goes away does; new ones are let through.
+    pub fn cut(&self) {
+        for socket in self.state.open.lock().unwrap().drain(..) {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+        self.release();
+    }
+}
+
+fn forward(mut from: TcpStream, mut to: TcpStream, limit: Option<Arc<State>>) {
+    let mut buffer = vec![0; 16 << 10];
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        if let Some(state) = &limit {
+            while !state.take(read as u64) {
+                state.held.store(true, Ordering::Release);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        if to.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+    let _ = from.shutdown(Shutdown::Both);
+}
+
+impl State {
+    fn take(&self, bytes: u64) -> bool {
+        let take = |left: u64| if left == u64::MAX { Some(left) } else { left.checked_sub(bytes) };
+        self.allowance.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
+    }
+}

@@ -1,0 +1,156 @@
+//! The program dies at the worst moments; run again, the lake is the source, and no reader saw a part.
+
+use std::path::Path;
+
+use connect_tests::compare::assert_same;
+use connect_tests::poll::Poller;
+use connect_tests::postgres::{Database, Server};
+use connect_tests::proxy::Proxy;
+use connect_tests::runtime::{Job, OK};
+
+const ROWS: u64 = 30_000;
+const TABLES: [&str; 3] = ["large", "small", "none"];
+
+fn shop() -> Database {
+    let database = Server::shared().database();
+    database.sql_as_user(&format!(
+        "CREATE TABLE large (id bigint PRIMARY KEY, v text, n numeric(10,2));
+         INSERT INTO large SELECT i, md5(i::text), i / 7.0 FROM generate_series(1, {ROWS}) i;
+         CREATE TABLE small (v text); INSERT INTO small VALUES ('a'), ('a'), (NULL);
+         CREATE TABLE none (id int PRIMARY KEY)"
+    ));
+    database
+}
+
+/// Whether a data file lies anywhere in the lake.
+fn staged(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    entries.map(|e| e.path()).any(|p| p.is_dir() && staged(&p) || p.extension().is_some_and(|e| e == "parquet"))
+}
+
+fn all_loaded(database: &Database, job: &Job) {
+    let lake = job.lake();
+    for table in TABLES {
+        assert_same(database, table, &lake, table);
+        assert_eq!(lake.status(&format!("public.{table}")).unwrap()["load_status"], "completed");
+        assert_eq!(lake.describe(table)["snapshots"], 1, "{table} was committed once");
+    }
+}
+
+/// Dies as the failpoint says, is run again, and is run a third time, which does nothing.
+fn check(failpoint: &str) {
+    let database = shop();
+    let job = Job::new(&database);
+    let poller = Poller::start(&job.lake(), "large", "id");
+    let died = job.run_with_failpoint(failpoint);
+    assert_eq!(died.code, None, "{failpoint} did not kill: {}", died.output);
+    let lake = job.lake();
+    for table in lake.loaded_tables() {
+        assert_same(&database, &table, &lake, &table);
+    }
+    job.run(&[]).expect(OK);
+    all_loaded(&database, &job);
+    let seen = poller.finish();
+    assert!(seen.iter().all(|n| matches!(n, None | Some(ROWS))) && seen.contains(&Some(ROWS)), "{seen:?}");
+
+    let before: Vec<_> = TABLES.iter().map(|t| lake.describe(t)["snapshot-id"].clone()).collect();
+    job.run(&[]).expect(OK).says(&["already loaded"]);
+    let after: Vec<_> = TABLES.iter().map(|t| lake.describe(t)["snapshot-id"].clone()).collect();
+    assert_eq!(before, after);
+}
+
+#[test]
+fn killed_with_files_staged() {
+    check("iceberg.after-stage=kill");
+}
+
+#[test]
+fn killed_before_the_first_commit() {
+    check("iceberg.before-commit=kill");
+}
+
+#[test]
+fn killed_before_the_second_commit() {
+    check("iceberg.before-commit=kill@2");
+}
+
+#[test]
+fn killed_after_the_first_commit() {
+    check("iceberg.after-commit=kill");
+}
+
+#[test]
+fn killed_after_the_last_commit() {
+    check("iceberg.after-commit=kill@3");
+}
+
+#[test]
+fn killed_before_the_ledger() {
+    check("iceberg.before-ledger=kill");
+}
+
+#[test]
+fn killed_in_the_middle_of_reading() {
+    let database = shop();
+    database.sql_as_user("INSERT INTO large SELECT -i, repeat(md5(i::text), 20) FROM generate_series(1, 30000) i");
+    let proxy = Proxy::holding_after(database.port(), 8 << 20);
+    let mut job = Job::new(&database).source("database.port", &proxy.port.to_string());
+    let poller = Poller::start(&job.lake(), "large", "id");
+    let mut running = job.start(&[]);
+    running.until("held", || proxy.holds().then_some(()));
+    running.kill();
+    assert!(job.lake().describe("large").is_null());
+    job.source.insert("database.port".into(), database.port().to_string());
+    job.run(&[]).expect(OK);
+    all_loaded(&database, &job);
+    let seen = poller.finish();
+    assert!(seen.iter().all(|n| matches!(n, None | Some(60_000))), "{seen:?}");
+}
+
+#[test]
+fn a_lost_connection_leaves_nothing_half_loaded() {
+    let database = shop();
+    database.sql_as_user("INSERT INTO large SELECT -i, repeat(md5(i::text), 20) FROM generate_series(1, 30000) i");
+    let proxy = Proxy::holding_after(database.port(), 8 << 20);
+    let mut job = Job::new(&database).source("database.port", &proxy.port.to_string());
+    let mut running = job.start(&[]);
+    running.until("held", || proxy.holds().then_some(()));
+    proxy.cut();
+    let outcome = running.wait();
+    let lake = job.lake();
+    for table in lake.loaded_tables() {
+        assert_same(&database, &table, &lake, &table);
+    }
+    assert!(outcome.code != Some(OK) || lake.loaded_tables().len() == TABLES.len(), "{}", outcome.output);
+    job.source.insert("database.port".into(), database.port().to_string());
+    job.run(&[]).expect(OK);
+    all_loaded(&database, &job);
+}
+
+#[test]
+fn an_error_at_a_commit_fails_no_row() {
+    for failpoint in ["iceberg.after-stage=error@1", "iceberg.before-commit=error@1", "iceberg.after-commit=error@1"] {
+        let database = shop();
+        let job = Job::new(&database);
+        job.run_with_failpoint(failpoint);
+        let lake = job.lake();
+        for table in lake.loaded_tables() {
+            assert_same(&database, &table, &lake, &table);
+        }
+        job.run(&[]).expect(OK);
+        all_loaded(&database, &job);
+    }
+}
+
+#[test]
+fn files_that_nothing_refers_to_do_not_pile_up() {
+    let database = shop();
+    let job = Job::new(&database);
+    job.run_with_failpoint("iceberg.before-commit=error@1");
+    assert!(staged(job.lake().folder()), "something was staged");
+    job.run(&[]).expect(OK);
+    let lake = job.lake();
+    let live: usize = lake.tables().iter().map(|t| lake.describe(t)["files"].as_array().unwrap().len()).sum();
+    assert!(live >= 2);
+    all_loaded(&database, &job);
+}

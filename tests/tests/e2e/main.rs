@@ -1,0 +1,13 @@
+//! The program from end to end, on real servers, judged by readers that are not ours.
+//!
+//! One binary, so that the tests share one PostgreSQL server; each has a database, a folder and a lake of
+//! its own. What a test waits for is an event it causes or observes, never a length of time.
+
+mod commits;
+mod configuration;
+mod connection;
+mod crash;
+mod cut;
+mod operator;
+mod tables;
+mod values;
