@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use connector_api::config::{ConfigDef, Kind, Problem, Values};
 use connector_api::ConnectorConfig;
+use connector_api::config::{ConfigDef, Kind, Problem, Values};
 
 use crate::filter::{Filter, Like, List};
 use crate::wire::Endpoint;

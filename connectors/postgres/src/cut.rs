@@ -117,10 +117,13 @@ impl Session {
         }
         let doing = "opening a reading connection";
         let mut connection = Connection::open(&self.endpoint).map_err(|e| e.while_doing(doing))?;
-        let version = prepare(&mut connection, Duration::ZERO, Duration::ZERO).map_err(|e| e.while_doing(doing))?;
+        prepare(&mut connection, Duration::ZERO, Duration::ZERO).map_err(|e| e.while_doing(doing))?;
+        // Such a server holds bytes, not characters: unconverted, the decoder can name the column that is
+        // not text, where the server's own conversion names only the bytes.
+        let raw = "SELECT set_config('client_encoding', 'SQL_ASCII', false) WHERE current_setting('server_encoding') = 'SQL_ASCII'";
+        connection.query(raw).map_err(|e| e.while_doing(doing))?;
         let import =
             format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{}'", self.snapshot);
-        tracing::debug!(version, "joining the cut");
         connection.query(&import).map_err(|e| match e.sqlstate() {
             Some("22023" | "55000") => gone(e),
             _ => e.while_doing("joining the cut"),

@@ -303,7 +303,7 @@ pub(super) mod tests {
                 bytes.truncate(bytes.len() & !1);
                 let digits = ((bytes.len() - HEAD) / 2) as u16;
                 bytes[..2].copy_from_slice(&digits.to_be_bytes());
-                bytes[4..6].copy_from_slice(&[if digits % 2 == 0 { 0x40 } else { 0 }, 0]);
+                bytes[4..6].copy_from_slice(&[if digits.is_multiple_of(2) { 0x40 } else { 0 }, 0]);
             }
             if let Ok(number) = Numeric::parse(&bytes) {
                 let mut out = vec![];

@@ -125,7 +125,7 @@ fn text_and_bytes() {
 fn dates_and_times() {
     let date = |days: i32| one(Wire::Date, &days.to_be_bytes()).map(|a| a.as_primitive::<Date32Type>().value(0));
     assert_eq!(date(0), Ok(10957));
-    assert_eq!(date(-2451507), Ok(-2440550), "4713 BC, the first");
+    assert_eq!(date(-2451545), Ok(-2440588), "4714-11-24 BC, the first");
     assert_eq!(date(2145031948), Ok(2145042905), "5874897 AD, the last");
     assert_eq!(date(i32::MAX), Err("the date is infinite [table=s.t, column=c0]".into()));
     assert_eq!(date(i32::MAX - 1), Err("the date is out of range [table=s.t, column=c0]".into()));
@@ -137,7 +137,7 @@ fn dates_and_times() {
         let stamp =
             |us: i64| one(wire, &us.to_be_bytes()).map(|a| a.as_primitive::<TimestampMicrosecondType>().value(0));
         assert_eq!(stamp(0), Ok(946_684_800_000_000));
-        assert_eq!(stamp(-211_813_488_000_000_000), Ok(-210_866_803_200_000_000), "4713 BC, the first");
+        assert_eq!(stamp(-211_813_488_000_000_000), Ok(-210_866_803_200_000_000), "4714-11-24 BC, the first");
         assert_eq!(stamp(i64::MIN), Err("the timestamp is infinite [table=s.t, column=c0]".into()));
         assert_eq!(stamp(i64::MAX - 1), Err("the timestamp is out of range [table=s.t, column=c0]".into()));
     }
