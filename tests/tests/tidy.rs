@@ -136,7 +136,7 @@ fn names(files: &Files) -> Vec<String> {
 
 /// Every failpoint in the code is used by a test, and every one a test uses exists.
 fn failpoints(files: &Files) -> Vec<String> {
-    let hit = Regex::new(r#"failpoint::hit\(\s*"([^"]+)"\s*\)"#).unwrap();
+    let hit = Regex::new(r#"failpoint(?:::hit\(|: )\s*"([a-z]+\.[a-z-]+)""#).unwrap();
     let used = Regex::new(r#""([a-z]+\.[a-z-]+)="#).unwrap();
     let mut complaints = Vec::new();
     let tests: String =
@@ -268,5 +268,6 @@ fn an_unused_or_unknown_failpoint_is_caught() {
     };
     assert_eq!(check("failpoint::hit(\"x.a\")?;", "run(\"x.a=kill\")"), 0);
     assert_eq!(check("failpoint::hit(\"x.a\")?;", "run()"), 1);
+    assert_eq!(check("Change { failpoint: \"x.a\" }", "run()"), 1);
     assert_eq!(check("", "run(\"x.b=kill\")"), 1);
 }

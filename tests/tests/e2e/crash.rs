@@ -40,7 +40,8 @@ fn all_loaded(database: &Database, job: &Job) {
 /// Dies as the failpoint says, is run again, and is run a third time, which does nothing.
 fn check(failpoint: &str) {
     let database = shop();
-    let job = Job::new(&database);
+    // Small parts, so that `large` has many.
+    let job = Job::new(&database).source("parallel.chunk.size", "64KiB").source("batch.size", "1000");
     let poller = Poller::start(&job.lake(), "large", "id");
     let died = job.run_with_failpoint(failpoint);
     assert_eq!(died.code, None, "{failpoint} did not kill: {}", died.output);
@@ -57,6 +58,26 @@ fn check(failpoint: &str) {
     job.run(&[]).expect(OK).says(&["already loaded"]);
     let after: Vec<_> = TABLES.iter().map(|t| lake.describe(t)["snapshot-id"].clone()).collect();
     assert_eq!(before, after);
+}
+
+#[test]
+fn killed_between_locks_and_cut() {
+    check("postgres.locked=kill");
+}
+
+#[test]
+fn killed_with_the_cut_taken() {
+    check("postgres.cut-taken=kill");
+}
+
+#[test]
+fn killed_between_batches() {
+    check("postgres.batch=kill@5");
+}
+
+#[test]
+fn killed_between_the_parts_of_a_table() {
+    check("postgres.split-read=kill@3");
 }
 
 #[test]
@@ -128,8 +149,15 @@ fn a_lost_connection_leaves_nothing_half_loaded() {
 }
 
 #[test]
-fn an_error_at_a_commit_fails_no_row() {
-    for failpoint in ["iceberg.after-stage=error@1", "iceberg.before-commit=error@1", "iceberg.after-commit=error@1"] {
+fn an_error_anywhere_leaves_no_part_and_no_double() {
+    for failpoint in [
+        "postgres.batch=error@3",
+        "postgres.split-read=error@2",
+        "iceberg.after-stage=error@1",
+        "iceberg.before-commit=error@1",
+        "iceberg.after-commit=error@1",
+        "iceberg.before-ledger=error@1",
+    ] {
         let database = shop();
         let job = Job::new(&database);
         job.run_with_failpoint(failpoint);

@@ -162,7 +162,7 @@ fn the_ledgers_tell_what_happened() {
 fn the_summary_and_the_log_name_every_table() {
     let database = shop();
     let job = Job::new(&database).worker("log.dir", "logs");
-    let outcome = job.run(&[]).expect(OK).says(&["public.wide", "public.tiny", "public.empty", "30000"]);
+    let outcome = job.run(&[]).expect(OK).says(&["public.wide", "public.tiny", "public.empty", "30,000"]);
     assert!(!outcome.output.contains("ERROR"), "{}", outcome.output);
     let logs: String = std::fs::read_dir(job.folder().join("logs"))
         .unwrap()
