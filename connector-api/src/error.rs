@@ -7,8 +7,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
-/// A `Result` whose error is [`Error`].
-pub type Result<T> = std::result::Result<T, Error>;
+/// A `Result` whose error is [`Error`] unless said otherwise.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What the runtime does about an error. Matched exhaustively: three kinds, no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
