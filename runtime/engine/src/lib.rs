@@ -1,1 +1,23 @@
-//! x
+//! The engine: moves tables from sources to sinks, and shows what it does.
+//!
+//! [`assemble`] turns configurations into [`Pipeline`]s, [`run`] loads one pipeline's tables, [`Shared`] is
+//! what anyone may look at meanwhile (status, progress, metrics), [`LoadReport`] is what came of it. The
+//! engine owns every loop, queue and stop. It knows connectors only by their contract, never by name.
+
+mod assemble;
+mod contain;
+mod feed;
+mod load;
+mod metrics;
+mod progress;
+mod queue;
+mod read;
+mod report;
+mod status;
+mod write;
+
+pub use assemble::{Assembly, Entry, Pipeline, assemble, runtime_keys};
+pub use load::{Job, Settings, run};
+pub use progress::{LoadProgress, TableProgress, TableState, lines};
+pub use report::{End, LoadReport, Outcome, TableReport};
+pub use status::{ConnectorKind, ConnectorStatus, Shared, State, TaskStatus};

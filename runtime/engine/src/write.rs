@@ -1,0 +1,133 @@
+//! Writes the queue into the sink: one loop owns the sink's task, and commits run beside it, so that
+//! neither a slow commit holds up the writing nor a blocked write a commit.
+
+use std::sync::Arc;
+
+use connector_api::{
+    CancellationToken, CommitHandle, Counter, Error, Event, LoadEvent, Loaded, Metrics, Result, SinkTask, TableId,
+};
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+
+use crate::contain::{contain, from_panic};
+use crate::queue::{Queued, Receiver};
+
+/// What a commit has decided.
+pub(crate) enum Wrote {
+    /// The table's load is published.
+    Durable(TableId, Loaded),
+    /// The table's load has failed in the sink; nothing of it is visible.
+    Failed(TableId, Error),
+}
+
+/// The loop that owns a sink's task.
+pub(crate) struct Writer {
+    pub(crate) sink: Arc<str>,
+    pub(crate) task: Box<dyn SinkTask>,
+    pub(crate) queue: Receiver,
+    /// Where commits report. Its reader must go on reading until the writer has ended.
+    pub(crate) wrote: mpsc::Sender<Wrote>,
+    /// When cancelled, what is queued is dropped; commits under way are waited for.
+    pub(crate) stop: CancellationToken,
+    pub(crate) counters: WriteCounters,
+}
+
+/// The sink's counters, under Kafka Connect's names.
+pub(crate) struct WriteCounters {
+    read: Counter,
+    sent: Counter,
+}
+
+impl WriteCounters {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        let read = metrics.counter("kafka_connect_sink_task_sink_record_read", "Rows taken from the queue");
+        let sent = metrics.counter("kafka_connect_sink_task_sink_record_send", "Rows that the sink has accepted");
+        Self { read, sent }
+    }
+}
+
+impl Writer {
+    /// Writes until the queue is closed and empty, or the stop, or a failure; then closes the sink's task.
+    pub(crate) async fn run(mut self) -> Result<()> {
+        let mut commits = JoinSet::new();
+        let mut result = self.pump(&mut commits).await;
+        // From here on senders learn that nobody reads.
+        self.queue.close();
+        while self.queue.try_recv().is_ok() {}
+        while let Some(commit) = commits.join_next().await {
+            result = result.and(self.joined(commit));
+        }
+        // A task that has panicked is fit for nothing but to be dropped.
+        if !matches!(&result, Err(error) if error.context("panic").is_some()) {
+            result = result.and(contain(&self.sink, "close", self.task.close()).await);
+        }
+        result
+    }
+
+    async fn pump(&mut self, commits: &mut JoinSet<Result<()>>) -> Result<()> {
+        let stop = self.stop.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                Some(commit) = commits.join_next(), if !commits.is_empty() => self.joined(commit)?,
+                queued = self.queue.recv() => {
+                    let Some(queued) = queued else { return Ok(()) };
+                    let Some(written) = stop.run_until_cancelled(self.write(queued, commits)).await else {
+                        return Ok(());
+                    };
+                    written?;
+                }
+            }
+        }
+    }
+
+    async fn write(&mut self, queued: Queued, commits: &mut JoinSet<Result<()>>) -> Result<()> {
+        let Queued { event, room } = queued;
+        let complete = match &event {
+            Event::Load(LoadEvent::Complete(table)) => Some(table.clone()),
+            _ => None,
+        };
+        let rows = if let Event::Changes(batch) = &event { batch.rows().num_rows() as u64 } else { 0 };
+        let table = event.table().clone();
+        self.counters.read.add(rows);
+        contain(&self.sink, "write", self.task.write(event)).await.map_err(|e| named(e, &table))?;
+        self.counters.sent.add(rows);
+        drop(room);
+        if let Some(table) = complete {
+            // The call itself may panic as well as the handle it gives.
+            let handle = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.task.checkpoint()));
+            let handle = handle.map_err(|panic| named(from_panic(&self.sink, "checkpoint", &*panic), &table))?;
+            commits.spawn(commit(Arc::clone(&self.sink), table, handle, self.wrote.clone()));
+        }
+        Ok(())
+    }
+
+    fn joined(&self, commit: std::result::Result<Result<()>, JoinError>) -> Result<()> {
+        match commit.map_err(JoinError::try_into_panic) {
+            Ok(result) => result,
+            Err(Ok(panic)) => Err(from_panic(&self.sink, "commit", &*panic)),
+            Err(Err(aborted)) => Err(Error::fatal("a commit was aborted").caused_by(aborted)),
+        }
+    }
+}
+
+/// Awaits the commit that is to publish `table`, and reports what it says.
+async fn commit(sink: Arc<str>, table: TableId, handle: CommitHandle, wrote: mpsc::Sender<Wrote>) -> Result<()> {
+    let checkpoint = contain(&sink, "commit", handle).await.map_err(|e| named(e, &table))?;
+    let failed = checkpoint.failed.iter().any(|(t, _)| *t == table);
+    if checkpoint.durable.loaded(&table).is_none() && !failed {
+        return Err(named(Error::fatal("the sink's checkpoint leaves out a table that was complete"), &table));
+    }
+    let durable = checkpoint.durable.tables().map(|(t, loaded)| Wrote::Durable(t.clone(), loaded.clone()));
+    let failed = checkpoint.failed.into_iter().map(|(t, e)| Wrote::Failed(t.clone(), named(e, &t)));
+    for report in durable.collect::<Vec<_>>().into_iter().chain(failed) {
+        // Its reader outlives the writer; a load that was given up has no use for it.
+        let _ = wrote.send(report).await;
+    }
+    Ok(())
+}
+
+fn named(error: Error, table: &TableId) -> Error {
+    if error.context("table").is_some() { error } else { error.with("table", table) }
+}
