@@ -182,6 +182,29 @@ pub(crate) fn sizes(connection: &mut Connection, oids: &[u32], page: u64) -> Ans
     Ok(all)
 }
 
+/// The leaves of each partitioned table among these, as a list in text, and whether all of them are locked
+/// by this connection. Attaching a partition goes together with our lock, and shows at once: whatever
+/// snapshot a query has, it reads the partitions of the present.
+pub(crate) fn leaves(connection: &mut Connection, oids: &[u32]) -> Answer<HashMap<u32, (String, bool)>> {
+    let mut all = HashMap::new();
+    for oids in oids.chunks(AT_ONCE) {
+        let sql = format!(
+            "SELECT c.oid, coalesce(string_agg(p.relid::oid::text, ',' ORDER BY p.relid::oid), ''),
+                    coalesce(bool_and(EXISTS (
+                        SELECT FROM pg_locks l
+                        WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.granted
+                          AND l.relation = p.relid AND l.mode = 'AccessShareLock')) FILTER (WHERE p.relid IS NOT NULL), true)
+             FROM pg_class c LEFT JOIN LATERAL pg_partition_tree(c.oid) p ON p.isleaf
+             WHERE c.oid = ANY ({}) AND c.relkind = 'p' GROUP BY c.oid",
+            array(oids)
+        );
+        for row in connection.query(&sql)? {
+            all.insert(row.parse(0)?, (row.text(1)?.to_owned(), row.flag(2)));
+        }
+    }
+    Ok(all)
+}
+
 fn array(oids: &[u32]) -> String {
     let list: Vec<_> = oids.iter().map(u32::to_string).collect();
     format!("'{{{}}}'::oid[]", list.join(","))
@@ -193,6 +216,9 @@ pub(crate) struct Readable {
     pub(crate) schema: Arc<TableSchema>,
     /// One per column.
     pub(crate) wires: Vec<Wire>,
+    pub(crate) oid: u32,
+    /// Of a partitioned table: its leaves as of the cut.
+    pub(crate) leaves: Option<String>,
     select: String,
 }
 
@@ -239,7 +265,7 @@ pub(crate) fn describe(
     let key = key.into_iter().map(|(_, column)| column).collect();
     let schema = TableSchema::new(relation.id.clone(), columns, key)?.with_doc(relation.comment.clone());
     let select = format!("SELECT {} FROM {}", names.join(", "), relation.target());
-    Ok(Readable { schema: Arc::new(schema), wires, select })
+    Ok(Readable { schema: Arc::new(schema), wires, oid: relation.oid, leaves: None, select })
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ impl Session {
             if let Some(taken) = take(&mut holder, &server, config, &wanted)? {
                 return Self::planned(holder, taken, &server, config, refused);
             }
-            tracing::info!("a table vanished while the cut was taken: taking it again");
+            tracing::info!("a table or partition came or went while the cut was taken: taking it again");
             holder.query("ROLLBACK").map_err(|e| e.while_doing("taking the cut"))?;
         }
         Err(Error::retriable("tables are being dropped or renamed faster than they can be locked"))
@@ -74,7 +74,8 @@ impl Session {
             let attributes = attributes.get(&relation.oid).map_or(&[][..], |a| a);
             match catalog::describe(relation, attributes, &custom, &config.filter) {
                 Err(why) => refused.push((relation.id.clone(), why)),
-                Ok(table) => {
+                Ok(mut table) => {
+                    table.leaves = taken.leaves.get(&relation.oid).map(|(leaves, _)| leaves.clone());
                     let size = sizes.get(&relation.oid).copied().unwrap_or_default();
                     let (divided, parallel) = (relation.divides(server.version), config.splits_at_a_time);
                     let splits = plan::splits(&relation.id, size, divided, parallel, config.chunk);
@@ -136,9 +137,18 @@ impl Session {
         lock(&self.idle).push(connection);
     }
 
-    /// Proves that the holder's locks held until now: what was read before is what the cut shows.
-    pub(crate) fn vouch(&self) -> Result<()> {
-        lock(&self.holder).query("SELECT").map(drop).map_err(gone)
+    /// Proves that the holder's locks held until now: what was read of the table before is what the cut
+    /// shows.
+    pub(crate) fn vouch(&self, table: &Readable) -> Result<()> {
+        let mut holder = lock(&self.holder);
+        let Some(leaves) = &table.leaves else {
+            return holder.query("SELECT").map(drop).map_err(gone);
+        };
+        match catalog::leaves(&mut holder, &[table.oid]).map_err(gone)?.get(&table.oid) {
+            Some((now, _)) if now == leaves => Ok(()),
+            _ => Err(Error::data("a partition was attached or detached while the table was read: load it again")
+                .with("table", table.schema.table())),
+        }
     }
 }
 
@@ -166,6 +176,8 @@ struct Taken {
     cut: Cut,
     exported: String,
     relations: Vec<Relation>,
+    /// Of the partitioned tables among them, by oid.
+    leaves: HashMap<u32, (String, bool)>,
 }
 
 fn connect(config: &PostgresConfig) -> Result<(Connection, Server)> {
@@ -278,7 +290,11 @@ fn snapshot(
     let mut seen: HashMap<u32, Relation> = catalog::relations(holder)?.into_iter().map(|r| (r.oid, r)).collect();
     let relations: Vec<_> =
         wanted.iter().filter_map(|w| seen.remove(&w.oid).filter(|s| s.id == w.id && s.obstacle().is_none())).collect();
-    Ok((relations.len() == wanted.len()).then_some(Taken { cut, exported, relations }))
+    // And a partition may have come since its parent was locked.
+    let oids: Vec<u32> = relations.iter().map(|r| r.oid).collect();
+    let leaves = catalog::leaves(holder, &oids)?;
+    let whole = relations.len() == wanted.len() && leaves.values().all(|(_, locked)| *locked);
+    Ok(whole.then_some(Taken { cut, exported, relations, leaves }))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

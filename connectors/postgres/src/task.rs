@@ -206,7 +206,7 @@ impl Reader {
         pump.decoder.finish()?;
         pump.deliver()?;
         failpoint::hit("postgres.split-read")?;
-        session.vouch()?;
+        session.vouch(table)?;
         if !self.stop.asked() {
             session.give_back(connection);
         }

@@ -544,6 +544,29 @@ async fn a_lost_connection_may_be_opened_again_and_a_lost_cut_may_not() {
     assert!(error.message().starts_with("the cut is gone"), "{error:#}");
 }
 
+/// Attaching goes together with the lock, and a query sees the partitions of the present.
+#[tokio::test]
+async fn a_partition_that_comes_later_is_not_taken_for_the_cut() {
+    let database = Server::shared().database();
+    database.sql_as_user(
+        "CREATE TABLE p (id int) PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);
+         INSERT INTO p VALUES (1);
+         CREATE TABLE bare (id int) PARTITION BY RANGE (id)",
+    );
+    let source = source(&database, &[]);
+    let plan = plan(&*source).await;
+    let truncate = "SET lock_timeout = 200; TRUNCATE p1";
+    assert!(std::panic::catch_unwind(|| database.sql_as_user(truncate)).is_err(), "TRUNCATE went through");
+    assert_eq!(rows(&*source, &plan, "public", "p").await, [["1"]]);
+    assert_eq!(rows(&*source, &plan, "public", "bare").await, [[""; 0]; 0]);
+    database.sql_as_user("CREATE TABLE p2 (id int); INSERT INTO p2 VALUES (12)");
+    database.sql_as_user("ALTER TABLE p ATTACH PARTITION p2 FOR VALUES FROM (10) TO (20)");
+    let table = plan.tables.iter().find(|t| t.schema.table().name() == "p").unwrap();
+    let error = read(&*source, &table.splits[0]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Data);
+    assert!(error.message().starts_with("a partition was attached"), "{error:#}");
+}
+
 #[tokio::test]
 async fn the_cut_says_what_it_saw() {
     let database = Server::shared().database();

@@ -26,6 +26,8 @@ enum Sign {
 /// Length of the head, bytes.
 const HEAD: usize = 8;
 
+const EXCESS: &str = "the value has more decimal places than the column's type";
+
 /// 10⁰ … 10³⁸.
 const POWERS: [i128; 39] = {
     let mut powers = [1; 39];
@@ -68,13 +70,20 @@ impl<'a> Numeric<'a> {
         let count = self.digits.len() / 2;
         // The decimal exponent of the last digit's unit, in the scaled result.
         let last = 4 * (self.weight - count as i32 + 1) + i32::from(scale);
-        let value = if count <= 4 && (0..=2).contains(&last) {
+        let value = if count <= 4 && (-3..=2).contains(&last) {
             // Below 10^16 · 10^2: the usual case, in 64 bits.
             let mut value = 0u64;
             for digit in self.digits() {
                 value = value * 10_000 + u64::from(digit?);
             }
-            i128::from(value) * POWERS[last as usize]
+            let power = 10u64.pow(last.unsigned_abs());
+            if last >= 0 {
+                i128::from(value * power)
+            } else if value.is_multiple_of(power) {
+                i128::from(value / power)
+            } else {
+                return Err(EXCESS);
+            }
         } else {
             self.wide(scale, last).ok_or(RANGE)??
         };
@@ -86,7 +95,6 @@ impl<'a> Numeric<'a> {
 
     /// `None`: beyond 128 bits.
     fn wide(self, scale: u8, last: i32) -> Option<Result<i128, &'static str>> {
-        const EXCESS: &str = "the value has more decimal places than the column's type";
         let mut value = 0i128;
         let mut unit = 4 * self.weight + i32::from(scale);
         for digit in self.digits() {

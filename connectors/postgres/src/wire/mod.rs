@@ -27,6 +27,9 @@ const APPLICATION: &str = "connect-runtime";
 /// Longest message taken before the login is done: whatever answers more is not PostgreSQL.
 const LONGEST_GREETING: usize = 64 * 1024;
 
+/// How long a peer may leave what we send unacknowledged.
+const DEAD_AFTER: Duration = Duration::from_secs(120);
+
 /// Where and as whom to connect.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
@@ -316,6 +319,7 @@ fn dial(to: &Endpoint, deadline: Instant) -> Result<TcpStream, Failure> {
                 // A holder is silent for as long as the load takes: middleboxes and dead peers show by this.
                 let alive = TcpKeepalive::new().with_time(Duration::from_secs(30));
                 SockRef::from(&tcp).set_tcp_keepalive(&alive.with_interval(Duration::from_secs(10)))?;
+                SockRef::from(&tcp).set_tcp_user_timeout(Some(DEAD_AFTER))?;
                 return Ok(tcp);
             }
             Err(e) => why = e,
