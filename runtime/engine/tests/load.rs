@@ -1,6 +1,8 @@
 //! Whole loads over in-memory connectors: what a reader sees afterwards, and what the report says, when all
 //! goes well and when it does not. The clock is paused: a wait costs nothing and a hang ends the test.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
