@@ -1,0 +1,363 @@
+//! The sink's keys, checked and typed. Touches nothing: a configuration can be checked anywhere.
+
+use std::path::PathBuf;
+
+use connector_api::config::{ConfigDef, Kind, Problem, Values};
+use connector_api::ConnectorConfig;
+
+use iceberg::NamespaceIdent;
+
+use crate::names::NameFormat;
+
+/// Where the catalog's database is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CatalogUri {
+    /// A SQLite file.
+    Sqlite(PathBuf),
+}
+
+/// Compression of Parquet pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Codec {
+    Zstd(i32),
+    Gzip(u32),
+    Snappy,
+    Lz4,
+    Uncompressed,
+}
+
+impl Codec {
+    /// The name in `write.parquet.compression-codec`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Codec::Zstd(_) => "zstd",
+            Codec::Gzip(_) => "gzip",
+            Codec::Snappy => "snappy",
+            Codec::Lz4 => "lz4",
+            Codec::Uncompressed => "uncompressed",
+        }
+    }
+
+    /// The level, where the codec has one.
+    pub(crate) fn level(self) -> Option<i64> {
+        match self {
+            Codec::Zstd(n) => Some(n.into()),
+            Codec::Gzip(n) => Some(n.into()),
+            _ => None,
+        }
+    }
+}
+
+/// How data files are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Files {
+    /// Page compression.
+    pub(crate) codec: Codec,
+    /// A file is closed once it holds so many bytes.
+    pub(crate) target: usize,
+    /// A row group is closed once it holds so many encoded bytes, or earlier when memory is short.
+    pub(crate) row_group: usize,
+}
+
+/// The configuration of the Iceberg sink.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Catalog name: the first column of the catalog's tables.
+    pub(crate) catalog: String,
+    /// Its database.
+    pub(crate) uri: CatalogUri,
+    /// Absolute folder, without a scheme.
+    pub(crate) warehouse: PathBuf,
+    /// Namespace of the tables.
+    pub(crate) namespace: NamespaceIdent,
+    /// How tables are named.
+    pub(crate) names: NameFormat,
+    /// Data files.
+    pub(crate) files: Files,
+    /// How often a commit that met a conflict is tried again.
+    pub(crate) commit_retries: u32,
+    /// How long the ledger keeps rows that are not the newest, milliseconds.
+    pub(crate) status_retention_ms: i64,
+}
+
+impl ConnectorConfig for Config {
+    fn definition() -> ConfigDef {
+        ConfigDef::default()
+            .defaulted("iceberg.catalog", Kind::Text, "iceberg", "Name of the catalog")
+            .required("iceberg.catalog.type", Kind::OneOf(&["sql"]), "Kind of catalog")
+            .required(
+                "iceberg.catalog.uri",
+                Kind::Text,
+                "Catalog database: sqlite://./relative/path.db or sqlite:///absolute/path.db; created if missing",
+            )
+            .required(
+                "iceberg.catalog.warehouse",
+                Kind::Text,
+                "Folder of the tables: a path, or a file:// URI; created if missing",
+            )
+            .required("iceberg.namespace", Kind::Text, "Namespace of the tables, levels separated by dots")
+            .defaulted(
+                "iceberg.table.name.format",
+                Kind::Text,
+                "{table}",
+                "Name of a table in the namespace; placeholders {schema} and {table}",
+            )
+            .defaulted(
+                "iceberg.control.commit.interval-ms",
+                Kind::Millis,
+                "300000",
+                "Time between commits of a stream; a load commits each table once, when it is complete",
+            )
+            .defaulted(
+                "write.parquet.compression-codec",
+                Kind::OneOf(&["zstd", "snappy", "gzip", "lz4", "uncompressed"]),
+                "zstd",
+                "Compression of data files",
+            )
+            .defaulted(
+                "write.parquet.compression-level",
+                Kind::Int(1, 22),
+                "3",
+                "Compression level of zstd (1 to 22) or gzip (1 to 9)",
+            )
+            .defaulted("write.target-file-size-bytes", Kind::Bytes, "512MiB", "Size at which a data file is closed")
+            .defaulted(
+                "write.parquet.row-group-size-bytes",
+                Kind::Bytes,
+                "128MiB",
+                "Size at which a row group is closed; closed earlier when the worker's memory is short",
+            )
+            .defaulted(
+                "commit.retry.num-retries",
+                Kind::Int(0, 1000),
+                "10",
+                "How often a commit is tried again after a conflict with another writer",
+            )
+            .defaulted(
+                "status.retention.ms",
+                Kind::Millis,
+                "604800000",
+                "How long _cdc_status keeps rows that are not a table's newest",
+            )
+    }
+
+    fn from_values(values: &Values) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut note = |key: &str, message: String| problems.push(Problem::new(key, message));
+
+        let uri = sqlite_path(values.text("iceberg.catalog.uri"));
+        let uri = uri.map_err(|m| note("iceberg.catalog.uri", m)).unwrap_or_default();
+        let warehouse = warehouse_path(values.text("iceberg.catalog.warehouse"));
+        let warehouse = warehouse.map_err(|m| note("iceberg.catalog.warehouse", m)).unwrap_or_default();
+
+        let catalog = values.text("iceberg.catalog").to_owned();
+        if catalog.is_empty() {
+            note("iceberg.catalog", "is empty".into());
+        }
+        let levels: Vec<String> = values.text("iceberg.namespace").split('.').map(str::to_owned).collect();
+        if levels.iter().any(|level| level.trim().is_empty()) {
+            note("iceberg.namespace", "a level is empty: write names separated by single dots".into());
+        }
+        let namespace = NamespaceIdent::from_vec(levels).ok();
+        let format = values.text("iceberg.table.name.format");
+        let names = match NameFormat::parse(format) {
+            Ok(names) => Some(names),
+            Err(message) => {
+                note("iceberg.table.name.format", message);
+                None
+            }
+        };
+
+        let level = values.count("write.parquet.compression-level");
+        let codec = match values.text("write.parquet.compression-codec") {
+            "snappy" => Codec::Snappy,
+            "lz4" => Codec::Lz4,
+            "uncompressed" => Codec::Uncompressed,
+            "gzip" if level > 9 => {
+                note("write.parquet.compression-level", "gzip has levels 1 to 9".into());
+                Codec::Gzip(9)
+            }
+            "gzip" => Codec::Gzip(u32::try_from(level).unwrap_or(9)),
+            _ => Codec::Zstd(i32::try_from(level).unwrap_or(3)),
+        };
+        let target = values.count("write.target-file-size-bytes");
+        let row_group = values.count("write.parquet.row-group-size-bytes");
+        for (key, value) in
+            [("write.target-file-size-bytes", target), ("write.parquet.row-group-size-bytes", row_group)]
+        {
+            if value < MIN_SIZE {
+                note(key, format!("must be at least {MIN_SIZE} bytes"));
+            }
+        }
+        let retention = values.millis("status.retention.ms").as_millis();
+
+        match (names, namespace) {
+            (Some(names), Some(namespace)) if problems.is_empty() => Ok(Self {
+                catalog,
+                uri: CatalogUri::Sqlite(uri),
+                warehouse,
+                namespace,
+                names,
+                files: Files { codec, target, row_group },
+                commit_retries: u32::try_from(values.int("commit.retry.num-retries")).unwrap_or(0),
+                status_retention_ms: i64::try_from(retention).unwrap_or(i64::MAX),
+            }),
+            _ => Err(problems),
+        }
+    }
+}
+
+/// The smallest file or row group that makes sense, bytes.
+const MIN_SIZE: usize = 4096;
+
+fn sqlite_path(uri: &str) -> Result<PathBuf, String> {
+    let shape = "write sqlite://./relative/path.db or sqlite:///absolute/path.db";
+    let Some(path) = uri.strip_prefix("sqlite://") else {
+        return Err(format!("is not a SQLite URI: {shape}"));
+    };
+    if path.contains('?') {
+        return Err("takes no parameters".into());
+    }
+    if path.is_empty() || path.ends_with('/') || path.contains(":memory:") {
+        return Err(format!("names no file: {shape}"));
+    }
+    absolute(path)
+}
+
+fn warehouse_path(text: &str) -> Result<PathBuf, String> {
+    let path = match text.split_once("://") {
+        Some(("file", path)) if path.starts_with('/') => path,
+        Some(("file", _)) => return Err("a file URI has three slashes: file:///path".into()),
+        Some((scheme, _)) => {
+            return Err(format!("storage \"{scheme}\" is not supported: use a path or a file:// URI"));
+        }
+        None => text.strip_prefix("file:").unwrap_or(text),
+    };
+    // Locations are URIs to some readers and paths to others: what they would decode is refused.
+    if let Some(odd) = path.chars().find(|c| matches!(c, '%' | '?' | '#' | '*' | '[' | ']' | '{' | '}')) {
+        return Err(format!("holds '{odd}', which readers of Iceberg locations take for something else"));
+    }
+    absolute(path)
+}
+
+fn absolute(path: &str) -> Result<PathBuf, String> {
+    let path = std::path::absolute(path).map_err(|e| format!("is not a path: {e}"))?;
+    // `absolute` keeps "..", and a location with dots in it is compared by text.
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir => {
+                clean.pop();
+            }
+            part => clean.push(part),
+        }
+    }
+    Ok(clean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    const GOOD: &[(&str, &str)] = &[
+        ("iceberg.catalog.type", "sql"),
+        ("iceberg.catalog.uri", "sqlite:///tmp/lake/catalog.db"),
+        ("iceberg.catalog.warehouse", "/tmp/lake"),
+        ("iceberg.namespace", "bronze.shop"),
+    ];
+
+    /// Builds the configuration with changes to a good one; an empty value removes the key.
+    fn check(changes: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+        let mut raw: BTreeMap<String, String> = GOOD.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+        for (key, value) in changes {
+            raw.insert((*key).into(), (*value).into());
+        }
+        raw.retain(|_, v| v != "<absent>");
+        let (values, mut problems) = Config::definition().parse(&raw);
+        match Config::from_values(&values) {
+            Ok(config) if problems.is_empty() => return Ok(config),
+            Ok(_) => {}
+            Err(more) => problems.extend(more),
+        }
+        Err(problems.into_iter().map(|p| format!("{}: {}", p.key, p.message)).collect())
+    }
+
+    fn problem(key: &str, value: &str) -> String {
+        check(&[(key, value)]).expect_err("accepted").first().cloned().unwrap_or_default()
+    }
+
+    #[test]
+    fn defaults() {
+        let c = check(&[]).unwrap();
+        assert_eq!(c.catalog, "iceberg");
+        assert_eq!(c.uri, CatalogUri::Sqlite("/tmp/lake/catalog.db".into()));
+        assert_eq!(c.warehouse, PathBuf::from("/tmp/lake"));
+        assert_eq!(c.namespace.as_ref(), &["bronze".to_owned(), "shop".into()]);
+        assert_eq!(c.files, Files { codec: Codec::Zstd(3), target: 512 << 20, row_group: 128 << 20 });
+        assert_eq!((c.commit_retries, c.status_retention_ms), (10, 7 * 86_400_000));
+    }
+
+    #[test]
+    fn values_are_taken() {
+        let c = check(&[
+            ("iceberg.catalog", "lake"),
+            ("iceberg.catalog.uri", "sqlite://./a/../b/c.db"),
+            ("iceberg.catalog.warehouse", "file:///x/y"),
+            ("iceberg.table.name.format", "{schema}_{table}"),
+            ("iceberg.control.commit.interval-ms", "5000"),
+            ("write.parquet.compression-codec", "gzip"),
+            ("write.parquet.compression-level", "6"),
+            ("write.target-file-size-bytes", "64MiB"),
+            ("write.parquet.row-group-size-bytes", "8MiB"),
+            ("commit.retry.num-retries", "0"),
+            ("status.retention.ms", "1000"),
+        ])
+        .unwrap();
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(c.catalog, "lake");
+        assert_eq!(c.uri, CatalogUri::Sqlite(here.join("b/c.db")));
+        assert_eq!(c.warehouse, PathBuf::from("/x/y"));
+        assert_eq!(c.files, Files { codec: Codec::Gzip(6), target: 64 << 20, row_group: 8 << 20 });
+        assert_eq!((c.commit_retries, c.status_retention_ms), (0, 1000));
+        let codec = |name| check(&[("write.parquet.compression-codec", name)]).unwrap().files.codec;
+        assert_eq!(codec("snappy"), Codec::Snappy);
+        assert_eq!(codec("lz4"), Codec::Lz4);
+        assert_eq!(codec("UNCOMPRESSED"), Codec::Uncompressed);
+        assert_eq!(check(&[("iceberg.catalog.warehouse", "lake")]).unwrap().warehouse, here.join("lake"));
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        let has = |key: &str, value: &str, part: &str| {
+            let p = problem(key, value);
+            assert!(p.starts_with(key) && p.contains(part), "{key}={value}: {p}");
+        };
+        has("iceberg.catalog", "", "empty");
+        has("iceberg.catalog.type", "<absent>", "missing");
+        has("iceberg.catalog.type", "hive", "not one of: sql");
+        has("iceberg.catalog.uri", "postgresql://x", "not a SQLite URI");
+        has("iceberg.catalog.uri", "sqlite://", "names no file");
+        has("iceberg.catalog.uri", "sqlite://:memory:", "names no file");
+        has("iceberg.catalog.uri", "sqlite:///x.db?mode=ro", "no parameters");
+        has("iceberg.catalog.warehouse", "s3://bucket/x", "\"s3\" is not supported");
+        has("iceberg.catalog.warehouse", "file://x", "three slashes");
+        has("iceberg.catalog.warehouse", "/a%20b", "'%'");
+        has("iceberg.namespace", "a..b", "level is empty");
+        has("iceberg.table.name.format", "{schema}", "lacks {table}");
+        has("iceberg.control.commit.interval-ms", "soon", "milliseconds");
+        has("write.parquet.compression-codec", "brotli", "not one of");
+        has("write.parquet.compression-level", "23", "1 to 22");
+        has("write.target-file-size-bytes", "1", "at least");
+        has("write.parquet.row-group-size-bytes", "big", "not a size");
+        has("commit.retry.num-retries", "-1", "from 0");
+        has("status.retention.ms", "x", "milliseconds");
+        has("iceberg.tabel", "x", "unknown key");
+        let both = check(&[
+            ("write.parquet.compression-codec", "gzip"),
+            ("write.parquet.compression-level", "12"),
+            ("iceberg.namespace", "."),
+        ]);
+        assert_eq!(both.unwrap_err().len(), 2, "all at once");
+    }
+}

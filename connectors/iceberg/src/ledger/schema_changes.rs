@@ -1,0 +1,123 @@
+//! `_schema_changes`: a table's schema at its first publication, and every change since. All rows stay.
+
+use std::sync::Arc;
+
+use arrow_array::{
+    ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    new_null_array,
+};
+use arrow_schema::SchemaRef as ArrowSchemaRef;
+use connector_api::{Error, Result, TableLoad, UTC};
+use iceberg::spec::{PrimitiveType, Schema};
+use uuid::Uuid;
+
+use super::rows::{Rows, column, required};
+use crate::commit::now_ms;
+use crate::names;
+use crate::publish::Published;
+
+/// A row of the ledger.
+#[derive(Clone, Debug)]
+pub(crate) struct SchemaChangeRow {
+    change_id: Uuid,
+    table_name: String,
+    at_ms: i64,
+    kind: &'static str,
+    column: Option<String>,
+    before: Option<String>,
+    after: String,
+    version: i32,
+    position: String,
+    snapshot_id: i64,
+    epoch: i64,
+}
+
+/// The rows of a publication: a baseline, or one for each change, or none.
+pub(crate) fn schema_change_rows(load: &TableLoad, published: &Published) -> Vec<SchemaChangeRow> {
+    let json = |s: &Schema| serde_json::to_string(s).unwrap_or_default();
+    let row = |kind, column| SchemaChangeRow {
+        change_id: Uuid::now_v7(),
+        table_name: load.schema.table().to_string(),
+        at_ms: now_ms(),
+        kind,
+        column,
+        before: published.before.as_ref().map(json),
+        after: json(&published.after),
+        version: i32::try_from(published.version).unwrap_or(i32::MAX),
+        position: load.cut.position.clone(),
+        snapshot_id: published.snapshot_id,
+        epoch: published.epoch,
+    };
+    match &published.changes {
+        None => vec![row("baseline", None)],
+        Some(changes) => changes.iter().map(|c| row(c.kind, c.column.clone())).collect(),
+    }
+}
+
+/// Rows to append.
+pub(crate) struct SchemaChangeRows<'a>(pub(crate) &'a [SchemaChangeRow]);
+
+impl Rows for SchemaChangeRows<'_> {
+    fn name(&self) -> &'static str {
+        names::SCHEMA_CHANGES
+    }
+
+    fn schema(&self) -> Result<Schema> {
+        let (text, long) = (PrimitiveType::String, PrimitiveType::Long);
+        let fields = [
+            required(1, "change_id", text.clone()),
+            required(2, "table_name", text.clone()),
+            required(3, "change_timestamp", PrimitiveType::Timestamptz),
+            required(4, "change_type", text.clone()),
+            column(5, "column_name", text.clone()),
+            column(6, "schema_before", text.clone()),
+            column(7, "schema_after", text.clone()),
+            required(8, "version", PrimitiveType::Int),
+            column(9, "position", text.clone()),
+            column(10, "snapshot_id", long.clone()),
+            required(11, "decision", text),
+            required(12, "notification_sent", PrimitiveType::Boolean),
+            column(13, "notified_at", PrimitiveType::Timestamptz),
+            required(14, "epoch", long.clone()),
+            required(15, "sequence", long),
+        ];
+        let built = Schema::builder().with_fields(fields).build();
+        built.map_err(|e| Error::fatal("the ledger's schema").caused_by(e))
+    }
+
+    fn batch(&self, schema: &ArrowSchemaRef, sequence: i64) -> Result<RecordBatch> {
+        let rows = self.0;
+        let text = |f: fn(&SchemaChangeRow) -> Option<String>| {
+            Arc::new(rows.iter().map(f).collect::<StringArray>()) as ArrayRef
+        };
+        let long = |f: fn(&SchemaChangeRow) -> i64| {
+            Arc::new(rows.iter().map(|r| Some(f(r))).collect::<Int64Array>()) as ArrayRef
+        };
+        let columns = schema.fields().iter().map(|field| match field.name().as_str() {
+            "change_id" => text(|r| Some(r.change_id.to_string())),
+            "table_name" => text(|r| Some(r.table_name.clone())),
+            "change_timestamp" => {
+                let micros = rows.iter().map(|r| Some(r.at_ms * 1000));
+                Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone(UTC))
+            }
+            "change_type" => text(|r| Some(r.kind.into())),
+            "column_name" => text(|r| r.column.clone()),
+            "schema_before" => text(|r| r.before.clone()),
+            "schema_after" => text(|r| Some(r.after.clone())),
+            "version" => Arc::new(rows.iter().map(|r| Some(r.version)).collect::<Int32Array>()),
+            "position" => text(|r| Some(r.position.clone())),
+            "snapshot_id" => long(|r| r.snapshot_id),
+            "decision" => text(|_| Some("applied".into())),
+            "notification_sent" => Arc::new(BooleanArray::from(vec![false; rows.len()])),
+            "epoch" => long(|r| r.epoch),
+            "sequence" => Arc::new(Int64Array::from(vec![sequence; rows.len()])),
+            _ => new_null_array(field.data_type(), rows.len()),
+        });
+        RecordBatch::try_new(Arc::clone(schema), columns.collect())
+            .map_err(|e| Error::fatal("rows that do not fit the ledger").caused_by(e))
+    }
+
+    fn keep(&self, existing: &[RecordBatch]) -> Vec<BooleanArray> {
+        existing.iter().map(|batch| BooleanArray::from(vec![true; batch.num_rows()])).collect()
+    }
+}

@@ -1,0 +1,271 @@
+//! `_cdc_status`: one row per state a table's load went through, newest by (epoch, sequence).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+use arrow_array::{
+    ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    new_null_array,
+};
+use arrow_schema::SchemaRef as ArrowSchemaRef;
+use connector_api::{Error, Result, TableId, TableLoad, UTC};
+use iceberg::spec::{MapType, NestedField, PrimitiveType, Schema, Type};
+
+use super::rows::{Rows, column, required};
+use crate::names;
+use crate::position::Loaded;
+
+/// What became of a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Running,
+    Completed,
+    Failed,
+}
+
+impl Status {
+    fn name(self) -> &'static str {
+        match self {
+            Status::Running => "running",
+            Status::Completed => "completed",
+            Status::Failed => "failed",
+        }
+    }
+}
+
+/// A row of the ledger.
+#[derive(Clone, Debug)]
+pub(crate) struct StatusRow {
+    /// Source connector; empty if the table was refused before it was known.
+    pub(crate) source: String,
+    /// `schema.table` of the source.
+    pub(crate) table_name: String,
+    pub(crate) status: Status,
+    pub(crate) chunks_done: Option<i32>,
+    pub(crate) chunks_total: Option<i32>,
+    pub(crate) rows: Option<i64>,
+    pub(crate) position_type: Option<String>,
+    pub(crate) load_position: Option<String>,
+    pub(crate) snapshot_id: Option<i64>,
+    /// Writer generation of the attempt.
+    pub(crate) epoch: i64,
+    pub(crate) attempts: i32,
+    pub(crate) error: Option<String>,
+    /// Milliseconds since 1970; none if not known.
+    pub(crate) started_ms: Option<i64>,
+}
+
+impl StatusRow {
+    /// A load that begins.
+    pub(crate) fn of_load(load: &TableLoad, started_ms: i64, attempts: i32) -> Self {
+        Self {
+            source: load.source.to_string(),
+            table_name: load.schema.table().to_string(),
+            status: Status::Running,
+            chunks_done: Some(0),
+            chunks_total: i32::try_from(load.splits).ok(),
+            rows: None,
+            position_type: Some(load.cut.position_type.clone()),
+            load_position: Some(load.cut.position.clone()),
+            snapshot_id: None,
+            epoch: 1,
+            attempts,
+            error: None,
+            started_ms: Some(started_ms),
+        }
+    }
+
+    /// A table whose load never began.
+    pub(crate) fn of_refused(table: &TableId, now_ms: i64, attempts: i32) -> Self {
+        Self {
+            source: String::new(),
+            table_name: table.to_string(),
+            status: Status::Failed,
+            chunks_done: None,
+            chunks_total: None,
+            rows: None,
+            position_type: None,
+            load_position: None,
+            snapshot_id: None,
+            epoch: 1,
+            attempts,
+            error: None,
+            started_ms: Some(now_ms),
+        }
+    }
+
+    /// A published load as the table itself records it.
+    pub(crate) fn of_loaded(table: &TableId, loaded: &Loaded) -> Self {
+        Self {
+            source: loaded.source.clone(),
+            table_name: table.to_string(),
+            status: Status::Completed,
+            chunks_done: None,
+            chunks_total: None,
+            rows: loaded.rows.and_then(|n| i64::try_from(n).ok()),
+            position_type: Some(loaded.position_type.clone()),
+            load_position: Some(loaded.position.clone()),
+            snapshot_id: Some(loaded.snapshot),
+            epoch: loaded.epoch,
+            attempts: 1,
+            error: None,
+            started_ms: None,
+        }
+    }
+}
+
+/// Rows to append.
+pub(crate) struct StatusRows<'a> {
+    pub(crate) rows: &'a [StatusRow],
+    /// How long rows stay that are not the newest, milliseconds.
+    pub(crate) retention_ms: i64,
+    pub(crate) now_ms: i64,
+}
+
+impl Rows for StatusRows<'_> {
+    fn name(&self) -> &'static str {
+        names::STATUS
+    }
+
+    fn schema(&self) -> Result<Schema> {
+        let (text, int, long) = (PrimitiveType::String, PrimitiveType::Int, PrimitiveType::Long);
+        let offsets = Type::Map(MapType::new(
+            Arc::new(NestedField::map_key_element(21, Type::Primitive(text.clone()))),
+            Arc::new(NestedField::map_value_element(22, Type::Primitive(long.clone()), true)),
+        ));
+        let fields = [
+            required(1, "source", text.clone()),
+            required(2, "table_name", text.clone()),
+            required(3, "phase", text.clone()),
+            required(4, "load_status", text.clone()),
+            column(5, "chunks_done", int.clone()),
+            column(6, "chunks_total", int.clone()),
+            column(7, "rows", long.clone()),
+            column(8, "position_type", text.clone()),
+            column(9, "load_position", text.clone()),
+            column(10, "applied_position", text.clone()),
+            Arc::new(NestedField::optional(11, "kafka_offsets", offsets)),
+            column(12, "low_water", text.clone()),
+            column(13, "rejected", long.clone()),
+            column(14, "snapshot_id", long.clone()),
+            required(15, "epoch", long.clone()),
+            column(16, "attempts", int),
+            column(17, "error", text),
+            column(18, "started_at", PrimitiveType::Timestamptz),
+            required(19, "updated_at", PrimitiveType::Timestamptz),
+            required(20, "sequence", long),
+        ];
+        let built = Schema::builder().with_fields(fields).build();
+        built.map_err(|e| Error::fatal("the ledger's schema").caused_by(e))
+    }
+
+    fn batch(&self, schema: &ArrowSchemaRef, sequence: i64) -> Result<RecordBatch> {
+        let n = self.rows.len();
+        fn text<'a>(rows: &'a [StatusRow], f: impl Fn(&'a StatusRow) -> Option<&'a str>) -> ArrayRef {
+            Arc::new(rows.iter().map(f).collect::<StringArray>())
+        }
+        let long = |f: fn(&StatusRow) -> Option<i64>| Arc::new(self.rows.iter().map(f).collect::<Int64Array>()) as ArrayRef;
+        let int = |f: fn(&StatusRow) -> Option<i32>| Arc::new(self.rows.iter().map(f).collect::<Int32Array>()) as ArrayRef;
+        let columns = schema.fields().iter().map(|field| match field.name().as_str() {
+            "source" => text(self.rows, |r| Some(&r.source)),
+            "table_name" => text(self.rows, |r| Some(&r.table_name)),
+            "phase" => text(self.rows, |_| Some("load")),
+            "load_status" => text(self.rows, |r| Some(r.status.name())),
+            "chunks_done" => int(|r| match r.status {
+                Status::Completed => r.chunks_total,
+                Status::Running | Status::Failed => r.chunks_done,
+            }),
+            "chunks_total" => int(|r| r.chunks_total),
+            "rows" => long(|r| r.rows),
+            "position_type" => text(self.rows, |r| r.position_type.as_deref()),
+            "load_position" => text(self.rows, |r| r.load_position.as_deref()),
+            "snapshot_id" => long(|r| r.snapshot_id),
+            "epoch" => long(|r| Some(r.epoch)),
+            "attempts" => int(|r| Some(r.attempts)),
+            "error" => text(self.rows, |r| r.error.as_deref()),
+            "started_at" => {
+                let micros = self.rows.iter().map(|r| r.started_ms.map(|ms| ms * 1000));
+                Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone(UTC))
+            }
+            "updated_at" => {
+                Arc::new(TimestampMicrosecondArray::from(vec![self.now_ms * 1000; n]).with_timezone(UTC))
+            }
+            "sequence" => Arc::new(Int64Array::from(vec![sequence; n])),
+            // What only a stream fills.
+            _ => new_null_array(field.data_type(), n),
+        });
+        RecordBatch::try_new(Arc::clone(schema), columns.collect())
+            .map_err(|e| Error::fatal("rows that do not fit the ledger").caused_by(e))
+    }
+
+    fn keep(&self, existing: &[RecordBatch]) -> Vec<BooleanArray> {
+        let newest = newest(existing);
+        let horizon = self.now_ms.saturating_sub(self.retention_ms).saturating_mul(1000);
+        existing
+            .iter()
+            .enumerate()
+            .map(|(b, batch)| {
+                let updated = batch.column_by_name("updated_at").map(|c| c.as_primitive::<TimestampMicrosecondType>());
+                let keep = |row: usize| {
+                    updated.is_none_or(|u| u.value(row) >= horizon)
+                        || newest.get(&key(batch, row)).is_some_and(|n| (n.batch, n.row) == (b, row))
+                };
+                (0..batch.num_rows()).map(|row| Some(keep(row))).collect()
+            })
+            .collect()
+    }
+}
+
+/// Where a table's newest row is.
+pub(crate) struct Newest {
+    order: (i64, i64),
+    batch: usize,
+    row: usize,
+}
+
+/// The newest row of each (source, table).
+pub(crate) fn newest(batches: &[RecordBatch]) -> HashMap<(String, String), Newest> {
+    let mut newest: HashMap<(String, String), Newest> = HashMap::new();
+    for (b, batch) in batches.iter().enumerate() {
+        for row in 0..batch.num_rows() {
+            let order = (long(batch, "epoch", row).unwrap_or(0), long(batch, "sequence", row).unwrap_or(0));
+            let candidate = Newest { order, batch: b, row };
+            let entry = newest.entry(key(batch, row));
+            let known = entry.or_insert(Newest { order: (i64::MIN, i64::MIN), ..candidate });
+            if known.order < order {
+                *known = candidate;
+            }
+        }
+    }
+    newest
+}
+
+/// Those of `published` whose newest row in the ledger does not say so: a process that ended between its
+/// commit and the ledger, or a ledger that was dropped.
+pub(crate) fn missing(published: Vec<StatusRow>, existing: &[RecordBatch]) -> Vec<StatusRow> {
+    let newest = newest(existing);
+    let says_so = |row: &StatusRow| {
+        newest.get(&(row.source.clone(), row.table_name.clone())).is_some_and(|n| {
+            let batch = &existing[n.batch];
+            n.order.0 > row.epoch
+                || (text(batch, "load_status", n.row) == Status::Completed.name()
+                    && long(batch, "snapshot_id", n.row) == row.snapshot_id)
+        })
+    };
+    published.into_iter().filter(|row| !says_so(row)).collect()
+}
+
+fn key(batch: &RecordBatch, row: usize) -> (String, String) {
+    (text(batch, "source", row), text(batch, "table_name", row))
+}
+
+fn text(batch: &RecordBatch, name: &str, row: usize) -> String {
+    batch.column_by_name(name).map(|c| c.as_string::<i32>().value(row).to_owned()).unwrap_or_default()
+}
+
+fn long(batch: &RecordBatch, name: &str, row: usize) -> Option<i64> {
+    let column = batch.column_by_name(name)?;
+    (!arrow_array::Array::is_null(column, row)).then(|| column.as_primitive::<Int64Type>().value(row))
+}

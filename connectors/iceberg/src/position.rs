@@ -1,0 +1,288 @@
+//! What a table's properties record about its rows: which source and cut they are of, and the snapshot
+//! that put them there. Pure.
+//!
+//! What must hold: a recorded position counts only while the snapshot it names is part of the table's
+//! history; anything else (rolled back, re-created) is told apart and never taken as "loaded".
+
+use std::collections::{BTreeMap, HashMap};
+
+use connector_api::{Cut, Error, Result, TableId, TableLoad};
+use iceberg::spec::TableMetadata;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Property and summary names. Their values are compact JSON, except the plain numbers.
+pub(crate) const POSITION: &str = "connect-runtime.position";
+pub(crate) const EPOCH: &str = "connect-runtime.epoch";
+pub(crate) const CUT: &str = "connect-runtime.cut";
+pub(crate) const SOURCE_TYPES: &str = "connect-runtime.source-types";
+pub(crate) const COMMIT_ID: &str = "connect-runtime.commit-id";
+pub(crate) const KEY: &str = "connect-runtime.key";
+pub(crate) const SCHEMA_VERSION: &str = "connect-runtime.schema-version";
+
+/// Where the table stands, and which rows that speaks of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Position {
+    /// The table that the rows are in.
+    pub(crate) table: Uuid,
+    /// The snapshot that put them there: also the commit's id.
+    pub(crate) snapshot: i64,
+    /// Its sequence number.
+    pub(crate) sequence: i64,
+    /// Writer generation.
+    pub(crate) epoch: i64,
+    /// Position per source system.
+    pub(crate) positions: BTreeMap<String, String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CutJson {
+    source: String,
+    system: String,
+    position_type: String,
+    position: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    visible: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SourceTypes {
+    schema: String,
+    name: String,
+    columns: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The properties that a load's commit carries.
+pub(crate) struct Stamp {
+    /// For the table.
+    pub(crate) properties: HashMap<String, String>,
+    /// For the snapshot's summary.
+    pub(crate) summary: HashMap<String, String>,
+}
+
+/// Builds the properties of a load's commit. `table` is the Iceberg table's uuid, `sequence` the sequence
+/// number that the snapshot will have.
+pub(crate) fn stamp(load: &TableLoad, table: Uuid, snapshot: i64, sequence: i64, epoch: i64) -> Result<Stamp> {
+    let cut = &load.cut;
+    let position = Position {
+        table,
+        snapshot,
+        sequence,
+        epoch,
+        positions: BTreeMap::from([(cut.system.clone(), cut.position.clone())]),
+    };
+    let columns = load.schema.columns();
+    let types = SourceTypes {
+        schema: load.schema.table().schema().into(),
+        name: load.schema.table().name().into(),
+        columns: columns.iter().map(|c| (c.name().to_owned(), c.source_type.clone().into())).collect(),
+    };
+    let key: Vec<&str> = load.schema.key().iter().filter_map(|&k| columns.get(k)).map(|c| c.name()).collect();
+    let summary = HashMap::from([
+        (POSITION.to_owned(), json(&position)?),
+        (EPOCH.to_owned(), epoch.to_string()),
+        (CUT.to_owned(), json(&cut_json(&load.source, cut))?),
+        (COMMIT_ID.to_owned(), snapshot.to_string()),
+    ]);
+    let mut properties = summary.clone();
+    properties.insert(SOURCE_TYPES.into(), json(&types)?);
+    properties.insert(KEY.into(), json(&key)?);
+    Ok(Stamp { properties, summary })
+}
+
+fn cut_json(source: &str, cut: &Cut) -> CutJson {
+    CutJson {
+        source: source.into(),
+        system: cut.system.clone(),
+        position_type: cut.position_type.clone(),
+        position: cut.position.clone(),
+        visible: cut.visible.clone(),
+    }
+}
+
+fn json<T: Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|e| Error::fatal("cannot write a property as JSON").caused_by(e))
+}
+
+/// What an existing table is to a source table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Holds a published load of it.
+    Loaded(Loaded),
+    /// Holds something else, or its record no longer fits its rows; why, for the operator.
+    NotOurs(String),
+}
+
+/// A published load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Loaded {
+    /// The source connector that it came from.
+    pub(crate) source: String,
+    /// The source system of its cut.
+    pub(crate) system: String,
+    /// What kind of position that is.
+    pub(crate) position_type: String,
+    /// Position of the cut.
+    pub(crate) position: String,
+    /// The snapshot that published it.
+    pub(crate) snapshot: i64,
+    /// Its writer generation.
+    pub(crate) epoch: i64,
+    /// Rows in the table now, if its newest snapshot says.
+    pub(crate) rows: Option<u64>,
+}
+
+/// What an existing table is to `table`.
+pub(crate) fn standing(metadata: &TableMetadata, table: &TableId) -> Standing {
+    let properties = metadata.properties();
+    let Some((position, cut, types)) = recorded(properties) else {
+        return Standing::NotOurs("a table of this name exists that this program did not load".into());
+    };
+    if (types.schema.as_str(), types.name.as_str()) != (table.schema(), table.name()) {
+        return Standing::NotOurs(format!("the table of this name holds {}.{}", types.schema, types.name));
+    }
+    match rows_are_there(metadata, &position) {
+        Ok(()) => {
+            let total = metadata.current_snapshot().and_then(|s| s.summary().additional_properties.get("total-records"));
+            Standing::Loaded(Loaded {
+                source: cut.source,
+                system: cut.system,
+                position_type: cut.position_type,
+                position: cut.position,
+                snapshot: position.snapshot,
+                epoch: position.epoch,
+                rows: total.and_then(|n| n.parse().ok()),
+            })
+        }
+        Err(why) => Standing::NotOurs(why),
+    }
+}
+
+fn recorded(properties: &HashMap<String, String>) -> Option<(Position, CutJson, SourceTypes)> {
+    let position = serde_json::from_str(properties.get(POSITION)?).ok()?;
+    let cut = serde_json::from_str(properties.get(CUT)?).ok()?;
+    let types = serde_json::from_str(properties.get(SOURCE_TYPES)?).ok()?;
+    Some((position, cut, types))
+}
+
+/// The table's writer generation; 0 before the first.
+pub(crate) fn epoch(metadata: &TableMetadata) -> i64 {
+    metadata.properties().get(EPOCH).and_then(|e| e.parse().ok()).unwrap_or(0)
+}
+
+/// Whether the rows that a position speaks of are still the table's: the snapshot that put them there is
+/// the current one or an ancestor of it. Below the oldest retained ancestor sequence numbers decide.
+fn rows_are_there(metadata: &TableMetadata, position: &Position) -> Result<(), String> {
+    if metadata.uuid() != position.table {
+        return Err("the table was re-created, but carries the recorded position of its predecessor".into());
+    }
+    let mut oldest = None;
+    let mut next = metadata.current_snapshot_id();
+    while let Some(snapshot) = next.and_then(|id| metadata.snapshot_by_id(id)) {
+        if snapshot.snapshot_id() == position.snapshot {
+            return Ok(());
+        }
+        oldest = Some(snapshot);
+        next = snapshot.parent_snapshot_id();
+    }
+    match (oldest, next) {
+        // The chain goes on into expired snapshots.
+        (Some(oldest), Some(_)) if position.sequence < oldest.sequence_number() => Ok(()),
+        _ => Err(format!(
+            "the table was rolled back or replaced: snapshot {} that its recorded position speaks of is not in \
+             its history",
+            position.snapshot
+        )),
+    }
+}
+
+/// Whether the commit of that id is part of the table's history: the answer to "did it get through?".
+pub(crate) fn has_commit(metadata: &TableMetadata, commit: i64) -> bool {
+    metadata.snapshot_by_id(commit).is_some()
+        || metadata.properties().get(COMMIT_ID).is_some_and(|id| *id == commit.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use iceberg::spec::*;
+
+    /// A table whose main branch has the given (id, parent, sequence) snapshots in order.
+    fn table(uuid: Uuid, chain: &[(i64, Option<i64>, i64)], properties: HashMap<String, String>) -> TableMetadata {
+        let schema = Schema::builder()
+            .with_fields([NestedField::optional(1, "a", Type::Primitive(PrimitiveType::Int)).into()])
+            .build()
+            .unwrap();
+        let spec = PartitionSpec::unpartition_spec();
+        let order = SortOrder::unsorted_order();
+        let mut b = TableMetadataBuilder::new(schema, spec, order, "/t".into(), FormatVersion::V2, properties)
+            .unwrap()
+            .assign_uuid(uuid);
+        for (id, parent, sequence) in chain {
+            let summary = Summary {
+                operation: Operation::Append,
+                additional_properties: HashMap::from([("total-records".to_owned(), "7".to_owned())]),
+            };
+            let snapshot = Snapshot::builder()
+                .with_snapshot_id(*id)
+                .with_parent_snapshot_id(*parent)
+                .with_sequence_number(*sequence)
+                .with_timestamp_ms(1_000_000 + sequence)
+                .with_manifest_list("/t/m.avro")
+                .with_summary(summary)
+                .with_schema_id(0)
+                .build();
+            b = b.set_branch_snapshot(snapshot, MAIN_BRANCH).unwrap();
+        }
+        b.build().unwrap().metadata
+    }
+
+    fn properties(table: Uuid, snapshot: i64, sequence: i64) -> HashMap<String, String> {
+        let p = Position { table, snapshot, sequence, epoch: 1, positions: BTreeMap::new() };
+        HashMap::from([
+            (POSITION.to_owned(), json(&p).unwrap()),
+            (CUT.to_owned(), r#"{"source":"s","system":"sys","position_type":"lsn","position":"0/1"}"#.to_owned()),
+            (SOURCE_TYPES.to_owned(), r#"{"schema":"public","name":"t","columns":{"a":"int4"}}"#.to_owned()),
+        ])
+    }
+
+    fn check(chain: &[(i64, Option<i64>, i64)], snapshot: i64, sequence: i64) -> String {
+        let uuid = Uuid::from_u128(7);
+        match standing(&table(uuid, chain, properties(uuid, snapshot, sequence)), &TableId::new("public", "t")) {
+            Standing::Loaded(l) => format!("{} {} {:?}", l.system, l.position, l.rows),
+            Standing::NotOurs(why) => why,
+        }
+    }
+
+    #[test]
+    fn a_position_counts_while_its_snapshot_is_in_the_history() {
+        let loaded = "sys 0/1 Some(7)";
+        assert_eq!(check(&[(10, None, 1)], 10, 1), loaded);
+        assert_eq!(check(&[(10, None, 1), (11, Some(10), 2)], 10, 1), loaded, "foreign snapshot on top");
+        assert_eq!(check(&[(12, Some(11), 3)], 10, 1), loaded, "expired, below the oldest retained");
+        assert!(check(&[(10, None, 1)], 11, 2).contains("rolled back"), "newer than what is there");
+        assert!(check(&[(12, Some(11), 3)], 11, 3).contains("rolled back"), "not older than the oldest retained");
+        assert!(check(&[(12, None, 3)], 10, 1).contains("rolled back"), "the chain is whole and lacks it");
+        assert!(check(&[], 10, 1).contains("rolled back"), "no snapshot at all");
+    }
+
+    #[test]
+    fn a_table_of_another_source_is_told_apart() {
+        let uuid = Uuid::from_u128(7);
+        let chain = [(10, None, 1)];
+        let id = TableId::new("public", "t");
+        let of = |m: &TableMetadata, id: &TableId| match standing(m, id) {
+            Standing::NotOurs(why) => why,
+            Standing::Loaded(_) => "loaded".into(),
+        };
+        let ours = table(uuid, &chain, properties(uuid, 10, 1));
+        assert_eq!(of(&ours, &id), "loaded");
+        assert_eq!(of(&ours, &TableId::new("sales", "t")), "the table of this name holds public.t");
+        assert!(of(&table(Uuid::from_u128(8), &chain, properties(uuid, 10, 1)), &id).contains("re-created"));
+        assert!(of(&table(uuid, &chain, HashMap::new()), &id).contains("did not load"));
+        let mut broken = properties(uuid, 10, 1);
+        broken.insert(POSITION.into(), "{".into());
+        assert!(of(&table(uuid, &chain, broken), &id).contains("did not load"));
+        assert!(has_commit(&ours, 10) && !has_commit(&ours, 11));
+    }
+}

@@ -1,0 +1,248 @@
+//! One table's publication: what is seen when its load begins, and the guarded commit that ends it.
+//!
+//! What must hold: a first load never touches a table that exists; a replacement only the table, and the
+//! writer generation, that it saw at its beginning; a commit that got through unseen is recognised.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use connector_api::{Error, Result, TableLoad};
+use iceberg::TableIdent;
+use iceberg::spec::{DataFile, Operation, Schema, TableMetadata};
+use iceberg::table::Table;
+use uuid::Uuid;
+
+use crate::commit::{
+    self, Change, CommitFailure, Committer, Decision, NewTable, Proposal, new_snapshot_id,
+};
+use crate::config::Files;
+use crate::position::{self, Standing};
+use crate::schema::{self, SchemaChange};
+
+/// A publication in the making.
+#[derive(Clone, Debug)]
+pub(crate) struct Publication {
+    load: Arc<TableLoad>,
+    ident: TableIdent,
+    location: String,
+    schema: Schema,
+    uuid: Uuid,
+    snapshot_id: i64,
+    properties: HashMap<String, String>,
+    seen: Option<Seen>,
+}
+
+/// The table that is to be replaced, as it was when the load began.
+#[derive(Clone, Debug)]
+struct Seen {
+    epoch: i64,
+    schema: Schema,
+    /// Version of our recording; none for a foreign table.
+    version: Option<i64>,
+}
+
+/// A published load.
+#[derive(Debug)]
+pub(crate) struct Published {
+    /// Rows published.
+    pub(crate) rows: u64,
+    /// Bytes of data files.
+    pub(crate) bytes: u64,
+    /// The snapshot, which is also the commit's id.
+    pub(crate) snapshot_id: i64,
+    /// Writer generation.
+    pub(crate) epoch: i64,
+    /// Schema version.
+    pub(crate) version: i64,
+    /// What changed; `None` for a first publication (a baseline).
+    pub(crate) changes: Option<Vec<SchemaChange>>,
+    /// The schema before, where there was one of ours.
+    pub(crate) before: Option<Schema>,
+    /// The schema now.
+    pub(crate) after: Schema,
+}
+
+impl Publication {
+    /// Looks at the table as the load begins. `location` is the folder of a new table.
+    ///
+    /// # Errors
+    /// `Data` with the remedy when a first load meets a table, or a type that Iceberg does not have.
+    pub(crate) async fn begin(
+        committer: &dyn Committer,
+        ident: TableIdent,
+        location: String,
+        load: Arc<TableLoad>,
+        files: &Files,
+    ) -> Result<Self> {
+        let table = committer.load(&ident).await?;
+        let metadata = table.as_ref().map(|t| t.metadata());
+        let base = metadata.map(|m| (m.current_schema().as_ref(), m.last_column_id()));
+        let schema = schema::iceberg_schema(&load.schema, base)?;
+        if let Some(metadata) = metadata.filter(|_| !load.replace) {
+            return Err(in_the_way(metadata, &load, &ident));
+        }
+        let version = |m: &TableMetadata| m.properties().get(position::SCHEMA_VERSION).and_then(|v| v.parse().ok());
+        Ok(Self {
+            properties: properties(&load, files),
+            location: metadata.map_or(location, |m| m.location().trim_end_matches('/').to_owned()),
+            uuid: metadata.map_or_else(Uuid::now_v7, TableMetadata::uuid),
+            seen: metadata.map(|m| Seen {
+                epoch: position::epoch(m),
+                schema: m.current_schema().as_ref().clone(),
+                version: version(m),
+            }),
+            snapshot_id: new_snapshot_id(),
+            load,
+            ident,
+            schema,
+        })
+    }
+
+    /// The load.
+    pub(crate) fn load(&self) -> &Arc<TableLoad> {
+        &self.load
+    }
+
+    /// The schema of its files.
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// Folder of its data files.
+    pub(crate) fn data_folder(&self) -> String {
+        format!("{}/data", self.location)
+    }
+
+    /// The writer generation that it will have.
+    pub(crate) fn epoch(&self) -> i64 {
+        self.seen.as_ref().map_or(0, |s| s.epoch) + 1
+    }
+
+    /// Publishes the files in one commit.
+    pub(crate) async fn publish(
+        &self,
+        committer: &dyn Committer,
+        retries: u32,
+        files: Vec<DataFile>,
+    ) -> Result<Published, CommitFailure> {
+        let (changes, version) = match &self.seen {
+            Some(Seen { version: Some(version), schema, .. }) => {
+                let changes = schema::changes(schema, &self.schema);
+                let version = version + i64::from(!changes.is_empty());
+                (Some(changes), version)
+            }
+            _ => (None, 1),
+        };
+        let (rows, bytes) =
+            files.iter().fold((0, 0), |(r, b), f| (r + f.record_count(), b + f.file_size_in_bytes()));
+        let mut proposal = Guard { publication: self, files, version };
+        commit::commit(committer, &self.ident, retries, &mut proposal).await?;
+        Ok(Published {
+            rows,
+            bytes,
+            snapshot_id: self.snapshot_id,
+            epoch: self.epoch(),
+            version,
+            before: changes.as_ref().and(self.seen.as_ref()).map(|s| s.schema.clone()),
+            changes,
+            after: self.schema.clone(),
+        })
+    }
+}
+
+/// Decides on every base.
+struct Guard<'a> {
+    publication: &'a Publication,
+    files: Vec<DataFile>,
+    version: i64,
+}
+
+#[async_trait]
+impl Proposal for Guard<'_> {
+    async fn on(&mut self, base: Option<&Table>) -> Result<Decision> {
+        let p = self.publication;
+        let refuse = |e: Error| Err(e.with("table", p.load.schema.table()).with("name", &p.ident));
+        match (base.map(Table::metadata), &p.seen) {
+            (Some(metadata), _) if position::has_commit(metadata, p.snapshot_id) => Ok(Decision::Done),
+            (None, None) => {
+                let new = NewTable {
+                    uuid: p.uuid,
+                    location: p.location.clone(),
+                    schema: p.schema.clone(),
+                    change: self.change(1, false)?,
+                };
+                Ok(Decision::Create(Box::new(new)))
+            }
+            (Some(_), None) => refuse(Error::retriable("another instance published this table meanwhile")),
+            (None, Some(_)) => refuse(Error::retriable("the table was dropped while its replacement was loaded")),
+            (Some(metadata), Some(_)) if metadata.uuid() != p.uuid => {
+                refuse(Error::retriable("the table was re-created while its replacement was loaded"))
+            }
+            (Some(metadata), Some(seen)) if position::epoch(metadata) > seen.epoch => {
+                let epoch = position::epoch(metadata);
+                refuse(Error::data("another writer took the table over while its replacement was loaded").with("epoch", epoch))
+            }
+            (Some(metadata), Some(_)) => {
+                // Field ids are in the files already: they must mean the same on this base.
+                let now = (metadata.current_schema().as_ref(), metadata.last_column_id());
+                if !schema::same(&schema::iceberg_schema(&p.load.schema, Some(now))?, &p.schema) {
+                    return refuse(Error::retriable("the table's schema was changed while its replacement was loaded"));
+                }
+                Ok(Decision::Commit(Box::new(self.change(metadata.next_sequence_number(), true)?)))
+            }
+        }
+    }
+}
+
+impl Guard<'_> {
+    fn change(&self, sequence: i64, replace: bool) -> Result<Change> {
+        let p = self.publication;
+        let stamp = position::stamp(&p.load, p.uuid, p.snapshot_id, sequence, p.epoch())?;
+        let mut properties = p.properties.clone();
+        properties.extend(stamp.properties);
+        properties.insert(position::SCHEMA_VERSION.into(), self.version.to_string());
+        Ok(Change {
+            snapshot_id: p.snapshot_id,
+            operation: if replace { Operation::Overwrite } else { Operation::Append },
+            add: self.files.clone(),
+            replace,
+            schema: replace.then(|| p.schema.clone()),
+            properties,
+            summary: stamp.summary,
+            keep_snapshots: None,
+            failpoint: "iceberg.before-commit",
+        })
+    }
+}
+
+/// Why a first load cannot go on, with the way out.
+fn in_the_way(metadata: &TableMetadata, load: &TableLoad, ident: &TableIdent) -> Error {
+    const REMEDY: &str = "replace it (--no-resume), drop it, or set another iceberg.table.name.format";
+    let error = match position::standing(metadata, load.schema.table()) {
+        Standing::Loaded(loaded) if loaded.system == load.cut.system => {
+            Error::retriable("another instance published this table meanwhile")
+        }
+        Standing::Loaded(loaded) => Error::data(format!("the table of this name was loaded from another database: {REMEDY}"))
+            .with("recorded", loaded.system)
+            .with("system", &load.cut.system),
+        Standing::NotOurs(why) => Error::data(format!("{why}: {REMEDY}")),
+    };
+    error.with("table", load.schema.table()).with("name", ident)
+}
+
+fn properties(load: &TableLoad, files: &Files) -> HashMap<String, String> {
+    let mut properties = HashMap::from([
+        ("write.format.default".to_owned(), "parquet".to_owned()),
+        ("write.parquet.compression-codec".to_owned(), files.codec.name().to_owned()),
+        ("write.target-file-size-bytes".to_owned(), files.target.to_string()),
+        ("write.parquet.row-group-size-bytes".to_owned(), files.row_group.to_string()),
+    ]);
+    if let Some(level) = files.codec.level() {
+        properties.insert("write.parquet.compression-level".into(), level.to_string());
+    }
+    if let Some(comment) = load.schema.doc() {
+        properties.insert("comment".into(), comment.to_owned());
+    }
+    properties
+}

@@ -1,0 +1,121 @@
+//! The sink: what is durable, and the task that writes.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use connector_api::{Error, Loaded, Progress, Result, Sink, SinkTask, TableId, TaskContext};
+use futures::{StreamExt, TryStreamExt, stream};
+use iceberg::TableIdent;
+use tokio::sync::OnceCell;
+
+use crate::commit::{Committer, SqlCommitter};
+use crate::config::{CatalogUri, Config};
+use crate::error;
+use crate::ledger::{Ledger, StatusRow};
+use crate::names;
+use crate::position::{self, Standing};
+use crate::task::IcebergTask;
+
+/// Tables whose metadata is read at a time.
+const READ_AT_A_TIME: usize = 16;
+
+/// The configured sink.
+pub(crate) struct IcebergSink {
+    place: Arc<Place>,
+    committer: OnceCell<Arc<dyn Committer>>,
+    /// What `progress` found published, for the ledger to agree with.
+    published: Mutex<Vec<StatusRow>>,
+}
+
+/// Where tables go and what they are called.
+pub(crate) struct Place {
+    pub(crate) config: Config,
+    folder: String,
+}
+
+impl Place {
+    pub(crate) fn new(config: Config) -> Self {
+        let levels: Vec<String> = config.namespace.iter().map(|level| names::folder(level)).collect();
+        let folder = format!("file://{}/{}", config.warehouse.display(), levels.join("/"));
+        Self { config, folder }
+    }
+
+    /// The Iceberg name of a source table.
+    pub(crate) fn ident(&self, table: &TableId) -> Result<TableIdent> {
+        Ok(self.of(&self.config.names.checked(table)?))
+    }
+
+    /// A table of the namespace.
+    pub(crate) fn of(&self, name: &str) -> TableIdent {
+        TableIdent::new(self.config.namespace.clone(), name.to_owned())
+    }
+
+    /// The folder of a table that does not exist yet.
+    pub(crate) fn location(&self, name: &str) -> String {
+        format!("{}/{}", self.folder, names::folder(name))
+    }
+}
+
+impl IcebergSink {
+    pub(crate) fn new(config: Config) -> Self {
+        Self { place: Arc::new(Place::new(config)), committer: OnceCell::new(), published: Mutex::default() }
+    }
+
+    async fn committer(&self) -> Result<&Arc<dyn Committer>> {
+        self.committer.get_or_try_init(|| connect(&self.place.config)).await
+    }
+
+    /// What the table is, if it exists and can be read. One that cannot is left to its lane to report.
+    async fn standing(&self, committer: &dyn Committer, table: &TableId) -> Result<Option<position::Loaded>> {
+        let Ok(ident) = self.place.ident(table) else { return Ok(None) };
+        let Some(location) = committer.locate(&ident).await? else { return Ok(None) };
+        let Ok(found) = committer.read(&ident, &location).await else { return Ok(None) };
+        Ok(match position::standing(found.metadata(), table) {
+            Standing::Loaded(loaded) => Some(loaded),
+            Standing::NotOurs(_) => None,
+        })
+    }
+}
+
+async fn connect(config: &Config) -> Result<Arc<dyn Committer>> {
+    let create = |path: &Path| {
+        std::fs::create_dir_all(path).map_err(|e| error::io("cannot create the warehouse's folder", path, e))
+    };
+    create(&config.warehouse)?;
+    let CatalogUri::Sqlite(path) = &config.uri;
+    Ok(Arc::new(SqlCommitter::connect(path, &config.catalog, &config.namespace).await?))
+}
+
+#[async_trait]
+impl Sink for IcebergSink {
+    async fn progress(&self, tables: &[TableId]) -> Result<Progress> {
+        self.place.config.names.check_distinct(tables)?;
+        let committer = self.committer().await?.as_ref();
+        let found: Vec<_> = stream::iter(tables.to_vec())
+            .map(|table| async move {
+                let loaded = self.standing(committer, &table).await?;
+                Ok::<_, Error>((table, loaded))
+            })
+            .buffered(READ_AT_A_TIME)
+            .try_collect()
+            .await?;
+        let mut progress = Progress::default();
+        let mut published = Vec::new();
+        for (table, loaded) in found {
+            let Some(loaded) = loaded else { continue };
+            published.push(StatusRow::of_loaded(&table, &loaded));
+            progress.set_loaded(table, Loaded { position: loaded.position, rows: loaded.rows });
+        }
+        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = published;
+        Ok(progress)
+    }
+
+    async fn open(&self, context: TaskContext) -> Result<Box<dyn SinkTask>> {
+        let committer = Arc::clone(self.committer().await?);
+        committer.ensure_namespace().await?;
+        let published = std::mem::take(&mut *self.published.lock().unwrap_or_else(PoisonError::into_inner));
+        let ledger = Ledger::start(Arc::clone(&committer), Arc::clone(&self.place), published);
+        Ok(Box::new(IcebergTask::new(Arc::clone(&self.place), committer, ledger, context)))
+    }
+}

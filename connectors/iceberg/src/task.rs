@@ -1,0 +1,307 @@
+//! The sink's task: routes events to lanes and publishes what is complete, in the background.
+//!
+//! What must hold: a table that fails is reported once and does not hold up the others; `write` returns an
+//! error only for what concerns the whole task.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use connector_api::{
+    CommitHandle, Counter, Error, ErrorKind, Event, LoadEvent, Loaded, Result, SinkTask, TableId, TableLoad,
+    TaskContext, failpoint,
+};
+use futures::FutureExt;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::commit::{Committer, delete_best_effort, now_ms};
+use crate::lane::Lane;
+use crate::ledger::{self, Ledger, Status, StatusRow};
+use crate::outcomes::{Outcomes, Pending};
+use crate::position;
+use crate::publish::{Publication, Published};
+use crate::sink::Place;
+use crate::writer::{Budget, Target};
+
+/// Tables that are published at a time.
+const PUBLISH_AT_A_TIME: usize = 8;
+
+/// The task.
+pub(crate) struct IcebergTask {
+    shared: Arc<Shared>,
+    budget: Budget,
+    lanes: HashMap<TableId, Slot>,
+    publishing: HashMap<TableId, JoinHandle<()>>,
+    attempts: HashMap<TableId, i32>,
+}
+
+enum Slot {
+    Open(Box<Lane>),
+    /// Reported; what is still on its way is dropped.
+    Failed,
+}
+
+/// What the publications in the background need.
+struct Shared {
+    place: Arc<Place>,
+    committer: Arc<dyn Committer>,
+    ledger: Ledger,
+    outcomes: Outcomes,
+    permits: Semaphore,
+    counters: Counters,
+}
+
+struct Counters {
+    records: Counter,
+    bytes: Counter,
+    commits: Counter,
+    files: Counter,
+}
+
+impl IcebergTask {
+    pub(crate) fn new(
+        place: Arc<Place>,
+        committer: Arc<dyn Committer>,
+        ledger: Ledger,
+        context: TaskContext,
+    ) -> Self {
+        let m = &context.metrics;
+        let counters = Counters {
+            records: m.counter("kafka_connect_sink_task_sink_record_send", "Rows accepted from the source"),
+            bytes: m.counter("iceberg_committed_data_bytes", "Bytes of data files committed"),
+            commits: m.counter("iceberg_commits", "Commits to data tables"),
+            files: m.counter("iceberg_committed_data_files", "Data files committed"),
+        };
+        let (outcomes, permits) = (Outcomes::default(), Semaphore::new(PUBLISH_AT_A_TIME));
+        let shared = Arc::new(Shared { place, committer, ledger, outcomes, permits, counters });
+        Self {
+            shared,
+            budget: Budget::new(context.memory),
+            lanes: HashMap::new(),
+            publishing: HashMap::new(),
+            attempts: HashMap::new(),
+        }
+    }
+
+    async fn begin(&mut self, load: Arc<TableLoad>) -> Result<()> {
+        let table = load.schema.table().clone();
+        // What an earlier attempt staged goes first; one that is being published decides what this sees.
+        self.lanes.remove(&table);
+        if let Some(publishing) = self.publishing.remove(&table) {
+            // A panic there is reported by its outcome.
+            let _ = publishing.await;
+        }
+        let attempts = self.attempts.entry(table.clone()).or_default();
+        *attempts += 1;
+        let started = now_ms();
+        let running = StatusRow::of_load(&load, started, *attempts);
+        let place = &self.shared.place;
+        let begun = async {
+            let ident = place.ident(&table)?;
+            let location = place.location(ident.name());
+            let committer = self.shared.committer.as_ref();
+            Publication::begin(committer, ident, location, Arc::clone(&load), &place.config.files).await
+        };
+        match begun.await {
+            Ok(publication) => {
+                self.shared.ledger.status(StatusRow { epoch: publication.epoch(), ..running });
+                let target = Target {
+                    storage: self.shared.committer.storage().clone(),
+                    runtime: Handle::current(),
+                    folder: publication.data_folder(),
+                    files: place.config.files,
+                    budget: self.budget.clone(),
+                };
+                self.lanes.insert(table, Slot::Open(Box::new(Lane::new(publication, target, started))));
+            }
+            Err(e) => self.fail(table, running, e).await,
+        }
+        Ok(())
+    }
+
+    /// Gives a lane up and reports it, once.
+    async fn fail(&mut self, table: TableId, row: StatusRow, error: Error) {
+        self.lanes.insert(table.clone(), Slot::Failed);
+        let error = match error.context("table") {
+            Some(_) => error,
+            None => error.with("table", &table),
+        };
+        self.shared.failed(row, &error).await;
+        self.shared.outcomes.expect(table).settle(Err(error));
+    }
+
+    async fn changes(&mut self, batch: connector_api::ChangeBatch) -> Result<()> {
+        let lane = match self.lanes.get_mut(batch.table()) {
+            Some(Slot::Open(lane)) => lane,
+            Some(Slot::Failed) => return Ok(()),
+            None => {
+                return Err(Error::fatal("rows of a table whose load has not begun").with("table", batch.table()));
+            }
+        };
+        match lane.write(&batch).await {
+            Ok(()) => {
+                self.shared.counters.records.add(batch.rows().num_rows() as u64);
+                Ok(())
+            }
+            Err(e) if e.kind() == ErrorKind::Fatal => Err(e.with("table", batch.table())),
+            Err(e) => {
+                let row = self.row(batch.table());
+                self.fail(batch.table().clone(), row, e).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// The ledger row of an open lane as it stands.
+    fn row(&self, table: &TableId) -> StatusRow {
+        let attempts = self.attempts.get(table).copied().unwrap_or(1);
+        match self.lanes.get(table) {
+            Some(Slot::Open(lane)) => of_lane(lane, attempts),
+            _ => StatusRow::of_refused(table, now_ms(), attempts),
+        }
+    }
+
+    fn complete(&mut self, table: TableId) -> Result<()> {
+        match self.lanes.remove(&table) {
+            Some(Slot::Open(lane)) => {
+                let attempts = self.attempts.get(&table).copied().unwrap_or(1);
+                let pending = self.shared.outcomes.expect(table.clone());
+                let publishing = publish(Arc::clone(&self.shared), *lane, attempts, pending);
+                self.publishing.retain(|_, p| !p.is_finished());
+                self.publishing.insert(table, tokio::spawn(publishing));
+                Ok(())
+            }
+            Some(Slot::Failed) => {
+                self.lanes.insert(table, Slot::Failed);
+                Ok(())
+            }
+            None => Err(Error::fatal("a load is complete that has not begun").with("table", table)),
+        }
+    }
+
+    async fn abort(&mut self, table: TableId, error: &Error) {
+        let row = match self.lanes.get(&table) {
+            // Its failure stands in the ledger already.
+            Some(Slot::Failed) => return,
+            Some(Slot::Open(_)) => self.row(&table),
+            None => {
+                let row = StatusRow::of_refused(&table, now_ms(), 1);
+                StatusRow { epoch: self.next_epoch(&table).await, ..row }
+            }
+        };
+        self.lanes.remove(&table);
+        self.shared.failed(row, error).await;
+    }
+
+    /// The writer generation that a load of the table would have had.
+    async fn next_epoch(&self, table: &TableId) -> i64 {
+        let Ok(ident) = self.shared.place.ident(table) else { return 1 };
+        let found = self.shared.committer.load(&ident).await.ok().flatten();
+        found.map_or(0, |t| position::epoch(t.metadata())) + 1
+    }
+}
+
+#[async_trait]
+impl SinkTask for IcebergTask {
+    async fn write(&mut self, event: Event) -> Result<()> {
+        match event {
+            Event::Changes(batch) => self.changes(batch).await,
+            Event::Load(LoadEvent::Begin(load)) => self.begin(load).await,
+            Event::Load(LoadEvent::SplitDone(table, split)) => {
+                if let Some(Slot::Open(lane)) = self.lanes.get_mut(&table) {
+                    lane.split_done(&split);
+                }
+                Ok(())
+            }
+            Event::Load(LoadEvent::Complete(table)) => self.complete(table),
+            Event::Load(LoadEvent::Abort(table, error)) => {
+                self.abort(table, &error).await;
+                Ok(())
+            }
+        }
+    }
+
+    fn checkpoint(&mut self) -> CommitHandle {
+        self.shared.outcomes.checkpoint().map(Ok).boxed()
+    }
+
+    async fn close(mut self: Box<Self>) -> Result<()> {
+        // A dropped lane's encoders delete their files on their threads.
+        self.lanes.clear();
+        for (_, publishing) in self.publishing.drain() {
+            // A panic there is reported by its outcome.
+            let _ = publishing.await;
+        }
+        self.shared.ledger.close().await;
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// Records a failure. The epoch is that of the attempt.
+    async fn failed(&self, row: StatusRow, error: &Error) {
+        self.ledger.status(StatusRow { status: Status::Failed, error: Some(format!("{error:#}")), ..row });
+    }
+}
+
+fn of_lane(lane: &Lane, attempts: i32) -> StatusRow {
+    let row = StatusRow::of_load(lane.publication().load(), lane.started_ms, attempts);
+    StatusRow {
+        epoch: lane.publication().epoch(),
+        chunks_done: i32::try_from(lane.splits_done()).ok(),
+        rows: i64::try_from(lane.rows).ok(),
+        ..row
+    }
+}
+
+/// Publishes a complete lane: closes its files, commits, writes the ledgers, settles the outcome.
+async fn publish(shared: Arc<Shared>, lane: Lane, attempts: i32, pending: Pending) {
+    let row = of_lane(&lane, attempts);
+    let table = lane.publication().load().schema.table().clone();
+    match try_publish(&shared, lane, &row).await {
+        Ok(loaded) => pending.settle(Ok(loaded)),
+        Err(e) => {
+            let e = if e.context("table").is_some() { e } else { e.with("table", &table) };
+            shared.failed(row, &e).await;
+            pending.settle(Err(e));
+        }
+    }
+}
+
+async fn try_publish(shared: &Shared, lane: Lane, row: &StatusRow) -> Result<Loaded> {
+    let _permit = shared.permits.acquire().await.map_err(|e| Error::fatal("publication is closed").caused_by(e))?;
+    let (publication, files) = lane.finish().await?;
+    failpoint::hit("iceberg.after-stage")?;
+    let paths: Vec<String> = files.iter().map(|f| f.file_path().to_owned()).collect();
+    let committer = shared.committer.as_ref();
+    let published = match publication.publish(committer, shared.place.config.commit_retries, files).await {
+        Ok(published) => published,
+        Err(failure) => {
+            if failure.certain {
+                delete_best_effort(committer.storage(), paths.iter().map(String::as_str)).await;
+            }
+            return Err(failure.error);
+        }
+    };
+    failpoint::hit("iceberg.after-commit")?;
+    shared.counters.commits.add(1);
+    shared.counters.bytes.add(published.bytes);
+    shared.counters.files.add(paths.len() as u64);
+    failpoint::hit("iceberg.before-ledger")?;
+    record(shared, row, &publication, &published);
+    let position = publication.load().cut.position.clone();
+    Ok(Loaded { position, rows: Some(published.rows) })
+}
+
+fn record(shared: &Shared, row: &StatusRow, publication: &Publication, published: &Published) {
+    shared.ledger.status(StatusRow {
+        status: Status::Completed,
+        snapshot_id: Some(published.snapshot_id),
+        epoch: published.epoch,
+        rows: i64::try_from(published.rows).ok(),
+        ..row.clone()
+    });
+    shared.ledger.schema_changes(ledger::schema_change_rows(publication.load(), published));
+}

@@ -1,0 +1,90 @@
+//! A data writer on its own thread, behind a bounded channel.
+//!
+//! What must hold: an encoder that is dropped unfinished, or whose result nobody takes, leaves no file.
+
+use arrow_array::RecordBatch;
+use connector_api::{Error, Result};
+use iceberg::spec::DataFile;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{DataWriter, Shape, Target};
+
+/// Batches that wait for the thread.
+const WAITING: usize = 1;
+
+enum Message {
+    Rows(RecordBatch),
+    Finish,
+}
+
+/// The handle to a writer's thread.
+pub(crate) struct Encoder {
+    messages: mpsc::Sender<Message>,
+    outcome: oneshot::Receiver<Result<Vec<DataFile>>>,
+}
+
+impl Encoder {
+    /// Starts a thread.
+    pub(crate) fn start(shape: Shape, target: Target) -> Result<Self> {
+        let (messages, inbox) = mpsc::channel(WAITING);
+        let (report, outcome) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("iceberg-encode".into())
+            .spawn(move || run(shape, target, inbox, report))
+            .map_err(|e| Error::retriable("cannot start a thread").caused_by(e))?;
+        Ok(Self { messages, outcome })
+    }
+
+    /// Hands rows over; waits while the thread is behind. An error is the thread's own.
+    pub(crate) async fn write(&mut self, rows: RecordBatch) -> Result<()> {
+        match self.messages.send(Message::Rows(rows)).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.failure().await),
+        }
+    }
+
+    /// Closes the files and gives them.
+    pub(crate) async fn finish(mut self) -> Result<Vec<DataFile>> {
+        if self.messages.send(Message::Finish).await.is_err() {
+            return Err(self.failure().await);
+        }
+        self.outcome.await.unwrap_or_else(|_| Err(vanished()))
+    }
+
+    async fn failure(&mut self) -> Error {
+        match (&mut self.outcome).await {
+            Ok(Err(e)) => e,
+            Ok(Ok(_)) | Err(_) => vanished(),
+        }
+    }
+}
+
+fn vanished() -> Error {
+    Error::fatal("the thread that writes a data file has gone")
+}
+
+fn run(
+    shape: Shape,
+    target: Target,
+    mut inbox: mpsc::Receiver<Message>,
+    report: oneshot::Sender<Result<Vec<DataFile>>>,
+) {
+    let mut writer = DataWriter::new(shape, target.clone());
+    let outcome = loop {
+        match inbox.blocking_recv() {
+            Some(Message::Rows(rows)) => {
+                if let Err(e) = writer.write(&rows) {
+                    writer.discard();
+                    break Err(e);
+                }
+            }
+            Some(Message::Finish) => break writer.finish(),
+            None => return writer.discard(),
+        }
+    };
+    // The batches still waiting go before anyone learns of the end.
+    drop(inbox);
+    if let Err(Ok(files)) = report.send(outcome) {
+        super::delete(&target, &files.iter().map(|f| f.file_path().to_owned()).collect::<Vec<_>>());
+    }
+}
