@@ -24,12 +24,13 @@ the command line is wrong; 3 the run ended but some tables were not loaded (vali
 
 /// Loads tables from databases into Apache Iceberg.
 #[derive(Debug, Parser)]
-#[command(name = "connect-runtime", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(name = "connect-runtime", version, after_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
     #[command(flatten)]
-    pub(crate) run: Option<RunArgs>,
+    pub(crate) run: RunArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -125,9 +126,9 @@ mod tests {
     #[test]
     fn the_documented_forms_parse() {
         let cli = check(&["--config", "a.json", "--config", "b.json", "--no-resume"]).unwrap();
-        let run = cli.run.unwrap();
-        assert_eq!((run.config.files.len(), run.tuning.no_resume), (2, true));
-        let args = ["load", "--config", "a.json", "--source", "shop", "--table-filter", "S_%", "--parallel-tables", "16"];
+        assert_eq!((cli.run.config.files.len(), cli.run.tuning.no_resume), (2, true));
+        let args =
+            ["load", "--config", "a.json", "--source", "shop", "--table-filter", "S_%", "--parallel-tables", "16"];
         let Some(Command::Load(load)) = check(&args).unwrap().command else { panic!() };
         assert_eq!(load.tuning.overrides(), [("table.filter", "S_%".to_owned()), ("parallel.tables", "16".to_owned())]);
         assert!(check(&["validate", "--config", "a.json", "--source", "shop", "--hide-empty"]).is_ok());

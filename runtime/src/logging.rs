@@ -16,14 +16,23 @@ const FILE: &str = "connect-runtime.log";
 /// Sets up logging at a level for our own crates; the libraries below log warnings only. `RUST_LOG`
 /// overrides both. The guard flushes the file when dropped.
 pub(crate) fn start(level: &str, directory: Option<&Path>) -> Result<Option<WorkerGuard>> {
-    let ours = ["connect_runtime", "connect_engine", "connect_config", "connector_api", "connector_postgres", "connector_iceberg"];
+    let ours = [
+        "connect_runtime",
+        "connect_engine",
+        "connect_config",
+        "connector_api",
+        "connector_postgres",
+        "connector_iceberg",
+    ];
     let default = ours.iter().fold("warn".to_owned(), |all, name| format!("{all},{name}={level}"));
     let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(default)).context("log.level")?;
-    let console = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).with_target(false);
+    let console =
+        fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).with_target(false);
     let (file, guard) = match directory {
         None => (None, None),
         Some(directory) => {
-            std::fs::create_dir_all(directory).with_context(|| format!("log.dir: cannot create {}", directory.display()))?;
+            std::fs::create_dir_all(directory)
+                .with_context(|| format!("log.dir: cannot create {}", directory.display()))?;
             let path = directory.join(FILE);
             let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
             let file = file.with_context(|| format!("log.dir: cannot write {}", path.display()))?;

@@ -48,17 +48,16 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(cli: &Cli) -> Result<Outcome> {
-    match (&cli.command, &cli.run) {
-        (Some(Command::Load(args)), _) => load(&args.config, &args.tuning, Some(&args.source)),
-        (Some(Command::Validate(args)), _) => match prepare(&args.config.files, &[], Some(&args.source)) {
+    match &cli.command {
+        Some(Command::Load(args)) => load(&args.config, &args.tuning, Some(&args.source)),
+        Some(Command::Validate(args)) => match prepare(&args.config.files, &[], Some(&args.source)) {
             Ok(setup) => start(&setup, async |setup: &Setup| match setup.pipelines.first() {
                 Some(pipeline) => validate::validate(pipeline, args).await,
                 None => Ok(Outcome::Done),
             }),
             Err(problems) => Ok(misconfigured(&problems)),
         },
-        (None, Some(args)) => load(&args.config, &args.tuning, None),
-        (None, None) => Ok(misconfigured(&["--config is missing: see --help".to_owned()])),
+        None => load(&cli.run.config, &cli.run.tuning, None),
     }
 }
 

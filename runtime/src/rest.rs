@@ -63,18 +63,25 @@ impl Rest {
                 router.route(path, method.clone()).route(&format!("{path}/"), method)
             })
             .fallback(not_found)
-            .method_not_allowed_fallback(|| async { refuse(StatusCode::METHOD_NOT_ALLOWED, "HTTP 405 Method Not Allowed") })
+            .method_not_allowed_fallback(|| async {
+                refuse(StatusCode::METHOD_NOT_ALLOWED, "HTTP 405 Method Not Allowed")
+            })
             .with_state(self.clone())
     }
 }
 
 async fn root() -> Json<Value> {
-    Json(json!({ "version": CONTRACT, "commit": concat!("connect-runtime-", env!("CARGO_PKG_VERSION")), "kafka_cluster_id": "" }))
+    Json(
+        json!({ "version": CONTRACT, "commit": concat!("connect-runtime-", env!("CARGO_PKG_VERSION")), "kafka_cluster_id": "" }),
+    )
 }
 
 async fn health(State(rest): State<Rest>) -> Response {
     match rest.started.load(Ordering::Relaxed) {
-        true => Json(json!({ "status": "healthy", "message": "Worker has completed startup and is ready to handle requests." })).into_response(),
+        true => Json(
+            json!({ "status": "healthy", "message": "Worker has completed startup and is ready to handle requests." }),
+        )
+        .into_response(),
         false => {
             let body = json!({ "status": "starting", "message": "Worker is still starting up." });
             (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()

@@ -18,7 +18,11 @@ use crate::setup::Setup;
 /// Loads every pipeline's tables; with `resume` those that are loaded already are left alone.
 pub(crate) async fn run(setup: &Setup, resume: bool) -> Result<Outcome> {
     let cancel = stop_on_signals()?;
-    let worker_id = setup.worker.rest_listeners.first().map_or_else(|| "127.0.0.1:8083".to_owned(), |l| format!("{}:{}", l.host, l.port));
+    let worker_id = setup
+        .worker
+        .rest_listeners
+        .first()
+        .map_or_else(|| "127.0.0.1:8083".to_owned(), |l| format!("{}:{}", l.host, l.port));
     let shared = Arc::new(Shared::new(worker_id));
     for pipeline in &setup.pipelines {
         shared.add_connector(&pipeline.source_name, ConnectorKind::Source);

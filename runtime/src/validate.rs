@@ -68,9 +68,9 @@ mod tests {
         let (text, missing) = check(false, false);
         assert_eq!(
             text,
-            "table                    rows  position\n\
-             public.a                    0  0/1\n\
-             public.orders              12  0/1\n\
+            "table                     rows  position\n\
+             public.a                     0  0/1\n\
+             public.orders               12  0/1\n\
              2 tables, 12 rows\n\
              missing: public.new"
         );
