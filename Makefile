@@ -22,8 +22,7 @@ demo: ## A throw-away PostgreSQL into Iceberg with one command, looked at throug
 
 test: ## Every test, on real servers
 	scripts/setup
-	cargo test --workspace $(TEST_FEATURES) --no-run
-	cargo build --workspace --bins $(TEST_FEATURES)
+	cargo build --workspace --all-targets $(TEST_FEATURES)
 	CONNECT_RUNTIME_BIN=$(CARGO_TARGET_DIR)/debug/connect-runtime cargo test --workspace $(TEST_FEATURES)
 
 test-full: test ## `test`, and the tests that take minutes each
