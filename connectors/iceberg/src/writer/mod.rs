@@ -159,11 +159,7 @@ impl DataWriter {
         let storage = |e| error::iceberg("cannot open a data file", e).with("file", &path);
         let output = self.target.storage.new_output(&path).map_err(storage)?;
         let writer = self.target.runtime.block_on(output.writer()).map_err(storage)?;
-        let output = Output {
-            runtime: self.target.runtime.clone(),
-            buffer: Vec::with_capacity(OUTPUT_BUFFER),
-            writer,
-        };
+        let output = Output { runtime: self.target.runtime.clone(), buffer: Vec::with_capacity(OUTPUT_BUFFER), writer };
         let options = ArrowWriterOptions::new().with_properties(properties(&self.target.files, first)?);
         let writer = ArrowWriter::try_new_with_options(output, self.shape.arrow.clone(), options);
         Ok(OpenFile { writer: writer.map_err(error::parquet)?, path, nans: HashMap::new() })
@@ -173,8 +169,7 @@ impl DataWriter {
         let OpenFile { path, mut writer, nans } = file;
         let ended = writer.finish().map_err(error::parquet).and_then(|metadata| {
             let size = writer.bytes_written();
-            let mut output = writer.into_inner().map_err(error::parquet)?;
-            output.close().map_err(|e| error::iceberg("cannot close a data file", e))?;
+            writer.inner_mut().close().map_err(|e| error::iceberg("cannot close a data file", e))?;
             metrics::data_file(&self.shape.schema, &metadata, &path, size as u64, nans)
         });
         match ended {
