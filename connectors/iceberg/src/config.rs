@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use connector_api::config::{ConfigDef, Kind, Problem, Values};
 use connector_api::ConnectorConfig;
+use connector_api::config::{ConfigDef, Kind, Problem, Values};
 
 use iceberg::NamespaceIdent;
 

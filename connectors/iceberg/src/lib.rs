@@ -16,6 +16,8 @@ mod publish;
 mod schema;
 mod sink;
 mod task;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use connector_api::{Connector, Role};

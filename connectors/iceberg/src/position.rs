@@ -143,7 +143,8 @@ pub(crate) fn standing(metadata: &TableMetadata, table: &TableId) -> Standing {
     }
     match rows_are_there(metadata, &position) {
         Ok(()) => {
-            let total = metadata.current_snapshot().and_then(|s| s.summary().additional_properties.get("total-records"));
+            let total =
+                metadata.current_snapshot().and_then(|s| s.summary().additional_properties.get("total-records"));
             Standing::Loaded(Loaded {
                 source: cut.source,
                 system: cut.system,

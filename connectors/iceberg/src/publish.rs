@@ -13,9 +13,7 @@ use iceberg::spec::{DataFile, Operation, Schema, TableMetadata};
 use iceberg::table::Table;
 use uuid::Uuid;
 
-use crate::commit::{
-    self, Change, CommitFailure, Committer, Decision, NewTable, Proposal, new_snapshot_id,
-};
+use crate::commit::{self, Change, CommitFailure, Committer, Decision, NewTable, Proposal, new_snapshot_id};
 use crate::config::Files;
 use crate::position::{self, Standing};
 use crate::schema::{self, SchemaChange};
@@ -134,8 +132,7 @@ impl Publication {
             }
             _ => (None, 1),
         };
-        let (rows, bytes) =
-            files.iter().fold((0, 0), |(r, b), f| (r + f.record_count(), b + f.file_size_in_bytes()));
+        let (rows, bytes) = files.iter().fold((0, 0), |(r, b), f| (r + f.record_count(), b + f.file_size_in_bytes()));
         let mut proposal = Guard { publication: self, files, version };
         commit::commit(committer, &self.ident, retries, &mut proposal).await?;
         Ok(Published {
@@ -181,7 +178,10 @@ impl Proposal for Guard<'_> {
             }
             (Some(metadata), Some(seen)) if position::epoch(metadata) > seen.epoch => {
                 let epoch = position::epoch(metadata);
-                refuse(Error::data("another writer took the table over while its replacement was loaded").with("epoch", epoch))
+                refuse(
+                    Error::data("another writer took the table over while its replacement was loaded")
+                        .with("epoch", epoch),
+                )
             }
             (Some(metadata), Some(_)) => {
                 // Field ids are in the files already: they must mean the same on this base.
@@ -223,9 +223,11 @@ fn in_the_way(metadata: &TableMetadata, load: &TableLoad, ident: &TableIdent) ->
         Standing::Loaded(loaded) if loaded.system == load.cut.system => {
             Error::retriable("another instance published this table meanwhile")
         }
-        Standing::Loaded(loaded) => Error::data(format!("the table of this name was loaded from another database: {REMEDY}"))
-            .with("recorded", loaded.system)
-            .with("system", &load.cut.system),
+        Standing::Loaded(loaded) => {
+            Error::data(format!("the table of this name was loaded from another database: {REMEDY}"))
+                .with("recorded", loaded.system)
+                .with("system", &load.cut.system)
+        }
         Standing::NotOurs(why) => Error::data(format!("{why}: {REMEDY}")),
     };
     error.with("table", load.schema.table()).with("name", ident)

@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(check(DataType::Timestamp(TimeUnit::Microsecond, None)), "timestamp");
         assert_eq!(check(instant()), "timestamptz");
         assert_eq!(check(DataType::FixedSizeBinary(16)), "fixed(16)");
-        assert_eq!(check(DataType::Decimal128(12, 2)), "decimal(12,2)");
+        assert_eq!(check(DataType::Decimal128(12, 2)), "decimal(12, 2)");
         assert_eq!(
             check(DataType::Decimal128(10, -2)),
             "Iceberg has no decimal of this precision and scale [precision=10, scale=-2, table=public.t, column=c]"

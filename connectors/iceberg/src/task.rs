@@ -61,12 +61,7 @@ struct Counters {
 }
 
 impl IcebergTask {
-    pub(crate) fn new(
-        place: Arc<Place>,
-        committer: Arc<dyn Committer>,
-        ledger: Ledger,
-        context: TaskContext,
-    ) -> Self {
+    pub(crate) fn new(place: Arc<Place>, committer: Arc<dyn Committer>, ledger: Ledger, context: TaskContext) -> Self {
         let m = &context.metrics;
         let counters = Counters {
             records: m.counter("kafka_connect_sink_task_sink_record_send", "Rows accepted from the source"),

@@ -3,9 +3,9 @@
 
 use async_trait::async_trait;
 use connector_api::{Error, Result};
+use iceberg::TableIdent;
 use iceberg::io::FileIO;
 use iceberg::table::Table;
-use iceberg::TableIdent;
 
 use super::stage::Staged;
 

@@ -6,8 +6,6 @@
 mod committer;
 mod sql;
 mod stage;
-#[cfg(test)]
-pub(crate) mod tests;
 
 use std::time::Duration;
 
@@ -101,12 +99,8 @@ async fn once(
     let base = committer.load(table).await.map_err(passing)?;
     let (staged, base) = match (proposal.on(base.as_ref()).await.map_err(Attempt::End)?, base) {
         (Decision::Done, Some(table)) => return Ok(Committed { table, expired_metadata: Vec::new() }),
-        (Decision::Create(new), None) => {
-            (stage::stage_create(committer.storage(), &new).await.map_err(passing)?, None)
-        }
-        (Decision::Commit(change), Some(base)) => {
-            (stage::stage(&base, &change).await.map_err(passing)?, Some(base))
-        }
+        (Decision::Create(new), None) => (stage::stage_create(committer.storage(), &new).await.map_err(passing)?, None),
+        (Decision::Commit(change), Some(base)) => (stage::stage(&base, &change).await.map_err(passing)?, Some(base)),
         _ => return Err(Attempt::End(Error::fatal("a decision that does not fit the table").with("table", table))),
     };
     let sent = match &base {

@@ -41,8 +41,7 @@ impl SqlCommitter {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(|e| error::io("cannot create the catalog's folder", parent, e))?;
         }
-        let options =
-            SqliteConnectOptions::new().filename(path).create_if_missing(true).busy_timeout(BUSY_TIMEOUT);
+        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true).busy_timeout(BUSY_TIMEOUT);
         let sql = |e| error::sql("cannot open the catalog", e).with("catalog", path.display());
         let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).connect_with(options).await.map_err(sql)?;
         for statement in [CREATE_TABLES, CREATE_NAMESPACES] {
@@ -187,8 +186,9 @@ impl Committer for SqlCommitter {
         match row {
             None => Ok(None),
             Some((Some(location), kind)) if kind.as_deref().is_none_or(|k| k == "TABLE") => Ok(Some(location)),
-            Some(_) => Err(Error::data("the catalog has something of this name that is not a table")
-                .with("table", table)),
+            Some(_) => {
+                Err(Error::data("the catalog has something of this name that is not a table").with("table", table))
+            }
         }
     }
 

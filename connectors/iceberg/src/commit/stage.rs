@@ -191,7 +191,9 @@ async fn add_snapshot(
             .with_summary(summary)
             .with_schema_id(after.current_schema_id());
         let snapshot = match next_row {
-            Some(next) => snapshot.with_row_range(after.next_row_id(), next.saturating_sub(after.next_row_id())).build(),
+            Some(next) => {
+                snapshot.with_row_range(after.next_row_id(), next.saturating_sub(after.next_row_id())).build()
+            }
             None => snapshot.build(),
         };
         // Carries the branch's retention over.
@@ -223,7 +225,12 @@ struct Manifests<'a> {
 }
 
 impl Manifests<'_> {
-    fn writer(&mut self, schema: SchemaRef, spec: &PartitionSpec, content: ManifestContentType) -> Result<ManifestWriter> {
+    fn writer(
+        &mut self,
+        schema: SchemaRef,
+        spec: &PartitionSpec,
+        content: ManifestContentType,
+    ) -> Result<ManifestWriter> {
         let path = format!("{}/{}-m{}.avro", self.folder, self.commit, self.written.len());
         let output = self.storage.new_output(&path).map_err(io)?;
         self.written.push(path);

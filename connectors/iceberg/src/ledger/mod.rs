@@ -7,8 +7,6 @@
 mod rows;
 mod schema_changes;
 mod status;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,8 +60,7 @@ impl Waiting {
 impl Ledger {
     /// Starts the writer. It first adds what `published` says and the ledger does not.
     pub(crate) fn start(committer: Arc<dyn Committer>, place: Arc<Place>, published: Vec<StatusRow>) -> Self {
-        let shared =
-            Arc::new(Shared { committer, place, waiting: Mutex::default(), arrived: Notify::new() });
+        let shared = Arc::new(Shared { committer, place, waiting: Mutex::default(), arrived: Notify::new() });
         let (closing, closed) = watch::channel(false);
         let writer = tokio::spawn(run(Arc::clone(&shared), published, closed));
         Self { shared, closing, writer: Mutex::new(Some(writer)) }

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{
-    ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-    new_null_array,
+    ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
 };
 use arrow_schema::SchemaRef as ArrowSchemaRef;
 use connector_api::{Error, Result, TableId, TableLoad, UTC};
@@ -166,8 +165,10 @@ impl Rows for StatusRows<'_> {
         fn text<'a>(rows: &'a [StatusRow], f: impl Fn(&'a StatusRow) -> Option<&'a str>) -> ArrayRef {
             Arc::new(rows.iter().map(f).collect::<StringArray>())
         }
-        let long = |f: fn(&StatusRow) -> Option<i64>| Arc::new(self.rows.iter().map(f).collect::<Int64Array>()) as ArrayRef;
-        let int = |f: fn(&StatusRow) -> Option<i32>| Arc::new(self.rows.iter().map(f).collect::<Int32Array>()) as ArrayRef;
+        let long =
+            |f: fn(&StatusRow) -> Option<i64>| Arc::new(self.rows.iter().map(f).collect::<Int64Array>()) as ArrayRef;
+        let int =
+            |f: fn(&StatusRow) -> Option<i32>| Arc::new(self.rows.iter().map(f).collect::<Int32Array>()) as ArrayRef;
         let columns = schema.fields().iter().map(|field| match field.name().as_str() {
             "source" => text(self.rows, |r| Some(&r.source)),
             "table_name" => text(self.rows, |r| Some(&r.table_name)),
@@ -189,9 +190,7 @@ impl Rows for StatusRows<'_> {
                 let micros = self.rows.iter().map(|r| r.started_ms.map(|ms| ms * 1000));
                 Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone(UTC))
             }
-            "updated_at" => {
-                Arc::new(TimestampMicrosecondArray::from(vec![self.now_ms * 1000; n]).with_timezone(UTC))
-            }
+            "updated_at" => Arc::new(TimestampMicrosecondArray::from(vec![self.now_ms * 1000; n]).with_timezone(UTC)),
             "sequence" => Arc::new(Int64Array::from(vec![sequence; n])),
             // What only a stream fills.
             _ => new_null_array(field.data_type(), n),

@@ -272,3 +272,6 @@ impl Write for Output {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

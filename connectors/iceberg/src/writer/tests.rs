@@ -1,0 +1,129 @@
+//! The writer on a temporary folder: types, bounds over several row groups, and what is refused.
+
+use arrow_array::{
+    BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Float64Array, Int16Array,
+    Int32Array, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
+};
+use arrow_schema::TimeUnit;
+use connector_api::{Column, TableId, TableSchema, UTC, instant};
+use iceberg::spec::Datum;
+
+use super::*;
+use crate::schema;
+
+/// Writes each column as a table of its own, in so many batches of at most `rows` rows.
+async fn write(columns: Vec<(Column, ArrayRef)>, rows: usize) -> Result<Vec<DataFile>> {
+    let folder = tempfile::tempdir().unwrap();
+    let (columns, arrays): (Vec<Column>, Vec<ArrayRef>) = columns.into_iter().unzip();
+    let table = TableSchema::new(TableId::new("s", "t"), columns, vec![]).unwrap();
+    let iceberg = schema::iceberg_schema(&table, None)?;
+    let shape = Shape { arrow: schema::file_schema(&table, &iceberg), schema: Arc::new(iceberg) };
+    let batch = RecordBatch::try_new(Arc::clone(table.arrow()), arrays).unwrap();
+    // Each batch closes a row group.
+    let files = Files { codec: Codec::Uncompressed, target: 1 << 30, row_group: 1 };
+    let target = Target {
+        storage: FileIO::new_with_fs(),
+        runtime: Handle::current(),
+        folder: folder.path().display().to_string(),
+        files,
+        budget: Budget::new(1 << 20),
+    };
+    let written = tokio::task::spawn_blocking(move || {
+        let mut writer = DataWriter::new(shape, target);
+        let parts = (0..batch.num_rows()).step_by(rows).map(|n| batch.slice(n, rows.min(batch.num_rows() - n)));
+        match parts.into_iter().try_for_each(|part| writer.write(&part)) {
+            Ok(()) => writer.finish(),
+            Err(e) => {
+                writer.discard();
+                Err(e)
+            }
+        }
+    });
+    let written = written.await.unwrap();
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, written.as_ref().map_or(0, Vec::len), "a failed writer leaves no file");
+    written
+}
+
+/// Bounds of one column, written one row per row group: `lower..upper nulls/nans`.
+async fn bounds(column: Column, values: ArrayRef) -> String {
+    let file = write(vec![(column, values)], 1).await.unwrap().remove(0);
+    let show = |d: Option<&Datum>| d.map_or("-".to_owned(), |d| d.to_human_string());
+    let count = |m: &HashMap<i32, u64>| m.get(&1).copied().unwrap_or(0);
+    format!(
+        "{}..{} {}/{} of {}",
+        show(file.lower_bounds().get(&1)),
+        show(file.upper_bounds().get(&1)),
+        count(file.null_value_counts()),
+        count(file.nan_value_counts()),
+        count(file.value_counts()),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bounds_hold_for_every_type_and_row_group() {
+    let column = |kind: DataType| Column::new("c", kind, true, "x");
+    let check = async |kind, values: ArrayRef| bounds(column(kind), values).await;
+    let ints: ArrayRef = Arc::new(Int32Array::from(vec![Some(3), None, Some(-5)]));
+    assert_eq!(check(DataType::Int32, ints).await, "-5..3 1/0 of 3");
+    let small: ArrayRef = Arc::new(Int16Array::from(vec![Some(7), Some(-2)]));
+    assert_eq!(check(DataType::Int16, small).await, "-2..7 0/0 of 2", "written as int");
+    let bools: ArrayRef = Arc::new(BooleanArray::from(vec![true, false]));
+    assert_eq!(check(DataType::Boolean, bools).await, "false..true 0/0 of 2");
+    for precision in [9_u8, 18, 38] {
+        let values = Decimal128Array::from(vec![150, -12345, 7]).with_precision_and_scale(precision, 2).unwrap();
+        assert_eq!(check(DataType::Decimal128(precision, 2), Arc::new(values)).await, "-123.45..1.50 0/0 of 3");
+    }
+    let days: ArrayRef = Arc::new(Date32Array::from(vec![0, -1]));
+    assert_eq!(check(DataType::Date32, days).await, "1969-12-31..1970-01-01 0/0 of 2");
+    let times: ArrayRef = Arc::new(Time64MicrosecondArray::from(vec![1, 2]));
+    assert_eq!(
+        check(DataType::Time64(TimeUnit::Microsecond), times).await,
+        "00:00:00.000001..00:00:00.000002 0/0 of 2"
+    );
+    let instants = TimestampMicrosecondArray::from(vec![-1, 1]).with_timezone(UTC);
+    let expected = "1969-12-31 23:59:59.999999 UTC..1970-01-01 00:00:00.000001 UTC 0/0 of 2";
+    assert_eq!(check(instant(), Arc::new(instants)).await, expected);
+    let uuids = FixedSizeBinaryArray::try_from_iter([[0xff_u8; 16], [1_u8; 16]].iter()).unwrap();
+    let shown = bounds(Column::uuid("c", true, "uuid"), Arc::new(uuids)).await;
+    assert!(shown.starts_with("01010101-0101-0101-0101-010101010101..ffffffff-"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bounds_of_long_text_are_cut_outwards() {
+    // The long values stand in row groups of their own: a bound that only counted exact statistics would
+    // say "b".."c" and lose both of them.
+    let (low, high) = (format!("a{}", "x".repeat(100)), format!("z{}", "y".repeat(100)));
+    let text: ArrayRef = Arc::new(StringArray::from(vec!["b", &low, "c", &high]));
+    let file = write(vec![(Column::new("c", DataType::Utf8, true, "text"), text)], 1).await.unwrap().remove(0);
+    let bound = |m: &HashMap<i32, Datum>| String::from_utf8(m[&1].to_bytes().unwrap().into_vec()).unwrap();
+    let (lower, upper) = (bound(file.lower_bounds()), bound(file.upper_bounds()));
+    assert!(lower <= low && lower.starts_with("ax") && lower.len() <= BOUND_BYTES, "{lower}");
+    assert!(upper >= high && upper.starts_with('z') && upper.len() <= BOUND_BYTES, "{upper}");
+    let bytes: ArrayRef = Arc::new(BinaryArray::from(vec![&[0xff_u8; 100][..], b"b"]));
+    let file = write(vec![(Column::new("c", DataType::Binary, true, "bytea"), bytes)], 1).await.unwrap().remove(0);
+    let upper = file.upper_bounds()[&1].to_bytes().unwrap().into_vec();
+    assert!(upper >= vec![0xff_u8; 100], "what cannot be rounded up is not cut");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn floats_with_nan_have_no_bounds() {
+    let check = async |values: Vec<f64>| {
+        let values: ArrayRef = Arc::new(Float64Array::from(values));
+        bounds(Column::new("c", DataType::Float64, true, "float8"), values).await
+    };
+    assert_eq!(check(vec![1.5, -2.0]).await, "-2..1.5 0/0 of 2");
+    assert_eq!(check(vec![1.5, f64::NAN]).await, "-..- 0/1 of 2");
+    assert_eq!(check(vec![f64::INFINITY, 0.0]).await, "-0..inf 0/0 of 2", "zero is either zero");
+    let nulls: ArrayRef = Arc::new(Float64Array::from(vec![None, Some(4.0), None]));
+    assert_eq!(bounds(Column::new("c", DataType::Float64, true, "float8"), nulls).await, "4..4 2/0 of 3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn null_in_a_required_column_is_refused_by_name() {
+    let values: ArrayRef = Arc::new(Int32Array::from(vec![Some(1), None]));
+    let column = |nullable| Column::new("c", DataType::Int32, nullable, "int4");
+    let e = write(vec![(column(false), Arc::clone(&values))], 1).await.unwrap_err();
+    assert_eq!(e.to_string(), "NULL in a column that is declared NOT NULL [column=c]");
+    assert_eq!(write(vec![(column(true), values)], 2).await.unwrap()[0].record_count(), 2);
+}
