@@ -483,7 +483,9 @@ async fn a_dropped_task_ends_its_copy() {
     let source = source(&database, &[("parallel.chunk.size", "1GiB")]);
     let plan = plan(&*source).await;
     let split = &plan.tables[0].splits[0];
-    let copies = || database.sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%' AND state = 'active'");
+    let copies = || {
+        database.sql("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY%' AND state = 'active'")
+    };
     let patience = Instant::now() + Duration::from_secs(5);
     let mut task = source.open(split, Position::Start, context()).await.unwrap();
     assert!(task.next().await.unwrap().is_some());
