@@ -74,8 +74,8 @@ mod tests {
         assert_eq!(iceberg("x", iceberg::Error::new(ErrorKind::Unexpected, "io")).kind(), retriable);
         assert_eq!(iceberg("x", iceberg::Error::new(ErrorKind::FeatureUnsupported, "no")).kind(), Kind::Data);
         assert_eq!(parquet(parquet::errors::ParquetError::General("n".into())).kind(), Kind::Data);
-        assert_eq!(is_permanent(Some("8")), true);
-        assert_eq!(is_permanent(Some("1555")), false, "a unique violation (19 in the low byte)");
-        assert_eq!(is_permanent(None), false);
+        assert!(is_permanent(Some("8")));
+        assert!(!is_permanent(Some("1555")), "a unique violation (19 in the low byte)");
+        assert!(!is_permanent(None));
     }
 }

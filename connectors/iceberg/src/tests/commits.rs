@@ -194,7 +194,7 @@ async fn a_replacement_stands_on_what_came_meanwhile_if_it_may() {
     use iceberg::CatalogBuilder;
     use iceberg::transaction::{ApplyTransactionAction, Transaction};
     use iceberg_catalog_sql::{SqlBindStyle, SqlCatalogBuilder};
-    let _ = sqlx::any::install_default_drivers();
+    sqlx::any::install_default_drivers();
     let catalog = SqlCatalogBuilder::default()
         .with_storage_factory(Arc::new(iceberg::io::LocalFsStorageFactory))
         .uri(format!("sqlite://{}/catalog.db", lake.dir.path().display()))

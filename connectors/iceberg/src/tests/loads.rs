@@ -15,7 +15,7 @@ async fn a_load_is_published_whole_with_its_position() {
     let lake = Lake::new();
     let sink = lake.sink();
     let table = TableId::new("public", "orders");
-    assert!(sink.progress(&[table.clone()]).await.unwrap().loaded(&table).is_none());
+    assert!(sink.progress(std::slice::from_ref(&table)).await.unwrap().loaded(&table).is_none());
     let mut task = sink.open(context()).await.unwrap();
     let load = first("orders");
     let event = |e| Event::Load(e);
@@ -56,7 +56,7 @@ async fn a_load_is_published_whole_with_its_position() {
     assert_eq!(lake.files(".parquet").iter().filter(|f| f.contains("/orders/")).count(), 2, "one per split");
     assert_eq!(metadata.format_version(), iceberg::spec::FormatVersion::V2);
 
-    let loaded = lake.sink().progress(&[table.clone()]).await.unwrap();
+    let loaded = lake.sink().progress(std::slice::from_ref(&table)).await.unwrap();
     assert_eq!(loaded.loaded(&table).map(|l| (l.position.as_str(), l.rows)), Some(("0/1", Some(10_001))));
 }
 
@@ -137,7 +137,7 @@ async fn a_first_load_does_not_touch_what_is_there() {
     assert_eq!(lake.ids("t").await.len(), 10);
     assert_eq!(lake.files(".parquet").iter().filter(|f| f.contains("/t/")).count(), 2, "no other file");
     let table = TableId::new("sales", "t");
-    assert!(lake.sink().progress(&[table.clone()]).await.unwrap().loaded(&table).is_none(), "not its load");
+    assert!(lake.sink().progress(std::slice::from_ref(&table)).await.unwrap().loaded(&table).is_none(), "not its load");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -263,7 +263,7 @@ async fn the_catalog_is_the_one_others_know() {
     use iceberg_catalog_sql::{SqlBindStyle, SqlCatalogBuilder};
     let lake = Lake::new();
     lake.load(&first("t"), 0..3).await;
-    let _ = sqlx::any::install_default_drivers();
+    sqlx::any::install_default_drivers();
     let catalog = SqlCatalogBuilder::default()
         .with_storage_factory(Arc::new(iceberg::io::LocalFsStorageFactory))
         .uri(format!("sqlite://{}/catalog.db", lake.dir.path().display()))
