@@ -11,7 +11,8 @@ use connect_engine::{End, Job, LoadReport, Outcome, Pipeline, Settings, Shared, 
 use connector_api::testing::memory::{MemorySink, MemorySource, MemoryTable};
 use connector_api::testing::scripted::{Act, Call, Script, ScriptedSink, ScriptedSource};
 use connector_api::{
-    CancellationToken, CommitHandle, Error, ErrorKind, Event, Progress, Result, Sink, SinkTask, TableId, TaskContext,
+    CancellationToken, ChangeBatch, CommitHandle, Error, ErrorKind, Event, Plan, Position, Progress, Result, Sink,
+    SinkTask, Source, SourceTask, Split, TableId, TaskContext,
 };
 use proptest::prelude::*;
 
@@ -58,7 +59,8 @@ impl Bench {
 
     fn start(&self) -> impl Future<Output = LoadReport> + Send + 'static {
         let job = Job { pipeline: self.pipeline(), settings: self.settings.clone() };
-        run(job, Arc::clone(&self.shared), self.cancel.clone())
+        let load = run(job, Arc::clone(&self.shared), self.cancel.clone());
+        async { tokio::time::timeout(Duration::from_secs(3600), load).await.unwrap() }
     }
 
     async fn load(&self) -> LoadReport {
@@ -185,6 +187,23 @@ async fn a_failing_table_holds_up_no_other() {
     let order = bench.sink.order();
     let of_a: Vec<_> = order.iter().filter(|line| line.contains("public.a")).collect();
     assert_eq!(*of_a[of_a.len() - 1], "abort public.a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_table_does_not_wait_for_its_other_splits() {
+    // One split of `a` fails while the other has nothing to say.
+    let script = Script::default().on_table(&id("a"), Call::Next, 2, Act::Wait(CancellationToken::new())).on_table(
+        &id("a"),
+        Call::Next,
+        3,
+        Act::Fail(ErrorKind::Data),
+    );
+    let bench = Bench::new(three_tables().at_a_time(1, 2), script);
+    let report = bench.load().await;
+    assert_eq!(told(&report)[1..], ["b loaded 3", "c loaded 0", "finished"]);
+    assert!(told(&report)[0].starts_with("a failed (scripted failure)"));
+    // Its third split was never opened.
+    assert_eq!(bench.source.opened().len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -338,6 +357,53 @@ async fn a_stop_waits_for_commits_but_not_for_ever() {
         assert_eq!(told(&report).last().unwrap(), "ended (the stop took too long: what was left was dropped)");
         assert_eq!(took.as_secs(), 30, "{call:?}");
     }
+}
+
+/// A source that leaves out one batch, and does not hide it in its spans.
+struct Skipping(MemorySource);
+
+struct SkippingTask(Box<dyn SourceTask>, u32);
+
+#[async_trait]
+impl Source for Skipping {
+    async fn tables(&self) -> Result<Vec<TableId>> {
+        self.0.tables().await
+    }
+
+    async fn plan(&self, done: &Progress) -> Result<Plan> {
+        self.0.plan(done).await
+    }
+
+    async fn open(&self, split: &Split, after: Position, context: TaskContext) -> Result<Box<dyn SourceTask>> {
+        Ok(Box::new(SkippingTask(self.0.open(split, after, context).await?, 0)))
+    }
+}
+
+#[async_trait]
+impl SourceTask for SkippingTask {
+    async fn next(&mut self) -> Result<Option<ChangeBatch>> {
+        self.1 += 1;
+        if self.1 == 2 {
+            self.0.next().await?;
+        }
+        self.0.next().await
+    }
+
+    async fn close(self: Box<Self>) -> Result<()> {
+        self.0.close().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_skips_rows_is_found_out() {
+    let bench = Bench::new(three_tables(), Script::default());
+    let pipeline = Pipeline { source: Arc::new(Skipping(bench.source.clone())), ..bench.pipeline() };
+    let job = Job { pipeline, settings: bench.settings.clone() };
+    let report = run(job, Arc::clone(&bench.shared), bench.cancel.clone()).await;
+    assert!(told(&report).last().unwrap().starts_with("ended (the source delivered rows out of line"), "{report:?}");
+    // The engine finds it, before the sink sees it.
+    assert_eq!((bench.state("shop"), bench.state("lake")), (State::Failed, State::Stopped));
+    assert_eq!(bench.ids("a"), None);
 }
 
 /// A sink that loses the rows of one write.
