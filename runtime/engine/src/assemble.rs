@@ -123,7 +123,7 @@ fn tie(built: Vec<Built<'_>>, assembly: &mut Assembly) {
         assembly.problems.push((name.to_owned(), Problem::new(key, message)));
     };
     let named: Vec<_> = built.iter().map(|b| b.own.text("sink").to_owned()).collect();
-    let mut sources = Vec::new();
+    let (mut sources, mut unfed) = (Vec::new(), Vec::new());
     let mut sinks: BTreeMap<&str, Option<Arc<dyn Sink>>> = BTreeMap::new();
     for Built { name, own, role } in built {
         match role {
@@ -133,7 +133,7 @@ fn tie(built: Vec<Built<'_>>, assembly: &mut Assembly) {
                     report(name, "sink", "only a source names a sink; this is one".into());
                 }
                 if !named.iter().any(|n| n == name) {
-                    report(name, "name", "no source feeds this sink: name it in a source's key \"sink\"".into());
+                    unfed.push(name);
                 }
                 sinks.insert(name, Some(Arc::from(sink)));
             }
@@ -141,6 +141,12 @@ fn tie(built: Vec<Built<'_>>, assembly: &mut Assembly) {
             None => {
                 sinks.insert(name, None);
             }
+        }
+    }
+    // A source that names its sink wrongly is the problem; that the sink goes unfed only follows from it.
+    if sources.iter().all(|(_, own, _)| sinks.contains_key(own.text("sink"))) {
+        for name in unfed {
+            report(name, "name", "no source feeds this sink: name it in a source's key \"sink\"".into());
         }
     }
     for (name, own, source) in &sources {
@@ -261,6 +267,11 @@ mod tests {
                 "lake: sink: only a source names a sink; this is one",
                 "f: sink: no connector is called \"lak\"; did you mean \"lake\"?",
             ]
+        );
+        // One mistake, one problem.
+        assert_eq!(
+            check(&["shop: connector.class=reader sink=lakes", "lake: connector.class=writer"]),
+            ["shop: sink: no connector is called \"lakes\"; did you mean \"lake\"?"]
         );
         assert_eq!(
             check(&["lake: connector.class=writer"]),

@@ -210,6 +210,7 @@ impl Load {
             wrote,
             stop: stop.clone(),
             counters,
+            undecided: Default::default(),
         };
         let mut writer = tokio::spawn(writer.run().instrument(span));
         let _abort = AbortOnDrop(writer.abort_handle());

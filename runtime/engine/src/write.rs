@@ -1,6 +1,7 @@
 //! Writes the queue into the sink: one loop owns the sink's task, and commits run beside it, so that
 //! neither a slow commit holds up the writing nor a blocked write a commit.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use connector_api::{
@@ -30,6 +31,9 @@ pub(crate) struct Writer {
     /// When cancelled, what is queued is dropped; commits under way are waited for.
     pub(crate) stop: CancellationToken,
     pub(crate) counters: WriteCounters,
+    /// Tables that are complete and that no commit has decided about. With several commits under way, a
+    /// table's outcome may come with that of another.
+    pub(crate) undecided: BTreeSet<TableId>,
 }
 
 /// The sink's counters, under Kafka Connect's names.
@@ -55,7 +59,7 @@ impl Writer {
         self.queue.close();
         while self.queue.try_recv().is_ok() {}
         while let Some(commit) = commits.join_next().await {
-            result = result.and(self.joined(commit));
+            result = result.and(self.joined(commit, commits.is_empty()));
         }
         // A task that has panicked is fit for nothing but to be dropped.
         if !matches!(&result, Err(error) if error.context("panic").is_some()) {
@@ -64,13 +68,15 @@ impl Writer {
         result
     }
 
-    async fn pump(&mut self, commits: &mut JoinSet<Result<()>>) -> Result<()> {
+    async fn pump(&mut self, commits: &mut JoinSet<Result<Vec<TableId>>>) -> Result<()> {
         let stop = self.stop.clone();
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                Some(commit) = commits.join_next(), if !commits.is_empty() => self.joined(commit)?,
+                Some(commit) = commits.join_next(), if !commits.is_empty() => {
+                    self.joined(commit, commits.is_empty())?;
+                }
                 queued = self.queue.recv() => {
                     let Some(queued) = queued else { return Ok(()) };
                     let Some(written) = stop.run_until_cancelled(self.write(queued, commits)).await else {
@@ -82,7 +88,7 @@ impl Writer {
         }
     }
 
-    async fn write(&mut self, queued: Queued, commits: &mut JoinSet<Result<()>>) -> Result<()> {
+    async fn write(&mut self, queued: Queued, commits: &mut JoinSet<Result<Vec<TableId>>>) -> Result<()> {
         let Queued { event, room } = queued;
         let complete = match &event {
             Event::Load(LoadEvent::Complete(table)) => Some(table.clone()),
@@ -98,34 +104,50 @@ impl Writer {
             // The call itself may panic as well as the handle it gives.
             let handle = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.task.checkpoint()));
             let handle = handle.map_err(|panic| named(from_panic(&self.sink, "checkpoint", &*panic), &table))?;
+            self.undecided.insert(table.clone());
             commits.spawn(commit(Arc::clone(&self.sink), table, handle, self.wrote.clone()));
         }
         Ok(())
     }
 
-    fn joined(&self, commit: std::result::Result<Result<()>, JoinError>) -> Result<()> {
+    /// Takes a commit's end. When it was the last under way, every complete table must have been decided.
+    fn joined(&mut self, commit: std::result::Result<Result<Vec<TableId>>, JoinError>, last: bool) -> Result<()> {
         match commit.map_err(JoinError::try_into_panic) {
-            Ok(result) => result,
+            Ok(decided) => {
+                decided?.iter().for_each(|table| {
+                    self.undecided.remove(table);
+                });
+                match self.undecided.first() {
+                    Some(table) if last => {
+                        Err(named(Error::fatal("the sink's checkpoints leave out a table that was complete"), table))
+                    }
+                    _ => Ok(()),
+                }
+            }
             Err(Ok(panic)) => Err(from_panic(&self.sink, "commit", &*panic)),
             Err(Err(aborted)) => Err(Error::fatal("a commit was aborted").caused_by(aborted)),
         }
     }
 }
 
-/// Awaits the commit that is to publish `table`, and reports what it says.
-async fn commit(sink: Arc<str>, table: TableId, handle: CommitHandle, wrote: mpsc::Sender<Wrote>) -> Result<()> {
+/// Awaits the commit that was asked for when `table` was complete, reports what it says, and returns the
+/// tables that it speaks of.
+async fn commit(
+    sink: Arc<str>,
+    table: TableId,
+    handle: CommitHandle,
+    wrote: mpsc::Sender<Wrote>,
+) -> Result<Vec<TableId>> {
     let checkpoint = contain(&sink, "commit", handle).await.map_err(|e| named(e, &table))?;
-    let failed = checkpoint.failed.iter().any(|(t, _)| *t == table);
-    if checkpoint.durable.loaded(&table).is_none() && !failed {
-        return Err(named(Error::fatal("the sink's checkpoint leaves out a table that was complete"), &table));
-    }
+    let failed = checkpoint.failed.iter().map(|(table, _)| table);
+    let decided = checkpoint.durable.tables().map(|(table, _)| table).chain(failed).cloned().collect();
     let durable = checkpoint.durable.tables().map(|(t, loaded)| Wrote::Durable(t.clone(), loaded.clone()));
     let failed = checkpoint.failed.into_iter().map(|(t, e)| Wrote::Failed(t.clone(), named(e, &t)));
     for report in durable.collect::<Vec<_>>().into_iter().chain(failed) {
         // Its reader outlives the writer; a load that was given up has no use for it.
         let _ = wrote.send(report).await;
     }
-    Ok(())
+    Ok(decided)
 }
 
 fn named(error: Error, table: &TableId) -> Error {

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,8 +11,8 @@ use connect_engine::{End, Job, LoadReport, Outcome, Pipeline, Settings, Shared, 
 use connector_api::testing::memory::{MemorySink, MemorySource, MemoryTable};
 use connector_api::testing::scripted::{Act, Call, Script, ScriptedSink, ScriptedSource};
 use connector_api::{
-    CancellationToken, ChangeBatch, CommitHandle, Error, ErrorKind, Event, Plan, Position, Progress, Result, Sink,
-    SinkTask, Source, SourceTask, Split, TableId, TaskContext,
+    CancellationToken, ChangeBatch, Checkpoint, CommitHandle, Error, ErrorKind, Event, Plan, Position, Progress,
+    Result, Sink, SinkTask, Source, SourceTask, Split, TableId, TaskContext,
 };
 use proptest::prelude::*;
 
@@ -451,6 +451,78 @@ async fn a_sink_that_lost_rows_is_found_out() {
     let expected = "the published table has another number of rows than were read \
                     [table=public.a, read=7, published=6]";
     assert_eq!(error.to_string(), expected);
+}
+
+/// A sink of which each outcome goes to whichever commit under way asks first, or (forgetful) to none.
+struct Shuffling {
+    inner: MemorySink,
+    forgetful: bool,
+}
+
+struct ShufflingTask {
+    inner: Box<dyn SinkTask>,
+    forgetful: bool,
+    stash: Arc<Mutex<Checkpoint>>,
+    commits: u64,
+}
+
+#[async_trait]
+impl Sink for Shuffling {
+    async fn progress(&self, tables: &[TableId]) -> Result<Progress> {
+        self.inner.progress(tables).await
+    }
+
+    async fn open(&self, context: TaskContext) -> Result<Box<dyn SinkTask>> {
+        let (inner, forgetful) = (self.inner.open(context).await?, self.forgetful);
+        Ok(Box::new(ShufflingTask { inner, forgetful, stash: Arc::default(), commits: 0 }))
+    }
+}
+
+#[async_trait]
+impl SinkTask for ShufflingTask {
+    async fn write(&mut self, event: Event) -> Result<()> {
+        self.inner.write(event).await
+    }
+
+    fn checkpoint(&mut self) -> CommitHandle {
+        let (handle, stash, forgetful) = (self.inner.checkpoint(), Arc::clone(&self.stash), self.forgetful);
+        self.commits += 1;
+        // The first waits the longest: by then the others have taken its outcome.
+        let wait = Duration::from_secs(if self.commits == 1 { 60 } else { 1 });
+        Box::pin(async move {
+            let decided = handle.await?;
+            if !forgetful {
+                let mut stash = stash.lock().unwrap();
+                decided.durable.tables().for_each(|(t, loaded)| stash.durable.set_loaded(t.clone(), loaded.clone()));
+                stash.failed.extend(decided.failed);
+            }
+            tokio::time::sleep(wait).await;
+            Ok(std::mem::take(&mut *stash.lock().unwrap()))
+        })
+    }
+
+    async fn close(self: Box<Self>) -> Result<()> {
+        self.inner.close().await
+    }
+}
+
+async fn shuffled(forgetful: bool) -> LoadReport {
+    let bench = Bench::new(three_tables().at_a_time(3, 1), Script::default());
+    let sink = Arc::new(Shuffling { inner: bench.sink.clone(), forgetful });
+    let job = Job { pipeline: Pipeline { sink, ..bench.pipeline() }, settings: bench.settings.clone() };
+    let load = run(job, Arc::clone(&bench.shared), bench.cancel.clone());
+    tokio::time::timeout(Duration::from_secs(3600), load).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_may_come_with_another_commit() {
+    assert_eq!(told(&shuffled(false).await), ["a loaded 7", "b loaded 3", "c loaded 0", "finished"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_that_never_comes_is_found_out() {
+    let report = shuffled(true).await;
+    assert!(told(&report).last().unwrap().contains("leave out a table that was complete"), "{report:?}");
 }
 
 #[tokio::test(start_paused = true)]
