@@ -22,7 +22,9 @@ from pyiceberg.catalog.sql import SqlCatalog
 def canonical(column):
     """The values of an Arrow column as texts: see `canonical_sql` in compare.rs for the forms."""
     kind = column.type
-    if isinstance(kind, pa.ExtensionType):
+    if isinstance(kind, pa.BaseExtensionType):
+        if kind.extension_name != "arrow.uuid":
+            raise TypeError(f"no canonical form for {kind}")
         return [None if v is None else str(v) for v in column.to_pylist()]
     if pa.types.is_boolean(kind):
         return [None if v is None else "true" if v else "false" for v in column.to_pylist()]
@@ -156,6 +158,7 @@ class Lake:
 
     def write_sample(self, request):
         """A table written by PyIceberg itself: lets the harness be tested without our program."""
+        os.makedirs(self.warehouse, exist_ok=True)
         catalog = self.catalog(create="true")
         catalog.create_namespace_if_not_exists(tuple(request["namespace"]))
         table = pa.table(

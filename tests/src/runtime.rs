@@ -260,7 +260,7 @@ impl Outcome {
     /// With the output when the code is another.
     #[track_caller]
     pub fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "{}", self.output);
+        assert_eq!(self.code, Some(code), "{}", shown(&self.output));
         self
     }
 
@@ -271,9 +271,18 @@ impl Outcome {
     #[track_caller]
     pub fn says(self, texts: &[&str]) -> Self {
         for text in texts {
-            assert!(self.output.contains(text), "{text:?} is not in the output:\n{}", self.output);
+            assert!(self.output.contains(text), "{text:?} is not in the output:\n{}", shown(&self.output));
         }
         self
+    }
+}
+
+/// An output as a failed test shows it: its beginning and its end.
+fn shown(output: &str) -> String {
+    let lines: Vec<_> = output.lines().collect();
+    match lines.len() {
+        0..=60 => output.to_owned(),
+        n => format!("{}\n… {} lines …\n{}", lines[..30].join("\n"), n - 60, lines[n - 30..].join("\n")),
     }
 }
 

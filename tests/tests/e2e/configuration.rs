@@ -22,6 +22,16 @@ fn lake(config: &mut Value) -> &mut Value {
     &mut config["connectors"][1]["config"]
 }
 
+/// Adds a second copy of the source, with this name.
+fn repeat(config: &mut Value, name: Option<&str>) {
+    let mut copy = config["connectors"][0].clone();
+    remove(&mut copy, "name");
+    if let Some(name) = name {
+        copy["name"] = json!(name);
+    }
+    config["connectors"].as_array_mut().unwrap().push(copy);
+}
+
 fn remove(config: &mut Value, key: &str) {
     assert!(config.as_object_mut().unwrap().remove(key).is_some(), "{key}");
 }
@@ -160,8 +170,8 @@ const BAD: &[Bad] = &[
         change: |c| c["worker"]["rest.listeners"] = json!("here"),
         says: &["rest.listeners", "here"],
     },
-    Bad { what: "a name twice", change: |c| c["connectors"][1]["name"] = json!("shop"), says: &["shop"] },
-    Bad { what: "no name", change: |c| remove(&mut c["connectors"][0], "name"), says: &["name"] },
+    Bad { what: "a name twice", change: |c| repeat(c, Some("shop")), says: &["shop"] },
+    Bad { what: "no name", change: |c| repeat(c, None), says: &["name"] },
     Bad { what: "no connectors", change: |c| c["connectors"] = json!([]), says: &["connectors"] },
     Bad { what: "an unknown section", change: |c| c["conectors"] = json!([]), says: &["conectors"] },
 ];

@@ -54,7 +54,8 @@ fn a_stop_before_the_cut_is_prompt() {
     let database = shop();
     let holder = database.background("BEGIN; LOCK TABLE tiny IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)");
     let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'tiny'::regclass";
-    let mut running = Job::new(&database).source("lock.timeout.ms", "600000").start(&[]);
+    let job = Job::new(&database).source("lock.timeout.ms", "600000");
+    let mut running = job.start(&[]);
     running.until("a wait for the lock", || (database.sql(waiting) != "0").then_some(()));
     running.terminate();
     let outcome = running.wait().expect(OK);
