@@ -36,7 +36,8 @@ pub trait Sink: Send + Sync {
 /// The task writing into a sink.
 #[async_trait]
 pub trait SinkTask: Send {
-    /// Accepts an event; durable only once a later checkpoint says so. Returning late is backpressure.
+    /// Accepts an event; durable only once a later checkpoint says so, though a complete load may be
+    /// published before it is asked for. Returning late is backpressure.
     /// An error ends the task; what concerns one table only is reported by the next checkpoint instead.
     async fn write(&mut self, event: Event) -> Result<()>;
 

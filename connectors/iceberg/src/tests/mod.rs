@@ -2,6 +2,7 @@
 //! iceberg's own scan.
 
 mod commits;
+mod contract;
 mod ledgers;
 mod loads;
 
