@@ -113,8 +113,27 @@ impl Load {
         let Some(plan) = cancel.run_until_cancelled(self.plan()).await else { return Ok(End::Cancelled) };
         match plan? {
             Some(plan) => self.transfer(plan).await,
-            None => Ok(End::Finished),
+            None if self.tables.is_empty() => Ok(End::Finished),
+            None => self.tend().await,
         }
+    }
+
+    /// Opens the sink's task with nothing to write, and closes it: what a run that died right after a commit
+    /// left undone in the sink's own books is made good by the next run, whether or not it has rows.
+    async fn tend(&mut self) -> Result<End> {
+        let Pipeline { sink_name, sink, .. } = self.job.pipeline.clone();
+        let (metrics, memory) = (Metrics::default(), self.job.settings.memory / 2);
+        let task = self.shared.start_task(&sink_name, ConnectorKind::Sink, &metrics);
+        let (connector, cancel) = (Arc::clone(&sink_name), self.cancel.clone());
+        let context = TaskContext { connector, task, cancel: cancel.clone(), memory, metrics };
+        let tended = async {
+            let opened = contain(&sink_name, "open", sink.open(context)).await?;
+            contain(&sink_name, "close", opened.close()).await
+        };
+        let ended = cancel.run_until_cancelled(tended).await;
+        let trace = ended.as_ref().and_then(|e| e.as_ref().err()).map(|error| format!("{error:#}"));
+        self.shared.end_task(&sink_name, task, trace);
+        ended.map_or(Ok(End::Cancelled), |result| result.map(|()| End::Finished))
     }
 
     /// Asks the sink what it has and the source for the rest; `None` when there is nothing to do.

@@ -148,6 +148,8 @@ async fn a_second_run_does_nothing_and_says_so() {
     assert!(report.lines().last().unwrap().contains("nothing to do"), "{:?}", report.lines());
     assert_eq!(bench.source.opened().len(), opened);
     assert_eq!(bench.sink.published(&id("a")).unwrap().commits, 1);
+    // The sink is given the chance to put its books in order all the same.
+    assert_eq!(bench.sink.closed(), 2);
 
     bench.settings.resume = false;
     assert_eq!(told(&bench.load().await), ["a loaded 7", "b loaded 3", "c loaded 0", "finished"]);
