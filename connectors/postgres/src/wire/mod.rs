@@ -122,8 +122,13 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects to the first address that answers, and logs in.
+    /// Connects to the first address that answers, and logs in. An error says which server it is about.
     pub(crate) fn open(to: &Endpoint) -> Result<Self, Failure> {
+        let named = |e: Failure| e.while_doing("connecting").with("host", &to.host).with("port", to.port);
+        Self::reach(to).map_err(|e| Failure::Stopped(named(e)))
+    }
+
+    fn reach(to: &Endpoint) -> Result<Self, Failure> {
         let deadline = Instant::now() + to.connect_timeout;
         let tcp = dial(to, deadline)?;
         let patience = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
@@ -300,14 +305,8 @@ impl Lifeline {
 }
 
 fn dial(to: &Endpoint, deadline: Instant) -> Result<TcpStream, Failure> {
-    let unreachable = |why: io::Error| {
-        Failure::Stopped(
-            Error::retriable("cannot connect to PostgreSQL")
-                .with("host", &to.host)
-                .with("port", to.port)
-                .caused_by(why),
-        )
-    };
+    let unreachable =
+        |why: io::Error| Failure::Stopped(Error::retriable("cannot connect to PostgreSQL").caused_by(why));
     let addresses: Vec<_> = (to.host.as_str(), to.port).to_socket_addrs().map_err(unreachable)?.collect();
     let mut why = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
     for (i, address) in addresses.iter().enumerate() {
