@@ -18,6 +18,8 @@ struct State {
     /// Bytes that may still flow from the server to its clients, over all connections.
     allowance: AtomicU64,
     held: AtomicBool,
+    /// Whatever waits for its allowance is lost.
+    broken: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -29,6 +31,7 @@ impl Proxy {
         let state = Arc::new(State {
             allowance: AtomicU64::new(bytes),
             held: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
             open: Mutex::new(Vec::new()),
         });
         let shared = Arc::clone(&state);
@@ -58,10 +61,18 @@ impl Proxy {
 
     /// Breaks every open connection, as a network that goes away does; new ones are let through.
     pub fn cut(&self) {
-        for socket in self.state.open.lock().unwrap().drain(..) {
+        self.state.broken.store(true, Ordering::Release);
+        let open: Vec<_> = self.state.open.lock().unwrap().drain(..).collect();
+        for socket in &open {
             let _ = socket.shutdown(Shutdown::Both);
         }
         self.release();
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.cut();
     }
 }
 
@@ -70,6 +81,9 @@ fn forward(mut from: TcpStream, mut to: TcpStream, limit: Option<Arc<State>>) {
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         if let Some(state) = &limit {
             while !state.take(read as u64) {
+                if state.broken.load(Ordering::Acquire) {
+                    return;
+                }
                 state.held.store(true, Ordering::Release);
                 std::thread::sleep(Duration::from_millis(5));
             }

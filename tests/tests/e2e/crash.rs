@@ -111,6 +111,11 @@ fn killed_before_the_ledger() {
 }
 
 #[test]
+fn killed_in_the_ledgers_own_commit() {
+    check("iceberg.before-ledger-commit=kill");
+}
+
+#[test]
 fn killed_in_the_middle_of_reading() {
     let database = shop();
     database.sql_as_user("INSERT INTO large SELECT -i, repeat(md5(i::text), 20) FROM generate_series(1, 30000) i");
@@ -157,6 +162,7 @@ fn an_error_anywhere_leaves_no_part_and_no_double() {
         "iceberg.before-commit=error@1",
         "iceberg.after-commit=error@1",
         "iceberg.before-ledger=error@1",
+        "iceberg.before-ledger-commit=error@1",
     ] {
         let database = shop();
         let job = Job::new(&database);
