@@ -83,6 +83,12 @@ impl Lane {
         self.idle.extend(self.busy.remove(split));
     }
 
+    /// Gives the load up, and waits until its files are deleted.
+    pub(crate) async fn discard(self) {
+        let encoders = self.busy.into_values().chain(self.idle);
+        futures::future::join_all(encoders.map(Encoder::discard)).await;
+    }
+
     /// Closes the files.
     ///
     /// # Errors

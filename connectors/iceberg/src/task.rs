@@ -83,7 +83,7 @@ impl IcebergTask {
     async fn begin(&mut self, load: Arc<TableLoad>) -> Result<()> {
         let table = load.schema.table().clone();
         // What an earlier attempt staged goes first; one that is being published decides what this sees.
-        self.lanes.remove(&table);
+        self.drop_lane(&table).await;
         if let Some(publishing) = self.publishing.remove(&table) {
             // A panic there is reported by its outcome.
             let _ = publishing.await;
@@ -116,14 +116,22 @@ impl IcebergTask {
         Ok(())
     }
 
+    /// Forgets a lane, with its files.
+    async fn drop_lane(&mut self, table: &TableId) {
+        if let Some(Slot::Open(lane)) = self.lanes.remove(table) {
+            lane.discard().await;
+        }
+    }
+
     /// Gives a lane up and reports it, once.
     async fn fail(&mut self, table: TableId, row: StatusRow, error: Error) {
+        self.drop_lane(&table).await;
         self.lanes.insert(table.clone(), Slot::Failed);
         let error = match error.context("table") {
             Some(_) => error,
             None => error.with("table", &table),
         };
-        self.shared.failed(row, &error).await;
+        self.shared.failed(row, &error);
         self.shared.outcomes.expect(table).settle(Err(error));
     }
 
@@ -186,8 +194,8 @@ impl IcebergTask {
                 StatusRow { epoch: self.next_epoch(&table).await, ..row }
             }
         };
-        self.lanes.remove(&table);
-        self.shared.failed(row, error).await;
+        self.drop_lane(&table).await;
+        self.shared.failed(row, error);
     }
 
     /// The writer generation that a load of the table would have had.
@@ -223,8 +231,11 @@ impl SinkTask for IcebergTask {
     }
 
     async fn close(mut self: Box<Self>) -> Result<()> {
-        // A dropped lane's encoders delete their files on their threads.
-        self.lanes.clear();
+        let open = self.lanes.drain().filter_map(|(_, slot)| match slot {
+            Slot::Open(lane) => Some(lane.discard()),
+            Slot::Failed => None,
+        });
+        futures::future::join_all(open.collect::<Vec<_>>()).await;
         for (_, publishing) in self.publishing.drain() {
             // A panic there is reported by its outcome.
             let _ = publishing.await;
@@ -236,7 +247,7 @@ impl SinkTask for IcebergTask {
 
 impl Shared {
     /// Records a failure. The epoch is that of the attempt.
-    async fn failed(&self, row: StatusRow, error: &Error) {
+    fn failed(&self, row: StatusRow, error: &Error) {
         self.ledger.status(StatusRow { status: Status::Failed, error: Some(format!("{error:#}")), ..row });
     }
 }
@@ -259,7 +270,7 @@ async fn publish(shared: Arc<Shared>, lane: Lane, attempts: i32, pending: Pendin
         Ok(loaded) => pending.settle(Ok(loaded)),
         Err(e) => {
             let e = if e.context("table").is_some() { e } else { e.with("table", &table) };
-            shared.failed(row, &e).await;
+            shared.failed(row, &e);
             pending.settle(Err(e));
         }
     }

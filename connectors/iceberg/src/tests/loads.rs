@@ -192,12 +192,6 @@ async fn an_attempt_that_begins_again_forgets_the_one_before() {
     task.write(batch(&open.schema, "a", 0, rows(&open.schema, 0..50))).await.unwrap();
     task.close().await.unwrap();
     assert_eq!(lake.ids("t").await, (0..10).collect::<Vec<_>>());
-    for _ in 0..100 {
-        if lake.files(".parquet").iter().all(|f| f.contains("/_") || f.contains("/t/")) {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
     let of = |part: &str| lake.files(".parquet").iter().filter(|f| f.contains(part)).count();
     assert_eq!((of("/open/"), of("/t/data/")), (0, 2));
 }

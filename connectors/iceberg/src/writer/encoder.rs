@@ -20,7 +20,8 @@ enum Message {
 /// The handle to a writer's thread.
 pub(crate) struct Encoder {
     messages: mpsc::Sender<Message>,
-    outcome: oneshot::Receiver<Result<Vec<DataFile>>>,
+    /// None once it is taken.
+    outcome: Option<oneshot::Receiver<Result<Vec<DataFile>>>>,
 }
 
 impl Encoder {
@@ -32,7 +33,7 @@ impl Encoder {
             .name("iceberg-encode".into())
             .spawn(move || run(shape, target, inbox, report))
             .map_err(|e| Error::retriable("cannot start a thread").caused_by(e))?;
-        Ok(Self { messages, outcome })
+        Ok(Self { messages, outcome: Some(outcome) })
     }
 
     /// Hands rows over; waits while the thread is behind. An error is the thread's own.
@@ -48,13 +49,27 @@ impl Encoder {
         if self.messages.send(Message::Finish).await.is_err() {
             return Err(self.failure().await);
         }
-        self.outcome.await.unwrap_or_else(|_| Err(vanished()))
+        self.outcome().await
+    }
+
+    /// Gives up, and waits until the files are deleted.
+    pub(crate) async fn discard(self) {
+        let Self { messages, outcome } = self;
+        drop(messages);
+        if let Some(outcome) = outcome {
+            // The thread reports a failure, or ends without a word: either way its files are gone.
+            let _ = outcome.await;
+        }
     }
 
     async fn failure(&mut self) -> Error {
-        match (&mut self.outcome).await {
-            Ok(Err(e)) => e,
-            Ok(Ok(_)) | Err(_) => vanished(),
+        self.outcome().await.err().unwrap_or_else(vanished)
+    }
+
+    async fn outcome(&mut self) -> Result<Vec<DataFile>> {
+        match self.outcome.take() {
+            Some(outcome) => outcome.await.unwrap_or_else(|_| Err(vanished())),
+            None => Err(vanished()),
         }
     }
 }
