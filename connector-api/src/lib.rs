@@ -45,20 +45,22 @@
 //!
 //! #[async_trait::async_trait]
 //! impl Source for Counter {
-//!     async fn tables(&self) -> Result<Vec<TableId>> {
-//!         Ok(["a", "b"].map(|name| TableId::new("count", name)).into())
+//!     async fn tables(&self) -> Result<Selection> {
+//!         let tables = ["a", "b"].map(|name| TableId::new("count", name)).into();
+//!         Ok(Selection { system: "counter".into(), tables })
 //!     }
 //!
 //!     async fn plan(&self, done: &Progress) -> Result<Plan> {
 //!         let mut tables = Vec::new();
-//!         for table in self.tables().await?.into_iter().filter(|t| done.loaded(t).is_none()) {
+//!         let selection = self.tables().await?;
+//!         for table in selection.tables.into_iter().filter(|t| done.loaded(t).is_none()) {
 //!             let id = SplitId::new(format!("{table}/0"));
 //!             let bytes = 8 * self.config.rows; // an estimate, for order and progress only
 //!             let splits = vec![Split { id, table: table.clone(), part: String::new(), bytes }];
 //!             tables.push(TablePlan { schema: schema(table)?, splits, rows: Some(self.config.rows) });
 //!         }
-//!         let (system, position_type, position) = ("counter".into(), "count".into(), "0".into());
-//!         let cut = Arc::new(Cut { system, position_type, position, visible: None });
+//!         let (position_type, position) = ("count".into(), "0".into());
+//!         let cut = Arc::new(Cut { system: selection.system, position_type, position, visible: None });
 //!         Ok(Plan { cut, tables, refused: vec![], tables_at_a_time: 1, splits_at_a_time: 1 })
 //!     }
 //!
@@ -123,4 +125,4 @@ pub use error::{Error, ErrorKind, Result};
 pub use position::{Loaded, Position, Progress, Span, Tracker};
 pub use schema::{Column, TableId, TableSchema, UTC, instant};
 pub use sink::{Checkpoint, CommitHandle, Sink, SinkTask};
-pub use source::{Plan, Source, SourceTask, Split, SplitId, TablePlan};
+pub use source::{Plan, Selection, Source, SourceTask, Split, SplitId, TablePlan};

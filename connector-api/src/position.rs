@@ -70,6 +70,8 @@ impl Tracker {
 /// What a sink holds of one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
+    /// The database that was loaded ([`Cut::system`](crate::Cut)).
+    pub system: String,
     /// Position of the load's cut as the source writes it (`0/16B3748`).
     pub position: String,
     /// Rows in the table now, if the sink knows without reading them.
@@ -91,6 +93,13 @@ impl Progress {
     /// The table's published load, if there is one.
     pub fn loaded(&self, table: &TableId) -> Option<&Loaded> {
         self.loaded.get(table)
+    }
+
+    /// What of it was loaded from that database: a table of the same name from another one is no progress.
+    #[must_use]
+    pub fn of_system(mut self, system: &str) -> Self {
+        self.loaded.retain(|_, loaded| loaded.system == system);
+        self
     }
 
     /// Every table with a published load, by name.

@@ -63,11 +63,20 @@ pub struct Plan {
     pub splits_at_a_time: usize,
 }
 
+/// The tables that a configuration selects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// Which database they are in: what [`Cut::system`] will say.
+    pub system: String,
+    /// Their names.
+    pub tables: Vec<TableId>,
+}
+
 /// A configured source. Building one touches nothing; its methods connect.
 #[async_trait]
 pub trait Source: Send + Sync {
-    /// The tables that the configuration selects, by name. Takes no cut and holds nothing.
-    async fn tables(&self) -> Result<Vec<TableId>>;
+    /// The tables that the configuration selects. Takes no cut and holds nothing.
+    async fn tables(&self) -> Result<Selection>;
 
     /// Captures the cut and splits every selected table that `done` does not have as loaded. The source
     /// keeps the cut readable until it is dropped; a second call takes a new cut.

@@ -4,16 +4,16 @@ use std::io::Write as _;
 
 use anyhow::Result;
 use connect_engine::Pipeline;
-use connector_api::{Loaded, Progress, TableId};
+use connector_api::{Loaded, Progress, Selection, TableId};
 
 use crate::Outcome;
 use crate::cli::ValidateArgs;
 
 /// Prints the tables of the source with their rows in the lake.
 pub(crate) async fn validate(pipeline: &Pipeline, args: &ValidateArgs) -> Result<Outcome> {
-    let mut tables = pipeline.source.tables().await.map_err(report)?;
+    let Selection { system, mut tables } = pipeline.source.tables().await.map_err(report)?;
     tables.sort();
-    let progress = pipeline.sink.progress(&tables).await.map_err(report)?;
+    let progress = pipeline.sink.progress(&tables).await.map_err(report)?.of_system(&system);
     let (lines, missing) = render(&tables, &progress, args);
     let mut out = std::io::stdout().lock();
     for line in lines {
@@ -57,8 +57,8 @@ mod tests {
         let args = ValidateArgs { config, source: "shop".into(), hide_empty, no_check_missing };
         let table = |name: &str| TableId::new("public", name);
         let mut progress = Progress::default();
-        progress.set_loaded(table("a"), Loaded { position: "0/1".into(), rows: Some(0) });
-        progress.set_loaded(table("orders"), Loaded { position: "0/1".into(), rows: Some(12) });
+        progress.set_loaded(table("a"), Loaded { system: "s".into(), position: "0/1".into(), rows: Some(0) });
+        progress.set_loaded(table("orders"), Loaded { system: "s".into(), position: "0/1".into(), rows: Some(12) });
         let (lines, missing) = render(&[table("a"), table("orders"), table("new")], &progress, &args);
         (lines.join("\n"), missing)
     }

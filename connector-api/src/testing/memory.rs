@@ -10,9 +10,12 @@ use async_trait::async_trait;
 use super::{id_rows, id_schema, ids};
 use crate::{
     CancellationToken, ChangeBatch, Checkpoint, CommitHandle, Cut, Error, Event, LoadEvent, Loaded, Plan, Position,
-    Progress, Result, Sink, SinkTask, Source, SourceTask, Span, Split, SplitId, TableId, TableLoad, TablePlan,
-    TableSchema, TaskContext, Tracker,
+    Progress, Result, Selection, Sink, SinkTask, Source, SourceTask, Span, Split, SplitId, TableId, TableLoad,
+    TablePlan, TableSchema, TaskContext, Tracker,
 };
+
+/// The one database there is in memory.
+const SYSTEM: &str = "memory";
 
 /// One table of a [`MemorySource`]: its splits, each a list of batches.
 #[derive(Clone, Debug)]
@@ -78,9 +81,10 @@ impl MemorySource {
 
 #[async_trait]
 impl Source for MemorySource {
-    async fn tables(&self) -> Result<Vec<TableId>> {
+    async fn tables(&self) -> Result<Selection> {
         let tables = self.tables.iter().map(|t| t.schema.table());
-        Ok(tables.chain(self.refused.iter().map(|(t, _)| t)).cloned().collect())
+        let tables = tables.chain(self.refused.iter().map(|(t, _)| t)).cloned().collect();
+        Ok(Selection { system: SYSTEM.to_owned(), tables })
     }
 
     async fn plan(&self, done: &Progress) -> Result<Plan> {
@@ -89,7 +93,7 @@ impl Source for MemorySource {
         tables.sort_by_key(|t| std::cmp::Reverse(t.rows));
         let refusal =
             |(table, message): &(TableId, String)| (table.clone(), Error::data(message.clone()).with("table", table));
-        let system = "memory".to_owned();
+        let system = SYSTEM.to_owned();
         let (position_type, position) = ("count".to_owned(), "1".to_owned());
         Ok(Plan {
             cut: Arc::new(Cut { system, position_type, position, visible: None }),
@@ -274,7 +278,8 @@ impl Sink for MemorySink {
 
 fn loaded(published: &Published) -> Loaded {
     let rows = published.rows.iter().map(|b| b.num_rows() as u64).sum();
-    Loaded { position: published.load.cut.position.clone(), rows: Some(rows) }
+    let cut = &published.load.cut;
+    Loaded { system: cut.system.clone(), position: cut.position.clone(), rows: Some(rows) }
 }
 
 struct Staged {

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use super::memory::lock;
 use crate::{
-    CancellationToken, ChangeBatch, CommitHandle, Error, ErrorKind, Event, Plan, Position, Progress, Result, Sink,
-    SinkTask, Source, SourceTask, Split, TableId, TaskContext,
+    CancellationToken, ChangeBatch, CommitHandle, Error, ErrorKind, Event, Plan, Position, Progress, Result, Selection,
+    Sink, SinkTask, Source, SourceTask, Split, TableId, TaskContext,
 };
 
 /// A method of the contract.
@@ -127,7 +127,7 @@ impl<S: Source> ScriptedSource<S> {
 
 #[async_trait]
 impl<S: Source> Source for ScriptedSource<S> {
-    async fn tables(&self) -> Result<Vec<TableId>> {
+    async fn tables(&self) -> Result<Selection> {
         self.script.step(Call::Tables, None).await?;
         self.inner.tables().await
     }

@@ -113,7 +113,7 @@ mod tests {
     }
 
     fn loaded() -> Result<Loaded, Error> {
-        Ok(Loaded { position: "0/1".into(), rows: None })
+        Ok(Loaded { system: "s".into(), position: "0/1".into(), rows: None })
     }
 
     /// What a checkpoint gives, if it is ready: durable tables, then failed ones.

@@ -105,7 +105,7 @@ impl Sink for IcebergSink {
         for (table, loaded) in found {
             let Some(loaded) = loaded else { continue };
             published.push(StatusRow::of_loaded(&table, &loaded));
-            progress.set_loaded(table, Loaded { position: loaded.position, rows: loaded.rows });
+            progress.set_loaded(table, Loaded { system: loaded.system, position: loaded.position, rows: loaded.rows });
         }
         *self.published.lock().unwrap_or_else(PoisonError::into_inner) = published;
         Ok(progress)

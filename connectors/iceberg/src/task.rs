@@ -297,8 +297,8 @@ async fn try_publish(shared: &Shared, lane: Lane, row: &StatusRow) -> Result<Loa
     shared.counters.files.add(paths.len() as u64);
     failpoint::hit("iceberg.before-ledger")?;
     record(shared, row, &publication, &published);
-    let position = publication.load().cut.position.clone();
-    Ok(Loaded { position, rows: Some(published.rows) })
+    let cut = &publication.load().cut;
+    Ok(Loaded { system: cut.system.clone(), position: cut.position.clone(), rows: Some(published.rows) })
 }
 
 fn record(shared: &Shared, row: &StatusRow, publication: &Publication, published: &Published) {

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use connector_api::{Cut, Error, Plan, Progress, Result, TableId, TablePlan, failpoint};
+use connector_api::{Cut, Error, Plan, Progress, Result, Selection, TableId, TablePlan, failpoint};
 
 use crate::catalog::{self, Readable, Relation};
 use crate::config::PostgresConfig;
@@ -158,10 +158,15 @@ fn gone(why: Failure) -> Error {
 }
 
 /// The tables that the configuration selects, by name.
-pub(crate) fn table_names(config: &PostgresConfig) -> Result<Vec<TableId>> {
-    let (mut connection, _) = connect(config)?;
+pub(crate) fn select(config: &PostgresConfig) -> Result<Selection> {
+    let (mut connection, server) = connect(config)?;
     let selected = selected(&mut connection, config).map_err(|e| e.while_doing("finding the tables"))?;
-    Ok(selected.into_iter().map(|r| r.id).collect())
+    Ok(Selection { system: system(&server, config), tables: selected.into_iter().map(|r| r.id).collect() })
+}
+
+/// Which database this is, whatever its address: the cluster's identifier and the database's name.
+fn system(server: &Server, config: &PostgresConfig) -> String {
+    format!("postgresql:{}/{}", server.system, config.endpoint.dbname)
 }
 
 struct Server {
@@ -281,7 +286,7 @@ fn snapshot(
     let position = if server.replica { "pg_last_wal_replay_lsn()" } else { "pg_current_wal_insert_lsn()" };
     let rows = holder.query(&format!("SELECT {position}"))?;
     let cut = Cut {
-        system: format!("postgresql:{}/{}", server.system, config.endpoint.dbname),
+        system: system(server, config),
         position_type: "lsn".into(),
         position: rows.first().ok_or(NOTHING)?.text(0)?.to_owned(),
         visible: Some(visible),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use connector_api::{Error, Plan, Position, Progress, Result, Source, SourceTask, Split, TableId, TaskContext};
+use connector_api::{Error, Plan, Position, Progress, Result, Selection, Source, SourceTask, Split, TaskContext};
 
 use crate::config::PostgresConfig;
 use crate::cut::{self, Session};
@@ -29,9 +29,9 @@ impl PostgresSource {
 
 #[async_trait]
 impl Source for PostgresSource {
-    async fn tables(&self) -> Result<Vec<TableId>> {
+    async fn tables(&self) -> Result<Selection> {
         let config = Arc::clone(&self.config);
-        blocking(move || cut::table_names(&config)).await
+        blocking(move || cut::select(&config)).await
     }
 
     async fn plan(&self, done: &Progress) -> Result<Plan> {

@@ -116,7 +116,7 @@ async fn logs_in_or_says_why_not() {
         assert!(!shown.contains(PASSWORD) && !shown.contains("hunter2"), "{shown}");
         (error.kind(), shown)
     };
-    assert_eq!(source(&database, &[]).tables().await.unwrap(), []);
+    assert_eq!(source(&database, &[]).tables().await.unwrap().tables, []);
 
     let (kind, shown) = check(&[("database.password", "hunter2")]).await;
     assert_eq!(kind, ErrorKind::Fatal);
@@ -336,7 +336,7 @@ async fn selects_tables_and_columns_and_finds_keys() {
          CREATE VIEW seen AS SELECT 1; CREATE SCHEMA other; CREATE TABLE other.t (id int)",
     );
     let names = async |keys: &[(&str, &str)]| -> Vec<String> {
-        source(&database, keys).tables().await.unwrap().iter().map(ToString::to_string).collect()
+        source(&database, keys).tables().await.unwrap().tables.iter().map(ToString::to_string).collect()
     };
     let all = ["other.t", "public.child", "public.orders", "public.parent", "public.parted"];
     assert_eq!(names(&[]).await, all);

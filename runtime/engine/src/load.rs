@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use connector_api::{CancellationToken, Cut, Error, ErrorKind, Metrics, Plan, Progress, Result, TableId, TaskContext};
+use connector_api::{
+    CancellationToken, Cut, Error, ErrorKind, Metrics, Plan, Progress, Result, Selection, TableId, TaskContext,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
 use tracing::{Instrument as _, info, info_span, warn};
@@ -139,8 +141,9 @@ impl Load {
     /// Asks the sink what it has and the source for the rest; `None` when there is nothing to do.
     async fn plan(&mut self) -> Result<Option<Plan>> {
         let Pipeline { source_name, source, sink_name, sink } = self.job.pipeline.clone();
-        let selected = contain(&source_name, "tables", source.tables()).await?;
-        let held = contain(&sink_name, "progress", sink.progress(&selected)).await?;
+        let Selection { system, tables: selected } = contain(&source_name, "tables", source.tables()).await?;
+        // A table of the same name from another database is left for the sink to refuse.
+        let held = contain(&sink_name, "progress", sink.progress(&selected)).await?.of_system(&system);
         let done = if self.job.settings.resume { held } else { Progress::default() };
         for table in &selected {
             if let Some(loaded) = done.loaded(table) {

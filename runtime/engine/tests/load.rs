@@ -12,7 +12,7 @@ use connector_api::testing::memory::{MemorySink, MemorySource, MemoryTable};
 use connector_api::testing::scripted::{Act, Call, Script, ScriptedSink, ScriptedSource};
 use connector_api::{
     CancellationToken, ChangeBatch, Checkpoint, CommitHandle, Error, ErrorKind, Event, Plan, Position, Progress,
-    Result, Sink, SinkTask, Source, SourceTask, Split, TableId, TaskContext,
+    Result, Selection, Sink, SinkTask, Source, SourceTask, Split, TableId, TaskContext,
 };
 use proptest::prelude::*;
 
@@ -368,7 +368,7 @@ struct SkippingTask(Box<dyn SourceTask>, u32);
 
 #[async_trait]
 impl Source for Skipping {
-    async fn tables(&self) -> Result<Vec<TableId>> {
+    async fn tables(&self) -> Result<Selection> {
         self.0.tables().await
     }
 

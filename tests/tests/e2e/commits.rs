@@ -113,6 +113,21 @@ fn a_table_that_is_not_ours_is_not_overwritten() {
     assert_same(&database, "orders", &job.lake(), "orders");
 }
 
+/// Two databases with tables of the same names must not be taken for each other.
+#[test]
+fn a_table_of_another_database_is_not_taken_for_loaded() {
+    let (ours, other) = (shop(), shop());
+    let first = Job::new(&other);
+    first.run(&[]).expect(OK);
+    ours.sql_as_user("INSERT INTO orders VALUES (0, 'only here')");
+    let mut second = Job::new(&ours);
+    second.sink.clone_from(&first.sink);
+    let outcome = second.run(&[]).expect(SOME_TABLES_FAILED).says(&["public.orders", "another database"]);
+    assert!(outcome.output.contains("iceberg.table.name.format"), "the way out is said: {}", outcome.output);
+    second.command("validate", &["--source", "shop"]).expect(SOME_TABLES_FAILED).says(&["missing", "public.orders"]);
+    assert_same(&other, "orders", &first.lake(), "orders");
+}
+
 /// The position, the cut and the commit's name travel with the rows (P14).
 #[test]
 fn a_commit_says_what_it_is() {

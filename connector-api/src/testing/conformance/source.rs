@@ -54,19 +54,23 @@ pub async fn split_ids_are_unique(fixture: &dyn SourceFixture) -> Result<(), Vio
     Ok(())
 }
 
-/// `tables()` names exactly the tables that a first plan loads or refuses, each once.
+/// `tables()` names exactly the tables that a first plan loads or refuses, each once, and the database that
+/// the plan's cut is of.
 ///
 /// # Errors
 /// The violation found.
 pub async fn plan_covers_tables(fixture: &dyn SourceFixture) -> Result<(), Violation> {
     const CHECK: &str = "plan_covers_tables";
     let source = fixture.source();
-    let mut named = source.tables().await.map_err(failed(CHECK, "tables"))?;
+    let selection = source.tables().await.map_err(failed(CHECK, "tables"))?;
+    let mut named = selection.tables;
     let plan = plan(CHECK, &*source, &Progress::default()).await?;
     let mut planned: Vec<_> = plan.tables.iter().map(|t| t.schema.table().clone()).collect();
     planned.extend(plan.refused.iter().map(|(table, _)| table.clone()));
     named.sort();
     planned.sort();
+    let system = &plan.cut.system;
+    ensure(selection.system == *system, CHECK, || format!("tables() is of {}, the cut of {system}", selection.system))?;
     ensure(named == planned, CHECK, || format!("tables() gave {named:?}, the plan has {planned:?}"))
 }
 
@@ -81,7 +85,9 @@ pub async fn loaded_tables_are_not_planned(fixture: &dyn SourceFixture) -> Resul
     for table in &all.tables {
         let loaded = table.schema.table();
         let mut done = Progress::default();
-        done.set_loaded(loaded.clone(), Loaded { position: all.cut.position.clone(), rows: None });
+        let cut = &all.cut;
+        let loaded_before = Loaded { system: cut.system.clone(), position: cut.position.clone(), rows: None };
+        done.set_loaded(loaded.clone(), loaded_before);
         let rest = plan(CHECK, &*source, &done).await?;
         let names = |plan: &Plan| plan.tables.iter().map(|t| t.schema.table().clone()).collect::<HashSet<_>>();
         let mut expected = names(&all);
@@ -243,13 +249,14 @@ mod tests {
 
     use super::*;
     use crate::testing::memory::{MemorySource, MemoryTable, yield_now};
-    use crate::{ChangeBatch, Result, Span, SplitId, TableId};
+    use crate::{ChangeBatch, Result, Selection, Span, SplitId, TableId};
 
     /// One way to be wrong.
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum Bug {
         SameIds,
         ForgetsATable,
+        NamesAnotherDatabase,
         PlansLoaded,
         LeavesAGap,
         LosesCancelled,
@@ -262,12 +269,14 @@ mod tests {
 
     #[async_trait]
     impl Source for Broken {
-        async fn tables(&self) -> Result<Vec<TableId>> {
-            let mut tables = self.0.tables().await?;
-            if self.1 == Bug::ForgetsATable {
-                tables.pop();
+        async fn tables(&self) -> Result<Selection> {
+            let mut selection = self.0.tables().await?;
+            match self.1 {
+                Bug::ForgetsATable => drop(selection.tables.pop()),
+                Bug::NamesAnotherDatabase => selection.system.push('2'),
+                _ => {}
             }
-            Ok(tables)
+            Ok(selection)
         }
 
         async fn plan(&self, done: &Progress) -> Result<Plan> {
@@ -355,6 +364,7 @@ mod tests {
     async fn each_check_catches_its_twin() {
         assert_eq!(check(Bug::SameIds).await[0], "split_ids_are_unique");
         assert_eq!(check(Bug::ForgetsATable).await, ["plan_covers_tables"]);
+        assert_eq!(check(Bug::NamesAnotherDatabase).await, ["plan_covers_tables"]);
         assert_eq!(check(Bug::PlansLoaded).await, ["loaded_tables_are_not_planned"]);
         assert_eq!(check(Bug::LeavesAGap).await[0], "spans_tile_each_split");
         assert_eq!(check(Bug::LosesCancelled).await, ["cancelled_reads_lose_nothing"]);
