@@ -61,7 +61,8 @@ class Lake:
     def exists(self):
         if not os.path.exists(self.database):
             return False
-        with sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=30) as db:
+        # Not read-only: what a killed writer left in the journal, the next to open rolls back.
+        with sqlite3.connect(f"file:{self.database}?mode=rw", uri=True, timeout=30) as db:
             (found,) = db.execute(
                 "SELECT count(*) FROM sqlite_master WHERE name IN ('iceberg_tables', 'iceberg_namespace_properties')"
             ).fetchone()
@@ -75,7 +76,7 @@ class Lake:
 
     def metadata_location(self, request):
         """Straight from the catalog's table, so that DuckDB's way in shares nothing with PyIceberg's."""
-        with sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=30) as db:
+        with sqlite3.connect(f"file:{self.database}?mode=rw", uri=True, timeout=30) as db:
             row = db.execute(
                 "SELECT metadata_location FROM iceberg_tables"
                 " WHERE catalog_name = 'iceberg' AND table_namespace = ? AND table_name = ?",

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use connector_api::{Split, SplitId, TableId};
 
-/// Largest share of a table in one split, bytes of its heap: a failure repeats at most that much.
+/// Largest share of a table in one split, bytes with TOAST: a failure repeats at most that much.
 const LARGEST: u64 = 1 << 30;
 
 /// A part of a table.
@@ -70,9 +70,10 @@ pub(crate) struct Size {
 /// The splits of a table: by pages where it can be `divided`, of at least `smallest` bytes, and enough of
 /// them for `parallel` readers to end together.
 pub(crate) fn splits(table: &TableId, size: Size, divided: bool, parallel: usize, smallest: u64) -> Vec<Split> {
-    let wanted = (size.heap / (4 * parallel.max(1) as u64)).clamp(smallest.min(LARGEST), LARGEST);
+    // A small heap may have a large TOAST, so parts are measured with it; it is taken to be spread evenly.
+    let wanted = (size.total / (4 * parallel.max(1) as u64)).clamp(smallest.min(LARGEST), LARGEST).max(1);
     let page = size.page.max(1);
-    let pages = (wanted / page).max(1);
+    let pages = size.heap.div_ceil(page).div_ceil(size.total.div_ceil(wanted).max(1)).max(1);
     let count = if divided { size.heap.div_ceil(page).div_ceil(pages).max(1) } else { 1 };
     (0..count)
         .map(|i| {
@@ -82,7 +83,6 @@ pub(crate) fn splits(table: &TableId, size: Size, divided: bool, parallel: usize
                 _ => Part::Pages { from: i * pages, to: (!last).then_some((i + 1) * pages) },
             };
             let heap = if last { size.heap.saturating_sub(i * pages * page) } else { pages * page };
-            // TOAST is taken to be spread evenly.
             let bytes = u128::from(size.total) * u128::from(heap) / u128::from(size.heap.max(1));
             Split {
                 id: SplitId::new(format!("{table}/{i}")),
@@ -110,12 +110,15 @@ mod tests {
     #[test]
     fn sizes() {
         assert_eq!(check(0, true, 2), ["whole"]);
-        assert_eq!(check(128 * MIB, true, 16), ["whole"]);
+        assert_eq!(check(80 * MIB, true, 16), ["whole"]);
         assert_eq!(check(256 * MIB, false, 2), ["whole"]);
-        assert_eq!(check(128 * MIB + PAGE, true, 2), ["pages:0-16384", "pages:16384-"]);
+        assert_eq!(check(128 * MIB + PAGE, true, 2), ["pages:0-8193", "pages:8193-"]);
         assert_eq!(check(995 * MIB, true, 2).len(), 8);
-        assert_eq!(check(100 << 30, true, 1).len(), 100, "no split above 1 GiB");
-        assert_eq!(check(64 << 30, true, 16).len(), 64);
+        assert_eq!(check(100 << 30, true, 1).len(), 150, "no split above 1 GiB");
+        assert_eq!(check(64 << 30, true, 16).len(), 96);
+        let toasted = Size { heap: 10 * PAGE, total: 512 * MIB, page: PAGE };
+        let parts = |smallest| splits(&TableId::new("s", "t"), toasted, true, 2, smallest).len();
+        assert_eq!((parts(128 * MIB), parts(1)), (4, 5), "a small heap with a large TOAST is divided, by pages");
     }
 
     #[test]

@@ -165,5 +165,9 @@ async fn run(shared: Arc<Shared>, published: Vec<StatusRow>, mut closing: watch:
         if last && (shared.lock().is_empty() || closing.has_changed().is_err()) {
             return;
         }
+        if last {
+            // A catalog that refuses is asked again at the same pace, until `close` runs out of patience.
+            tokio::time::sleep(GROUP).await;
+        }
     }
 }
