@@ -60,7 +60,8 @@ pub enum Kind {
 /// One key.
 #[derive(Clone, Debug)]
 pub struct Key {
-    /// The key.
+    /// The key. One that holds a `*` is a family: any text may stand there, and each spelling is a key of its
+    /// own (`iceberg.table.*.id-columns`).
     pub name: &'static str,
     /// Its type.
     pub kind: Kind,
@@ -70,6 +71,19 @@ pub struct Key {
     pub required: bool,
     /// What it does, units included.
     pub doc: &'static str,
+}
+
+impl Key {
+    /// What stands for the `*` of a family in this name, if the name belongs to it.
+    fn member<'a>(&self, name: &'a str) -> Option<&'a str> {
+        let (head, tail) = self.name.split_once('*')?;
+        name.strip_prefix(head)?.strip_suffix(tail).filter(|member| !member.is_empty())
+    }
+
+    /// Whether this is the key, or the family, of a name.
+    fn is(&self, name: &str) -> bool {
+        self.name == name || self.member(name).is_some()
+    }
 }
 
 /// The keys of a connector.
@@ -116,6 +130,12 @@ impl ConfigDef {
         self
     }
 
+    /// The key, or else the narrowest family, that a name belongs to.
+    pub fn key(&self, name: &str) -> Option<&Key> {
+        let exact = self.keys.iter().find(|k| k.name == name);
+        exact.or_else(|| self.keys.iter().filter(|k| k.is(name)).max_by_key(|k| k.name.len()))
+    }
+
     /// The keys in order of definition.
     pub fn keys(&self) -> &[Key] {
         &self.keys
@@ -126,11 +146,22 @@ impl ConfigDef {
     pub fn parse(&self, raw: &BTreeMap<String, String>) -> (Values, Vec<Problem>) {
         let mut problems = Vec::new();
         let mut values = BTreeMap::new();
-        for name in raw.keys().filter(|n| !self.keys.iter().any(|k| k.name == n.as_str())) {
-            let hint = nearest(name, self.keys.iter().map(|k| k.name));
-            problems.push(Problem::new(name, format!("unknown key{hint}")));
+        let mut families: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+        for (name, text) in raw {
+            let Some(key) = self.key(name) else {
+                let hint = nearest(name, self.keys.iter().map(|k| k.name));
+                problems.push(Problem::new(name, format!("unknown key{hint}")));
+                continue;
+            };
+            let Some(member) = key.member(name) else { continue };
+            match parse(key.kind, text) {
+                Ok(value) => {
+                    families.entry(key.name).or_default().insert(member.to_owned(), value);
+                }
+                Err(message) => problems.push(Problem::new(name, message)),
+            }
         }
-        for key in &self.keys {
+        for key in self.keys.iter().filter(|k| !k.name.contains('*')) {
             let text = match (raw.get(key.name), key.default) {
                 (Some(text), _) => text.as_str(),
                 (None, Some(default)) => default,
@@ -151,7 +182,7 @@ impl ConfigDef {
                 Err(message) => problems.push(Problem::new(key.name, message)),
             }
         }
-        (Values { keys: self.keys.clone(), values }, problems)
+        (Values { keys: self.keys.clone(), values, families }, problems)
     }
 }
 
@@ -261,6 +292,7 @@ fn split_list(text: &str) -> impl Iterator<Item = String> {
 pub struct Values {
     keys: Vec<Key>,
     values: BTreeMap<&'static str, Value>,
+    families: BTreeMap<&'static str, BTreeMap<String, Value>>,
 }
 
 impl Values {
@@ -324,6 +356,18 @@ impl Values {
         }
     }
 
+    /// What was given of a family of texts or passwords: what stood for the `*`, and the value.
+    pub fn family(&self, key: &str) -> impl Iterator<Item = (&str, Secret)> {
+        if !self.keys.iter().any(|k| k.name == key) {
+            self.misuse::<()>(key);
+        }
+        self.families.get(key).into_iter().flatten().map(move |(member, value)| match value {
+            Value::Text(text) => (member.as_str(), Secret::new(text)),
+            Value::Secret(secret) => (member.as_str(), secret.clone()),
+            _ => self.misuse(key),
+        })
+    }
+
     fn get(&self, key: &str) -> Option<&Value> {
         if !self.keys.iter().any(|k| k.name == key) {
             self.misuse::<()>(key);
@@ -369,6 +413,25 @@ mod tests {
                 "tables: \"a(\" is not a regular expression: unclosed group",
             ]
         );
+    }
+
+    #[test]
+    fn a_family_takes_any_member() {
+        let definition = ConfigDef::default()
+            .optional("s3.*", Kind::Text, "")
+            .optional("s3.secret.*", Kind::Password, "")
+            .optional("s3.region", Kind::Text, "")
+            .optional("table.*.partition-by", Kind::Text, "");
+        let raw = [("s3.region", "eu"), ("s3.endpoint", "e"), ("s3.secret.key", "k"), ("s3.", "?")];
+        let raw = raw.into_iter().chain([("table.a.b.partition-by", "day(t)"), ("table..partition-by", "x")]);
+        let (values, problems) = definition.parse(&raw.map(|(k, v)| (k.to_owned(), v.to_owned())).collect());
+        let unknown: Vec<_> = problems.iter().map(|p| p.key.as_str()).collect();
+        assert_eq!(unknown, ["s3.", "table..partition-by"]);
+        let of = |family| values.family(family).map(|(m, v)| format!("{m}={}", v.expose())).collect::<Vec<_>>();
+        assert_eq!(of("s3.*"), ["endpoint=e"]);
+        assert_eq!(of("s3.secret.*"), ["key=k"]);
+        assert_eq!(of("table.*.partition-by"), ["a.b=day(t)"]);
+        assert_eq!(values.text("s3.region"), "eu");
     }
 
     #[test]

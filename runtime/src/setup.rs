@@ -46,7 +46,7 @@ fn set_overrides(entry: &mut connect_config::Entry, overrides: &[(&'static str, 
     let Some(plugin) = class.and_then(|class| PLUGINS.iter().find(|p| p.answers_to(class))) else { return };
     let definition = (plugin.definition)();
     for (key, value) in overrides {
-        if definition.keys().iter().any(|k| k.name == *key) {
+        if definition.key(key).is_some() {
             entry.set(key, value);
         }
     }

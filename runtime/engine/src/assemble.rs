@@ -75,7 +75,7 @@ pub fn assemble(plugins: &[Plugin], entries: &[Entry]) -> Assembly {
 fn build<'a>(plugins: &[Plugin], entry: &'a Entry, problems: &mut Vec<(String, Problem)>) -> Built<'a> {
     let mut report = |problem: Problem| problems.push((entry.name.clone(), problem));
     let definition = runtime_keys();
-    let is_own = |key: &str| definition.keys().iter().any(|k| k.name == key);
+    let is_own = |key: &str| definition.key(key).is_some();
     let (own, mut rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
         entry.config.clone().into_iter().partition(|(key, _)| is_own(key));
     let (own, wrong) = definition.parse(&own);
@@ -87,7 +87,7 @@ fn build<'a>(plugins: &[Plugin], entry: &'a Entry, problems: &mut Vec<(String, P
     let mut role = None;
     if let Some(plugin) = plugins.iter().find(|p| p.answers_to(class)) {
         let theirs = (plugin.definition)();
-        let is_theirs = |key: &str| theirs.keys().iter().any(|k| k.name == key);
+        let is_theirs = |key: &str| theirs.key(key).is_some();
         for key in TOPIC_KEYS {
             if !is_theirs(key) && rest.remove(key).is_some() {
                 let message = "this version does not read Kafka topics: remove the key, and let a source feed \
