@@ -92,26 +92,10 @@ impl<'de> Deserialize<'de> for Pairs<'de> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn show(node: &Node) -> String {
-        match node {
-            Node::Scalar(text) => format!("<{text}>"),
-            Node::Null => "null".into(),
-            Node::List(items) => format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(" ")),
-            Node::Map(pairs) => {
-                format!("{{{}}}", pairs.iter().map(|(k, v)| format!("{k}:{}", show(v))).collect::<Vec<_>>().join(" "))
-            }
-        }
-    }
+    use crate::tree::show;
 
     fn check(text: &str, shown: &str) {
-        let result = match parse(text) {
-            Ok(node) => show(&node),
-            Err(Unreadable { at, message }) => {
-                format!("{}{message}", at.map(|at| format!("{}:{} ", at.line, at.column)).unwrap_or_default())
-            }
-        };
-        assert_eq!(result, shown);
+        assert_eq!(show(parse(text)), shown);
     }
 
     #[test]

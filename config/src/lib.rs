@@ -7,6 +7,10 @@
 //!                     "database.password": "${file:secrets.properties:shop}" } } ] }
 //! ```
 //!
+//! A file whose name ends in `.yaml` or `.yml` is YAML, one in `.properties` a Java properties file, any other
+//! JSON. Besides the form above, each may be what Kafka Connect takes: `{name, config, initial_state}` as
+//! POSTed to `/connectors`, a list of those, or one flat map of settings with `name` among them.
+//!
 //! [`load`] reads one or several files, resolves the references in their values and reports every problem
 //! at once, each as one line with file, connector and key. What a connector's keys mean is the connector's
 //! business: its own problems join the same report through [`Config::translate`].
@@ -18,6 +22,7 @@
 //! | `${NAME:default}` | the variable, or the default when it is not set; the default may be empty and may contain colons |
 //! | `${env:NAME}` | the environment variable |
 //! | `${file:path:key}` | a key of a Java properties file; a relative path starts at the configuration file's folder |
+//! | `${directory:path:key}` | the content of the file `key` in a directory, as it is; relative as above |
 //! | `$${` | a literal `${` |
 //!
 //! A reference may stand anywhere in a value, several times. `env:`, `file:` and `directory:` after `${`
@@ -39,6 +44,7 @@ mod settings;
 mod shape;
 mod tree;
 mod worker;
+mod yaml;
 
 pub use load::{Config, Entry, load};
 pub use problem::{At, ConfigProblem, Place};

@@ -10,7 +10,8 @@ use crate::problem::{ConfigProblem, Place};
 use crate::provider::Providers;
 use crate::redact::Redactor;
 use crate::shape::{self, Flat, RawEntry};
-use crate::{Settings, Worker, file, json};
+use crate::tree::Node;
+use crate::{Settings, Worker, file, json, properties, yaml};
 
 /// The key that says which plugin a connector is.
 const CLASS: &str = "connector.class";
@@ -22,6 +23,9 @@ pub struct Config {
     pub worker: Worker,
     /// The connectors in the files' order; names are unique.
     pub connectors: Vec<Entry>,
+    /// Whether these are all that the files hold. If not, the problems say which are missing and why, and
+    /// what only follows from their absence needs no word.
+    pub complete: bool,
 }
 
 impl Config {
@@ -114,7 +118,7 @@ pub fn load(paths: &[PathBuf], env: &dyn Fn(&str) -> Option<String>) -> (Config,
     let mut entries: Vec<(&Path, RawEntry)> = Vec::new();
     let mut complete = true;
     for path in paths {
-        match file::read(path).and_then(|text| json::parse(&text)) {
+        match file::read(path).and_then(|text| parse(path, &text)) {
             Ok(tree) => {
                 let found = problems.len();
                 let shape = shape::read(path, tree, &mut problems);
@@ -148,8 +152,20 @@ pub fn load(paths: &[PathBuf], env: &dyn Fn(&str) -> Option<String>) -> (Config,
     }
     let mut loader = Loader { providers: Providers::new(env), problems };
     let worker = loader.worker(worker);
+    let held = entries.len();
     let connectors = loader.connectors(entries);
-    (Config { worker, connectors }, loader.problems)
+    complete &= connectors.len() == held;
+    (Config { worker, connectors, complete }, loader.problems)
+}
+
+/// Parses a file in the syntax that its name says.
+fn parse(path: &Path, text: &str) -> Result<Node, file::Unreadable> {
+    let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
+    match extension.as_deref() {
+        Some("yaml" | "yml") => yaml::parse(text),
+        Some("properties") => properties::tree(text),
+        _ => json::parse(text),
+    }
 }
 
 struct Loader<'a> {

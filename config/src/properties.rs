@@ -1,14 +1,31 @@
 //! Java properties files, as Kafka's FileConfigProvider reads them: `key=value`, `key: value` or `key value`,
 //! `#` and `!` comments, backslash escapes and continued lines, UTF-8. Pure; values may be secrets, so an
 //! error says the line and nothing of its content.
+//!
+//! Files of secrets that references point into are of this form, and a connector's configuration may be, as
+//! Kafka's standalone worker takes it: [`tree`].
 
-use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// Parses a file. A key given twice has its last value, as in Java.
-pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, String>, String> {
-    let mut pairs = BTreeMap::new();
+use crate::file::Unreadable;
+use crate::tree::Node;
+
+/// Parses a configuration file: a connector's settings, or the worker's if it says neither a connector's name
+/// nor its class.
+pub(crate) fn tree(text: &str) -> Result<Node, Unreadable> {
+    let pairs = parse(text).map_err(|message| Unreadable { at: None, message })?;
+    if pairs.is_empty() {
+        return Err(Unreadable { at: None, message: "is empty".into() });
+    }
+    let is_connector = pairs.iter().any(|(key, _)| matches!(key.as_str(), "name" | "connector.class"));
+    let flat = Node::Map(pairs.into_iter().map(|(key, value)| (key, Node::Scalar(value))).collect());
+    Ok(if is_connector { flat } else { Node::Map(vec![("worker".into(), flat)]) })
+}
+
+/// The pairs of a file in its order. Of a key given twice Java takes the last value.
+pub(crate) fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
+    let mut pairs = Vec::new();
     for (number, line) in logical_lines(text) {
         let broken = |()| format!("line {number} has a \\u escape that is not four hexadecimal digits of a character");
         let mut chars = line.chars().peekable();
@@ -18,7 +35,7 @@ pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, String>, String> {
             skip_blanks(&mut chars);
         }
         let value = unescape(&mut chars, |_| false).map_err(broken)?;
-        pairs.insert(key, value);
+        pairs.push((key, value));
     }
     Ok(pairs)
 }
@@ -103,9 +120,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::tree::show;
 
     fn check(text: &str, pairs: &[(&str, &str)]) {
-        let expected = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let expected: Vec<_> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         assert_eq!(parse(text), Ok(expected));
     }
 
@@ -117,7 +135,7 @@ mod tests {
         check("p=a=b:c d", &[("p", "a=b:c d")]);
         check(r"a\ b\=c\:d = \tx\\\q\u00e4\ud83d\ude00", &[("a b=c:d", "\tx\\qä😀")]);
         check("a=1\\\n   # 2\\\\\nb=3\\\n", &[("a", "1# 2\\"), ("b", "3")]);
-        check("a=1\na=2", &[("a", "2")]);
+        check("a=1\na=2", &[("a", "1"), ("a", "2")]);
         check("pässwörd=€", &[("pässwörd", "€")]);
     }
 
@@ -127,6 +145,15 @@ mod tests {
             let error = parse(&format!("# x\nsecret=hunter2{bad}")).unwrap_err();
             assert_eq!(error, "line 2 has a \\u escape that is not four hexadecimal digits of a character");
         }
+    }
+
+    #[test]
+    fn a_configuration_is_a_connector_or_the_worker() {
+        let check = |text: &str, shown: &str| assert_eq!(show(tree(text)), shown);
+        check("name=shop\nconnector.class=postgres", "{name:<shop> connector.class:<postgres>}");
+        check("connector.class: postgres", "{connector.class:<postgres>}");
+        check("memory.max=1GiB", "{worker:{memory.max:<1GiB>}}");
+        check("# nothing\n", "is empty");
     }
 
     proptest! {
@@ -142,7 +169,7 @@ mod tests {
             let escaped = ["t", "n", "r", "f", "u"].iter().fold(escaped, |text, c| text.replace(&format!("\\{c}"), c));
             prop_assume!(!value.contains('\\'));
             let pairs = parse(&format!("k={escaped}")).unwrap();
-            prop_assert_eq!(pairs.get("k"), Some(&value));
+            prop_assert_eq!(pairs, [("k".to_owned(), value)]);
         }
     }
 }

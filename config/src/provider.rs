@@ -1,5 +1,6 @@
-//! What references stand for: environment variables and keys of properties files. The only module besides
-//! the reading of the configuration itself that touches the outside; another provider is another arm here.
+//! What references stand for: environment variables, keys of properties files and files of directories. The
+//! only module besides the reading of the configuration itself that touches the outside; another provider is
+//! another arm here.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ pub(crate) struct Resolved {
     pub(crate) pieces: Vec<(String, String)>,
 }
 
-/// Looks references up. Each file is read once, so that all its keys are of one moment.
+/// Looks references up. Each properties file is read once, so that all its keys are of one moment.
 pub(crate) struct Providers<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
     files: BTreeMap<PathBuf, Result<BTreeMap<String, String>, String>>,
@@ -63,12 +64,27 @@ impl<'a> Providers<'a> {
                 let full = folder.join(path);
                 let pairs = self.files.entry(full).or_insert_with_key(|full| {
                     let text = file::read(full).map_err(|unreadable| unreadable.message)?;
-                    properties::parse(&text)
+                    Ok(properties::parse(&text)?.into_iter().collect())
                 });
                 match pairs.as_ref().map(|pairs| pairs.get(key)) {
                     Ok(Some(value)) => Ok((value.clone(), format!("${{file:{path}:{key}}}"))),
                     Ok(None) => Err(format!("the file {path} has no key \"{key}\"")),
                     Err(why) => Err(format!("the file {path}: {why}")),
+                }
+            }
+            Reference::Directory { path, key } => {
+                let directory = folder.join(path);
+                let full = directory.join(key);
+                if !directory.is_dir() {
+                    return Err(format!("{path} is not a directory that can be read"));
+                }
+                if full.exists() && !full.is_file() {
+                    return Err(format!("\"{key}\" in the directory {path} is not a regular file"));
+                }
+                match file::read(&full) {
+                    // As it is, as Kafka's provider takes it: the line end of a file that has one too.
+                    Ok(text) => Ok((text, format!("${{directory:{path}:{key}}}"))),
+                    Err(why) => Err(format!("the file \"{key}\" in the directory {path}: {}", why.message)),
                 }
             }
         }

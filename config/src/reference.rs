@@ -27,6 +27,13 @@ pub(crate) enum Reference<'a> {
         /// One of its keys.
         key: &'a str,
     },
+    /// `directory:path:key`. As in Kafka the first colon ends the path.
+    Directory {
+        /// A directory.
+        path: &'a str,
+        /// The name of a file in it.
+        key: &'a str,
+    },
 }
 
 /// Whether a text has a reference (or the beginning of one).
@@ -85,8 +92,15 @@ fn reference(inner: &str) -> Result<Reference<'_>, String> {
             Some((path, key)) if !path.is_empty() && !key.is_empty() => Ok(Reference::File { path, key }),
             _ => Err("is not of the form ${file:path:key}".into()),
         },
-        // Kafka's name for a provider that this version does not have; not a variable with a default.
-        "directory" => Err("asks for \"directory:\", which this version does not have: use ${file:path:key}".into()),
+        "directory" => match rest.split_once(':') {
+            Some((path, key)) if !path.is_empty() && !key.is_empty() => match key {
+                // The key is a file's name: no way leads out of the directory.
+                "." | ".." => Err("does not name a file of the directory".into()),
+                key if key.contains(['/', '\\', '\0']) => Err("has a key that is not the plain name of a file".into()),
+                key => Ok(Reference::Directory { path, key }),
+            },
+            _ => Err("is not of the form ${directory:path:key}".into()),
+        },
         name => Ok(Reference::Variable { name: variable(name)?, default: Some(rest) }),
     }
 }
@@ -114,6 +128,7 @@ mod tests {
                     Part::Reference(Reference::Variable { name, default: None }) => (*name).to_owned(),
                     Part::Reference(Reference::Variable { name, default: Some(text) }) => format!("{name}|'{text}'"),
                     Part::Reference(Reference::File { path, key }) => format!("{path}#{key}"),
+                    Part::Reference(Reference::Directory { path, key }) => format!("{path}/#{key}"),
                 })
                 .collect::<Vec<_>>()
                 .join(" "),
@@ -133,6 +148,8 @@ mod tests {
         check("${env}", "env");
         check("${file:/etc/s.properties:shop.password}", "/etc/s.properties#shop.password");
         check("${file:s:a:b}", "s#a:b");
+        check("${directory:/run/secrets:shop.password}", "/run/secrets/#shop.password");
+        check("${directory:..:..data}", "../#..data");
         check("jdbc://${H}:${P:1}/ä$${x}", "'jdbc://' H ':' P|'1' '/ä' '${' 'x}'");
         check("$$${A}", "'$' '${' 'A}'");
         check("$$ ${A}$", "'$$ ' A '$'");
@@ -151,10 +168,15 @@ mod tests {
         );
         check("${file:x}", "the reference at character 1 is not of the form ${file:path:key}");
         check("${file::k}", "the reference at character 1 is not of the form ${file:path:key}");
-        check(
-            "${directory:/run/secrets:shop}",
-            "the reference at character 1 asks for \"directory:\", which this version does not have: use ${file:path:key}",
-        );
+        check("${directory:x}", "the reference at character 1 is not of the form ${directory:path:key}");
+        check("${directory:x:}", "the reference at character 1 is not of the form ${directory:path:key}");
+        check("${directory:x:..}", "the reference at character 1 does not name a file of the directory");
+        for way_out in ["../y", "/etc/shadow", "y/../../z", "a\\b", "\0"] {
+            check(
+                &format!("${{directory:x:{way_out}}}"),
+                "the reference at character 1 has a key that is not the plain name of a file",
+            );
+        }
     }
 
     proptest! {
@@ -170,7 +192,7 @@ mod tests {
         }
 
         #[test]
-        fn never_panics(text in "([${}:]|env|file|\\PC){0,20}") {
+        fn never_panics(text in "([${}:]|env|file|directory|\\PC){0,20}") {
             let _ = split(&text);
         }
     }

@@ -1,5 +1,6 @@
-//! What a file must look like: top-level keys, entries, flat maps. Pure: a tree in, raw settings and
-//! problems out. Resolves nothing and knows the meaning of no key but `name`.
+//! What a file must look like: `worker` and `connectors`, or one of Kafka Connect's own forms (an entry, a
+//! list of entries, one flat map). Pure: a tree in, raw settings and problems out. Resolves nothing and knows
+//! the meaning of no key but `name`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -46,11 +47,31 @@ pub(crate) struct Flat {
 pub(crate) fn read(file: &Path, tree: Node, problems: &mut Vec<ConfigProblem>) -> Shape {
     let mut reader = Reader { file, problems };
     let mut shape = Shape::default();
-    let Node::Map(pairs) = tree else {
-        let expected = format!("is {}, not an object with \"worker\" and \"connectors\"", kind(&tree));
-        reader.report(&Place::File, None, expected);
-        return shape;
+    let pairs = match tree {
+        Node::Map(pairs) => pairs,
+        Node::List(items) => {
+            shape.entries = reader.entries(items);
+            return shape;
+        }
+        other => {
+            let expected = format!("is {}, not an object with \"worker\" and \"connectors\"", kind(&other));
+            reader.report(&Place::File, None, expected);
+            return shape;
+        }
     };
+    let has = |key: &str| pairs.iter().any(|(k, _)| k == key);
+    if !has("worker") && !has("connectors") {
+        // Kafka Connect's own forms: what is POSTed to /connectors, and a standalone worker's file.
+        let nested = pairs.iter().any(|(_, node)| matches!(node, Node::Map(_)));
+        if has("config") || (has("name") && nested && !has("connector.class")) {
+            shape.entries = vec![reader.entry(Place::File, Node::Map(pairs))];
+            return shape;
+        }
+        if has("name") || has("connector.class") {
+            shape.entries = vec![reader.flat_entry(pairs)];
+            return shape;
+        }
+    }
     for (key, node) in reader.unique(&Place::File, &["worker", "connectors"], pairs) {
         match (key.as_str(), node) {
             ("worker", Node::Map(pairs)) => shape.worker = reader.flat(&Place::Worker, pairs),
@@ -58,7 +79,7 @@ pub(crate) fn read(file: &Path, tree: Node, problems: &mut Vec<ConfigProblem>) -
                 reader.report(&Place::Worker, None, format!("is {}, not an object of settings", kind(&other)));
             }
             (_, Node::List(items)) => {
-                shape.entries = items.into_iter().enumerate().map(|(i, item)| reader.entry(i, item)).collect();
+                shape.entries = reader.entries(items);
             }
             (_, other) => {
                 shape.connectors_unusable = true;
@@ -103,28 +124,29 @@ impl Reader<'_> {
         kept
     }
 
-    fn entry(&mut self, index: usize, node: Node) -> RawEntry {
-        let mut entry =
-            RawEntry { name: None, place: Place::Entry(index), config: Flat::default(), config_unusable: true };
+    fn entries(&mut self, items: Vec<Node>) -> Vec<RawEntry> {
+        items.into_iter().enumerate().map(|(index, item)| self.entry(Place::Entry(index), item)).collect()
+    }
+
+    /// A connector with its settings in `config`. `place` is how it is spoken of as long as it has no name.
+    fn entry(&mut self, place: Place, node: Node) -> RawEntry {
+        let mut entry = RawEntry { name: None, place, config: Flat::default(), config_unusable: true };
         let Node::Map(pairs) = node else {
             self.report(&entry.place, None, format!("is {}, not an object with \"name\" and \"config\"", kind(&node)));
             return entry;
         };
-        // The name first, wherever it stands: all else is reported under it.
-        let name = pairs.iter().find(|(key, _)| key == "name").map(|(_, node)| check_name(node));
-        match name {
-            Some(Ok(name)) => {
-                entry.place = Place::Connector(name.clone());
-                entry.name = Some(name);
-            }
-            Some(Err(why)) => self.report(&entry.place, Some("name"), why),
-            None => self.report(&entry.place, Some("name"), "missing: every connector needs a name"),
-        }
+        self.name(&mut entry, &pairs);
         let place = entry.place.clone();
         let mut config = None;
-        for (key, node) in self.unique(&place, &["name", "config"], pairs) {
-            if key == "config" {
-                config = Some(node);
+        for (key, node) in self.unique(&place, &["name", "config", INITIAL_STATE], pairs) {
+            match key.as_str() {
+                "config" => config = Some(node),
+                INITIAL_STATE => {
+                    if let Err(why) = check_initial_state(&node) {
+                        self.report(&place, Some(INITIAL_STATE), why);
+                    }
+                }
+                _ => {}
             }
         }
         match config {
@@ -151,6 +173,29 @@ impl Reader<'_> {
         entry
     }
 
+    /// A connector whose name stands among its settings.
+    fn flat_entry(&mut self, pairs: Vec<(String, Node)>) -> RawEntry {
+        let mut entry = RawEntry { name: None, place: Place::File, config: Flat::default(), config_unusable: false };
+        self.name(&mut entry, &pairs);
+        // A name that is no name has been reported.
+        let pairs = pairs.into_iter().filter(|(key, node)| key != "name" || matches!(node, Node::Scalar(_))).collect();
+        entry.config = self.flat(&entry.place.clone(), pairs);
+        entry.config.values.remove("name");
+        entry
+    }
+
+    /// The name first, wherever it stands: all else is reported under it.
+    fn name(&mut self, entry: &mut RawEntry, pairs: &[(String, Node)]) {
+        match pairs.iter().find(|(key, _)| key == "name").map(|(_, node)| check_name(node)) {
+            Some(Ok(name)) => {
+                entry.place = Place::Connector(name.clone());
+                entry.name = Some(name);
+            }
+            Some(Err(why)) => self.report(&entry.place, Some("name"), why),
+            None => self.report(&entry.place, Some("name"), "missing: every connector needs a name"),
+        }
+    }
+
     fn flat(&mut self, place: &Place, pairs: Vec<(String, Node)>) -> Flat {
         let mut flat = Flat::default();
         for (key, node) in pairs {
@@ -172,6 +217,20 @@ impl Reader<'_> {
             flat.reported.insert(key);
         }
         flat
+    }
+}
+
+/// Kafka's key for the state that a connector is created in.
+const INITIAL_STATE: &str = "initial_state";
+
+fn check_initial_state(node: &Node) -> Result<(), String> {
+    match node {
+        Node::Scalar(state) if state.eq_ignore_ascii_case("RUNNING") => Ok(()),
+        Node::Scalar(state) if ["PAUSED", "STOPPED"].iter().any(|s| state.eq_ignore_ascii_case(s)) => {
+            Err(format!("\"{state}\": this version starts every connector; leave out the ones that shall not run"))
+        }
+        Node::Scalar(state) => Err(format!("\"{state}\" is not RUNNING, PAUSED or STOPPED")),
+        other => Err(format!("is {}, not a text", kind(other))),
     }
 }
 

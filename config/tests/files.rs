@@ -24,8 +24,8 @@ fn env(name: &str) -> Option<String> {
     }
 }
 
-/// Writes the files into a folder of their own, loads those that end in `.json` and shows each problem
-/// with that folder's path left out.
+/// Writes the files into a folder of their own, loads those whose names say that they are configurations and
+/// shows each problem with that folder's path left out. What lies in a folder `secret` is none.
 fn load_files(files: &[(&str, &[u8])]) -> (TempDir, Config, Vec<ConfigProblem>, String) {
     let folder = tempfile::tempdir().unwrap();
     let mut paths: Vec<PathBuf> = Vec::new();
@@ -33,7 +33,7 @@ fn load_files(files: &[(&str, &[u8])]) -> (TempDir, Config, Vec<ConfigProblem>, 
         let path = folder.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, content).unwrap();
-        if name.ends_with(".json") {
+        if !name.contains("secret") && [".json", ".yaml", ".YML", ".properties"].iter().any(|end| name.ends_with(end)) {
             paths.push(path);
         }
     }
@@ -112,10 +112,158 @@ fn several_files_make_one_configuration() {
     assert_eq!(config.connectors[1].resolved().expose()["connector.class"], "of b's folder");
 }
 
+/// One configuration in each form that it may be written in.
+#[test]
+fn every_form_says_the_same() {
+    let own = r#"{"connectors": [{"name": "shop", "config": {"connector.class": "postgres", "port": 5432, "p": "${PASSWORD}"}},
+        {"name": "lake", "config": {"connector.class": "iceberg", "on": true}}]}"#;
+    let yaml = "# ours\nconnectors:\n- name: shop\n  config: &all\n    connector.class: postgres\n    port: 5432\n    p: ${PASSWORD}\n\
+                - name: lake\n  config:\n    connector.class: iceberg\n    on: true\n";
+    let posted = |name: &str, config: &str| {
+        format!(r#"{{"name": "{name}", "initial_state": "running", "config": {{"name": "{name}", {config}}}}}"#)
+    };
+    let shop = posted("shop", r#""connector.class": "postgres", "port": "5432", "p": "${PASSWORD}""#);
+    let lake = posted("lake", r#""connector.class": "iceberg", "on": "true""#);
+    let list = format!("[{shop}, {lake}]");
+    let flat = r#"{"name": "lake", "connector.class": "iceberg", "on": true}"#;
+    let properties = "# ours\nname=shop\nconnector.class=postgres\nport = 5432\np=${PASSWORD}\n";
+    let forms: [&[(&str, &str)]; 7] = [
+        &[("c.json", own)],
+        &[("c.yaml", yaml)],
+        &[("c.YML", own)],
+        &[("list.json", &list)],
+        &[("shop.json", &shop), ("lake.json", &lake)],
+        &[("shop.properties", properties), ("lake.json", flat)],
+        &[("shop.properties", properties), ("lake.yaml", "name: lake\nconnector.class: iceberg\non: true\n")],
+    ];
+    for form in forms {
+        let files: Vec<(&str, &[u8])> = form.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
+        let (_folder, config, _, problems) = load_files(&files);
+        assert_eq!(problems, "", "{:?}", form[0].0);
+        assert!(config.complete);
+        let found: Vec<_> = config.connectors.iter().map(|c| (c.name(), c.resolved().expose().clone())).collect();
+        let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+        let shop = map(&[("connector.class", "postgres"), ("p", "s3cret-env"), ("port", "5432")]);
+        assert_eq!(
+            found,
+            [("shop", shop), ("lake", map(&[("connector.class", "iceberg"), ("on", "true")]))],
+            "{form:?}"
+        );
+    }
+    let (_folder, config, _, problems) =
+        load_files(&[("worker.properties", b"memory.max=1GiB"), ("c.yaml", yaml.as_bytes())]);
+    assert_eq!((problems.as_str(), config.worker.memory_max), ("", 1 << 30));
+}
+
+#[test]
+fn other_forms_that_are_wrong() {
+    check(&[("c.yaml", "a: b: c")], "c.yaml:1:5: is not valid YAML: mapping values are not allowed in this context");
+    check(
+        &[("c.yaml", "connectors:\n- name: shop\n  config:\n    connector.class: x\n    p:\n    q: 1\n    q: 2\n")],
+        "c.yaml: connector \"shop\": p: is null, not a text, a number or a boolean\n\
+         c.yaml: connector \"shop\": q: is given more than once",
+    );
+    check(&[("c.yaml", "memory.max: 1GiB")], "c.yaml: memory.max: unknown key");
+    check(
+        &[("c.properties", "connector.class=x\nconnector.class=y\na=1")],
+        "c.properties: name: missing: every connector needs a name\n\
+         c.properties: connector.class: is given more than once",
+    );
+    check(
+        &[("c.properties", "name=a\na=1")],
+        "c.properties: connector \"a\": connector.class: missing: this key is required and has no default",
+    );
+    check(
+        &[("worker.properties", "offset.storage.file.filename=/tmp/x\nmemroy.max=1GiB"), ("c.yaml", "[]")],
+        "worker.properties: connectors: there is none in any of the 2 files: a configuration needs at least one\n\
+         worker.properties: worker: memroy.max: unknown key; did you mean \"memory.max\"?\n\
+         worker.properties: worker: offset.storage.file.filename: unknown key",
+    );
+    check(
+        &[("c.properties", "a=\\u12")],
+        "c.properties: line 1 has a \\u escape that is not four hexadecimal digits of a character",
+    );
+    check(
+        &[("c.json", r#"{"name": "a", "confg": {}}"#)],
+        "c.json: connector \"a\": confg: unknown key; did you mean \"config\"?\n\
+         c.json: connector \"a\": config: missing: every connector needs its settings",
+    );
+    check(
+        &[("c.json", r#"{"name": ["a"], "connector.class": "x", "db": {"a": 1}}"#)],
+        "c.json: name: is a list, not a text\nc.json: db: is an object, not a text, a number or a boolean",
+    );
+    let state =
+        |state: &str| format!(r#"{{"name": "a", "initial_state": {state}, "config": {{"connector.class": "x"}}}}"#);
+    for (text, why) in [
+        ("\"STOPPED\"", "\"STOPPED\": this version starts every connector; leave out the ones that shall not run"),
+        ("\"paused\"", "\"paused\": this version starts every connector; leave out the ones that shall not run"),
+        ("\"RUN\"", "\"RUN\" is not RUNNING, PAUSED or STOPPED"),
+        ("null", "is null, not a text"),
+    ] {
+        check(&[("c.json", &state(text))], &format!("c.json: connector \"a\": initial_state: {why}"));
+    }
+}
+
+#[test]
+fn a_configuration_says_whether_it_is_whole() {
+    let complete = |files: &[(&str, &str)]| {
+        let files: Vec<(&str, &[u8])> = files.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
+        load_files(&files).1.complete
+    };
+    let one = r#"{"connectors": [{"name": "a", "config": {"connector.class": "x"}}]}"#;
+    assert!(complete(&[("a.json", one)]));
+    assert!(!complete(&[("a.json", one), ("b.json", "{")]), "a file that cannot be read");
+    assert!(!complete(&[("a.json", one), ("b.json", r#"[{"config": {"connector.class": "x"}}]"#)]), "no name");
+    assert!(!complete(&[("a.json", one), ("b.json", one)]), "a name twice");
+}
+
+#[test]
+fn files_of_a_directory() {
+    let files: &[(&str, &[u8])] = &[
+        (
+            "c.json",
+            br#"{"connectors": [{"name": "shop", "config": {"connector.class": "x", "p": "${directory:secret:pw}",
+            "q": "<${directory:./secret:line}>"}}]}"#,
+        ),
+        ("secret/pw", b"s3cret-file"),
+        ("secret/line", "ä\n".as_bytes()),
+    ];
+    let (folder, config, _, problems) = load_files(files);
+    assert_eq!(problems, "");
+    let resolved = config.connectors[0].resolved().expose();
+    assert_eq!((resolved["p"].as_str(), resolved["q"].as_str()), ("s3cret-file", "<ä\n>"));
+    // As Kubernetes mounts secrets: each file is a link into a hidden folder.
+    std::fs::create_dir(folder.path().join("secret/..data")).unwrap();
+    std::fs::write(folder.path().join("secret/..data/linked"), "s3cret-file").unwrap();
+    std::os::unix::fs::symlink("..data/linked", folder.path().join("secret/linked")).unwrap();
+    std::fs::write(folder.path().join("secret/bytes"), b"s3cret-file\xff").unwrap();
+    let text = with(
+        r#""a": "${directory:secret:linked}", "b": "${directory:secret:none}", "c": "${directory:nowhere:pw}",
+           "d": "${directory:secret:..data}", "e": "${directory:secret:../c.json}", "f": "${directory:secret:bytes}",
+           "g": "${directory:secret/pw:pw}""#,
+    );
+    std::fs::write(folder.path().join("c.json"), text).unwrap();
+    let (config, problems) = load(&[folder.path().join("c.json")], &env);
+    assert_eq!(config.connectors[0].resolved().expose()["a"], "s3cret-file");
+    let shown: Vec<_> = problems.iter().map(|p| show(folder.path(), p)).collect();
+    assert_eq!(
+        shown,
+        [
+            "b: the file \"none\" in the directory secret: does not exist",
+            "c: nowhere is not a directory that can be read",
+            "d: \"..data\" in the directory secret is not a regular file",
+            "e: the reference at character 1 has a key that is not the plain name of a file",
+            "f: the file \"bytes\" in the directory secret: is not UTF-8 text",
+            "g: secret/pw is not a directory that can be read",
+        ]
+        .map(|line| format!("c.json: connector \"shop\": {line}"))
+    );
+}
+
 #[test]
 fn files_that_are_no_configuration() {
     check(&[("c.json", "")], "c.json: is empty");
-    check(&[("c.json", "[]")], "c.json: is a list, not an object with \"worker\" and \"connectors\"");
+    check(&[("c.json", "[]")], "c.json: connectors: there is none: a configuration needs at least one connector");
     check(&[("c.json", "7")], "c.json: is a single value, not an object with \"worker\" and \"connectors\"");
     check(&[("c.json", "{\n  \"worker\": {,}\n}")], "c.json:2:14: is not valid JSON: key must be a string");
     check(&[("c.json", "{\"worker\": {}")], "c.json:1:14: is not valid JSON: EOF while parsing an object");
@@ -230,12 +378,12 @@ fn references_that_lead_nowhere() {
     );
     check_setting(r#""p": "${file:.:k}""#, "c.json: connector \"shop\": p: the file .: is a directory, not a file");
     check(
-        &[("c.json", &with(r#""p": "${file:s.properties:paswd}""#)), ("s.properties", "passwd=s3cret-file")],
-        "c.json: connector \"shop\": p: the file s.properties has no key \"paswd\"",
+        &[("c.json", &with(r#""p": "${file:secret/s:paswd}""#)), ("secret/s", "passwd=s3cret-file")],
+        "c.json: connector \"shop\": p: the file secret/s has no key \"paswd\"",
     );
     check(
-        &[("c.json", &with(r#""p": "${file:s.properties:p}""#)), ("s.properties", "p=s3cret-file\\uXY")],
-        "c.json: connector \"shop\": p: the file s.properties: line 1 has a \\u escape that is not four hexadecimal digits \
+        &[("c.json", &with(r#""p": "${file:secret/s:p}""#)), ("secret/s", "p=s3cret-file\\uXY")],
+        "c.json: connector \"shop\": p: the file secret/s: line 1 has a \\u escape that is not four hexadecimal digits \
          of a character",
     );
 }
@@ -337,9 +485,11 @@ proptest! {
     /// Any bytes give problems of one line each, never a panic and never silence.
     #[test]
     fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let (_folder, _, problems, _) = load_files(&[("c.json", &bytes)]);
-        prop_assert!(!problems.is_empty());
-        prop_assert!(problems.iter().all(|p| p.to_string().lines().count() == 1));
+        for name in ["c.json", "c.yaml", "c.properties"] {
+            let (_folder, _, problems, _) = load_files(&[(name, &bytes)]);
+            prop_assert!(!problems.is_empty());
+            prop_assert!(problems.iter().all(|p| p.to_string().lines().count() == 1));
+        }
     }
 
     /// A good file with a stretch of it replaced.
@@ -349,8 +499,10 @@ proptest! {
         let at = at.min(good.len());
         let end = (at + length).min(good.len());
         let damaged = format!("{}{insert}{}", &good[..at], &good[end..]);
-        let (_folder, config, problems, _) = load_files(&[("c.json", damaged.as_bytes())]);
-        prop_assert!(problems.iter().all(|p| p.to_string().lines().count() == 1));
-        prop_assert!(!problems.is_empty() || !config.connectors.is_empty());
+        for name in ["c.json", "c.yaml"] {
+            let (_folder, config, problems, _) = load_files(&[(name, damaged.as_bytes())]);
+            prop_assert!(problems.iter().all(|p| p.to_string().lines().count() == 1));
+            prop_assert!(!problems.is_empty() || !config.connectors.is_empty());
+        }
     }
 }

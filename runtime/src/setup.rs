@@ -27,7 +27,7 @@ pub(crate) fn prepare(
     }
     let entry = |e: &connect_config::Entry| Entry { name: e.name().to_owned(), config: e.resolved().expose().clone() };
     let entries: Vec<_> = config.connectors.iter().map(entry).collect();
-    let assembly = assemble(PLUGINS, &entries);
+    let assembly = assemble(PLUGINS, &entries, config.complete);
     let all = found.into_iter().chain(config.translate(assembly.problems));
     let mut problems: Vec<_> = all.map(|problem| problem.to_string()).collect();
     let mut pipelines = assembly.pipelines;

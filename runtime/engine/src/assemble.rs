@@ -61,11 +61,12 @@ struct Built<'a> {
     role: Option<Role>,
 }
 
-/// Builds every connector and ties the pipelines.
-pub fn assemble(plugins: &[Plugin], entries: &[Entry]) -> Assembly {
+/// Builds every connector and ties the pipelines. `complete` says whether the entries are all there are: if
+/// some could not be read, that they are missing here is no problem of its own.
+pub fn assemble(plugins: &[Plugin], entries: &[Entry], complete: bool) -> Assembly {
     let mut assembly = Assembly::default();
     let built: Vec<_> = entries.iter().map(|e| build(plugins, e, &mut assembly.problems)).collect();
-    tie(built, &mut assembly);
+    tie(built, complete, &mut assembly);
     // In the order of the file, whatever the order of the checks.
     let place = |name: &str| entries.iter().position(|e| e.name == name);
     assembly.problems.sort_by_key(|(name, _)| place(name));
@@ -118,7 +119,7 @@ fn build<'a>(plugins: &[Plugin], entry: &'a Entry, problems: &mut Vec<(String, P
     Built { name: &entry.name, own, role }
 }
 
-fn tie(built: Vec<Built<'_>>, assembly: &mut Assembly) {
+fn tie(built: Vec<Built<'_>>, complete: bool, assembly: &mut Assembly) {
     let mut report = |name: &str, key: &str, message: String| {
         assembly.problems.push((name.to_owned(), Problem::new(key, message)));
     };
@@ -144,7 +145,7 @@ fn tie(built: Vec<Built<'_>>, assembly: &mut Assembly) {
         }
     }
     // A source that names its sink wrongly is the problem; that the sink goes unfed only follows from it.
-    if sources.iter().all(|(_, own, _)| sinks.contains_key(own.text("sink"))) {
+    if complete && sources.iter().all(|(_, own, _)| sinks.contains_key(own.text("sink"))) {
         for name in unfed {
             report(name, "name", "no source feeds this sink: name it in a source's key \"sink\"".into());
         }
@@ -169,6 +170,8 @@ fn tie(built: Vec<Built<'_>>, assembly: &mut Assembly) {
             None if sources.iter().any(|(other, ..)| *other == wanted) => {
                 report(name, "sink", format!("\"{wanted}\" is a source"));
             }
+            // It may be one of those that are missing.
+            None if !complete => {}
             None => {
                 let hint = nearest(wanted, sinks.keys().copied());
                 report(name, "sink", format!("no connector is called \"{wanted}\"{hint}"));
@@ -219,13 +222,17 @@ mod tests {
 
     /// Each entry is `name: key=value key=value`; the pipelines as `source>sink`, then the problems.
     fn check(entries: &[&str]) -> Vec<String> {
+        check_of(entries, true)
+    }
+
+    fn check_of(entries: &[&str], complete: bool) -> Vec<String> {
         let entry = |text: &&str| {
             let (name, config) = text.split_once(": ").unwrap();
             let pairs = config.split(' ').map(|pair| pair.split_once('=').unwrap());
             Entry { name: name.into(), config: pairs.map(|(k, v)| (k.into(), v.into())).collect() }
         };
         let entries: Vec<_> = entries.iter().map(entry).collect();
-        let assembly = assemble(&[Plugin::of::<Reader>(), Plugin::of::<Writer>()], &entries);
+        let assembly = assemble(&[Plugin::of::<Reader>(), Plugin::of::<Writer>()], &entries, complete);
         let pipelines = assembly.pipelines.iter().map(|p| format!("{}>{}", p.source_name, p.sink_name));
         let problems = assembly.problems.iter().map(|(name, p)| format!("{name}: {}: {}", p.key, p.message));
         pipelines.chain(problems).collect()
@@ -277,5 +284,8 @@ mod tests {
             check(&["lake: connector.class=writer"]),
             ["lake: name: no source feeds this sink: name it in a source's key \"sink\""]
         );
+        // What follows from a connector that could not be read is not said again.
+        assert_eq!(check_of(&["shop: connector.class=reader sink=lake"], false), Vec::<String>::new());
+        assert_eq!(check_of(&["lake: connector.class=writer"], false), Vec::<String>::new());
     }
 }

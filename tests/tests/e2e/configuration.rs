@@ -172,6 +172,18 @@ const BAD: &[Bad] = &[
     },
     Bad { what: "a name twice", change: |c| repeat(c, Some("shop")), says: &["shop"] },
     Bad { what: "no name", change: |c| repeat(c, None), says: &["name"] },
+    Bad { what: "a sink without a name", change: |c| remove(&mut c["connectors"][1], "name"), says: &["name"] },
+    Bad { what: "a source without a name", change: |c| remove(&mut c["connectors"][0], "name"), says: &["name"] },
+    Bad {
+        what: "a state to begin in that there is not",
+        change: |c| c["connectors"][0]["initial_state"] = json!("STOPPED"),
+        says: &["shop", "initial_state", "STOPPED"],
+    },
+    Bad {
+        what: "a way out of a directory",
+        change: |c| shop(c)["database.password"] = json!("${directory:/run:../etc/passwd}"),
+        says: &["shop", "database.password", "plain name"],
+    },
     Bad { what: "no connectors", change: |c| c["connectors"] = json!([]), says: &["connectors"] },
     Bad { what: "an unknown section", change: |c| c["conectors"] = json!([]), says: &["conectors"] },
 ];
@@ -264,6 +276,29 @@ fn the_same_job_in_other_words() {
     assert_eq!(NAMESPACE, "bronze.shop");
 }
 
+/// The same job as Kafka's users have it: properties for worker and source, the sink as it is POSTed, in YAML.
+#[test]
+fn the_same_job_in_kafkas_forms() {
+    let database = Server::shared().database();
+    database.sql_as_user("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)");
+    let mut job = Job::new(&database);
+    let folder = job.folder().to_owned();
+    std::fs::create_dir(folder.join("secrets")).unwrap();
+    std::fs::write(folder.join("secrets/shop.password"), PASSWORD).unwrap();
+    job.source.insert("database.password".into(), "${directory:secrets:shop.password}".into());
+    job.source.insert("name".into(), "shop".into());
+    let escaped = |text: &str| text.replace('\\', "\\\\");
+    let properties: String = job.source.iter().map(|(k, v)| format!("{k}={}\n", escaped(v))).collect();
+    let worker: String = job.worker.iter().map(|(k, v)| format!("{k}={}\n", escaped(v))).collect();
+    let sink: String = job.sink.iter().map(|(k, v)| format!("  {k}: '{}'\n", v.replace('\'', "''"))).collect();
+    std::fs::write(folder.join("worker.properties"), worker).unwrap();
+    std::fs::write(folder.join("shop.properties"), properties).unwrap();
+    std::fs::write(folder.join("lake.yaml"), format!("name: lake\nconfig:\n{sink}")).unwrap();
+    let files = ["--config", "worker.properties", "--config", "shop.properties", "--config", "lake.yaml"];
+    job.program(&files, &[]).wait().expect(0);
+    assert_eq!(job.lake().loaded_tables(), ["t"]);
+}
+
 /// Every sample configuration gets as far as connecting: to a port where nothing listens.
 #[test]
 fn every_example_is_accepted() {
@@ -271,7 +306,7 @@ fn every_example_is_accepted() {
     let mut seen = 0;
     for entry in std::fs::read_dir(&examples).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension().is_some_and(|e| e == "json") {
+        if path.extension().is_some_and(|e| e == "json" || e == "yaml") {
             let job = Job::new(&Server::shared().database());
             let env = [("SHOP_PORT", "1"), ("SHOP_HOST", "127.0.0.1"), ("SHOP_PASSWORD", "none"), ("REST_PORT", "0")];
             let outcome = job.program(&["--config", path.to_str().unwrap()], &env).wait();
@@ -279,5 +314,5 @@ fn every_example_is_accepted() {
             seen += 1;
         }
     }
-    assert!(seen >= 2, "found the examples");
+    assert!(seen >= 3, "found the examples");
 }
