@@ -25,9 +25,9 @@ impl Event {
         match self {
             Event::Changes(batch) => batch.table(),
             Event::Load(LoadEvent::Begin(load)) => load.schema.table(),
-            Event::Load(LoadEvent::SplitDone(table, _) | LoadEvent::Complete(table) | LoadEvent::Abort(table, _)) => {
-                table
-            }
+            Event::Load(
+                LoadEvent::SplitDone(table, _) | LoadEvent::Complete(table) | LoadEvent::Abort { table, .. },
+            ) => table,
         }
     }
 }
@@ -42,7 +42,14 @@ pub enum LoadEvent {
     /// Every split is done: publish the table.
     Complete(TableId),
     /// The table is not loaded (refused, or failed for good): drop what is staged, record why.
-    Abort(TableId, Arc<Error>),
+    Abort {
+        /// The table.
+        table: TableId,
+        /// Why.
+        error: Arc<Error>,
+        /// How often it was tried; 0 when its load never began.
+        attempts: u32,
+    },
 }
 
 /// What a sink must know before a table's first row.
@@ -56,6 +63,8 @@ pub struct TableLoad {
     pub source: Arc<str>,
     /// How many splits the load has.
     pub splits: usize,
+    /// Which attempt at this table it is, from 1.
+    pub attempt: u32,
     /// Whether the load replaces a table that the sink already holds.
     pub replace: bool,
 }

@@ -35,18 +35,27 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     context: Vec<(&'static str, String)>,
+    cut_lost: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
     /// An error of the given kind.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), context: Vec::new(), source: None }))
+        Self(Box::new(Inner { kind, message: message.into(), context: Vec::new(), cut_lost: false, source: None }))
     }
 
     /// Something that may succeed when tried again. See [`ErrorKind::Retriable`].
     pub fn retriable(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Retriable { after: None }, message)
+    }
+
+    /// A source's word that the cut of its last plan cannot be read any more. It is `Retriable`, but not by
+    /// opening a split again: every table that is not read to its end has to be planned anew.
+    pub fn cut_lost(message: impl Into<String>) -> Self {
+        let mut error = Self::retriable(message);
+        error.0.cut_lost = true;
+        error
     }
 
     /// Data that cannot be handled. See [`ErrorKind::Data`].
@@ -76,6 +85,11 @@ impl Error {
     /// What to do about it.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
+    }
+
+    /// Whether it was made by [`Error::cut_lost`]. A cause is not looked at.
+    pub fn is_cut_lost(&self) -> bool {
+        self.0.cut_lost
     }
 
     /// The message without context or causes.
@@ -135,5 +149,12 @@ mod tests {
         assert_eq!(format!("{e:#}"), "value out of range [table=public.orders, column=total]: boom");
         assert_eq!(e.context("column"), Some("total"));
         assert_eq!(e.kind(), ErrorKind::Data);
+    }
+
+    #[test]
+    fn a_lost_cut_is_told_apart_and_stays_so() {
+        let lost = Error::cut_lost("the holder is gone").with("split", "t/0");
+        assert!(lost.is_cut_lost() && matches!(lost.kind(), ErrorKind::Retriable { after: None }));
+        assert!(!Error::retriable("reset by peer").caused_by(lost).is_cut_lost());
     }
 }

@@ -12,7 +12,8 @@ pub struct Checkpoint {
     /// The tables whose accepted loads are published.
     pub durable: Progress,
     /// The tables that failed since the last checkpoint. The others are not touched by it; nothing of a
-    /// failed table's load is visible.
+    /// failed table's load is visible. The runtime answers with an `Abort`, or, to a `Retriable` failure,
+    /// perhaps with another `Begin`.
     pub failed: Vec<(TableId, Error)>,
 }
 

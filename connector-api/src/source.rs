@@ -84,6 +84,11 @@ pub trait Source: Send + Sync {
 
     /// Opens a split of the last plan, at `after` rows from its start. Rows and their order are those of
     /// the cut, so a split opened again continues exactly.
+    ///
+    /// # Errors
+    /// [`Error::cut_lost`], here or by the task, when what the cut shows cannot be read any more: all that
+    /// is not read to its end is planned again. Any other `Retriable` leaves the cut as it is; the split is
+    /// opened again after the rows that it has delivered.
     async fn open(&self, split: &Split, after: Position, context: TaskContext) -> Result<Box<dyn SourceTask>>;
 }
 

@@ -341,10 +341,10 @@ impl SinkTask for MemorySinkTask {
                 staged.complete = true;
                 self.note(format!("complete {table}"));
             }
-            Event::Load(LoadEvent::Abort(table, why)) => {
+            Event::Load(LoadEvent::Abort { table, error, attempts }) => {
                 self.staged.remove(&table);
                 self.note(format!("abort {table}"));
-                lock(&self.sink.store).aborted.insert(table, why.to_string());
+                lock(&self.sink.store).aborted.insert(table, format!("{error} (attempts: {attempts})"));
             }
         }
         Ok(())

@@ -76,7 +76,7 @@ async fn load(
     let cut = Cut { system: "bench".into(), position_type: "lsn".into(), position: "0/1".into(), visible: None };
     let (schema, source) = (Arc::clone(schema), Arc::from("bench"));
     let table = schema.table().clone();
-    let load = TableLoad { schema: Arc::clone(&schema), cut: Arc::new(cut), source, splits, replace: true };
+    let load = TableLoad { schema: Arc::clone(&schema), cut: Arc::new(cut), source, splits, attempt: 1, replace: true };
     task.write(Event::Load(LoadEvent::Begin(Arc::new(load)))).await?;
     let mut reached = vec![Position::Start; splits];
     for (n, rows) in batches.iter().enumerate() {

@@ -59,6 +59,11 @@ impl Outcomes {
         }
     }
 
+    /// Forgets a table's outcomes that nobody has taken: another attempt begins.
+    pub(crate) fn void(&self, table: &TableId) {
+        self.lock().settled.retain(|_, (t, _)| t != table);
+    }
+
     fn take(&self, upto: u64) -> Option<Checkpoint> {
         let mut state = self.lock();
         if state.open.first().is_some_and(|first| *first <= upto) {

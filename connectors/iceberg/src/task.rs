@@ -4,7 +4,7 @@
 //! error only for what concerns the whole task.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use connector_api::{
@@ -34,7 +34,6 @@ pub(crate) struct IcebergTask {
     budget: Budget,
     lanes: HashMap<TableId, Slot>,
     publishing: HashMap<TableId, JoinHandle<()>>,
-    attempts: HashMap<TableId, i32>,
 }
 
 enum Slot {
@@ -49,6 +48,8 @@ struct Shared {
     committer: Arc<dyn Committer>,
     ledger: Ledger,
     outcomes: Outcomes,
+    /// Failed attempts that the runtime may follow by another: the ledger hears of them with its `Abort`.
+    held: Mutex<HashMap<TableId, StatusRow>>,
     permits: Semaphore,
     counters: Counters,
 }
@@ -70,14 +71,8 @@ impl IcebergTask {
             files: m.counter("iceberg_committed_data_files", "Data files committed"),
         };
         let (outcomes, permits) = (Outcomes::default(), Semaphore::new(PUBLISH_AT_A_TIME));
-        let shared = Arc::new(Shared { place, committer, ledger, outcomes, permits, counters });
-        Self {
-            shared,
-            budget: Budget::new(context.memory),
-            lanes: HashMap::new(),
-            publishing: HashMap::new(),
-            attempts: HashMap::new(),
-        }
+        let shared = Arc::new(Shared { place, committer, ledger, outcomes, held: Mutex::default(), permits, counters });
+        Self { shared, budget: Budget::new(context.memory), lanes: HashMap::new(), publishing: HashMap::new() }
     }
 
     async fn begin(&mut self, load: Arc<TableLoad>) -> Result<()> {
@@ -88,10 +83,9 @@ impl IcebergTask {
             // A panic there is reported by its outcome.
             let _ = publishing.await;
         }
-        let attempts = self.attempts.entry(table.clone()).or_default();
-        *attempts += 1;
+        self.shared.void(&table);
         let started = now_ms();
-        let running = StatusRow::of_load(&load, started, *attempts);
+        let running = StatusRow::of_load(&load, started);
         let place = &self.shared.place;
         let begun = async {
             let ident = place.ident(&table)?;
@@ -131,7 +125,7 @@ impl IcebergTask {
             Some(_) => error,
             None => error.with("table", &table),
         };
-        self.shared.failed(row, &error);
+        self.shared.failed(table.clone(), row, &error);
         self.shared.outcomes.expect(table).settle(Err(error));
     }
 
@@ -159,19 +153,17 @@ impl IcebergTask {
 
     /// The ledger row of an open lane as it stands.
     fn row(&self, table: &TableId) -> StatusRow {
-        let attempts = self.attempts.get(table).copied().unwrap_or(1);
         match self.lanes.get(table) {
-            Some(Slot::Open(lane)) => of_lane(lane, attempts),
-            _ => StatusRow::of_refused(table, now_ms(), attempts),
+            Some(Slot::Open(lane)) => of_lane(lane),
+            _ => StatusRow::of_refused(table, now_ms()),
         }
     }
 
     fn complete(&mut self, table: TableId) -> Result<()> {
         match self.lanes.remove(&table) {
             Some(Slot::Open(lane)) => {
-                let attempts = self.attempts.get(&table).copied().unwrap_or(1);
                 let pending = self.shared.outcomes.expect(table.clone());
-                let publishing = publish(Arc::clone(&self.shared), *lane, attempts, pending);
+                let publishing = publish(Arc::clone(&self.shared), *lane, pending);
                 self.publishing.retain(|_, p| !p.is_finished());
                 self.publishing.insert(table, tokio::spawn(publishing));
                 Ok(())
@@ -184,18 +176,20 @@ impl IcebergTask {
         }
     }
 
-    async fn abort(&mut self, table: TableId, error: &Error) {
-        let row = match self.lanes.get(&table) {
+    async fn abort(&mut self, table: TableId, error: &Error, attempts: u32) {
+        let held = self.shared.held().remove(&table);
+        let row = match (held, self.lanes.get(&table)) {
+            (Some(row), _) => row,
             // Its failure stands in the ledger already.
-            Some(Slot::Failed) => return,
-            Some(Slot::Open(_)) => self.row(&table),
-            None => {
-                let row = StatusRow::of_refused(&table, now_ms(), 1);
+            (None, Some(Slot::Failed)) => return,
+            (None, Some(Slot::Open(_))) => self.row(&table),
+            (None, None) => {
+                let row = StatusRow::of_refused(&table, now_ms());
                 StatusRow { epoch: self.next_epoch(&table).await, ..row }
             }
         };
         self.drop_lane(&table).await;
-        self.shared.failed(row, error);
+        self.shared.record_failure(StatusRow { attempts: i32::try_from(attempts).unwrap_or(i32::MAX), ..row }, error);
     }
 
     /// The writer generation that a load of the table would have had.
@@ -219,8 +213,8 @@ impl SinkTask for IcebergTask {
                 Ok(())
             }
             Event::Load(LoadEvent::Complete(table)) => self.complete(table),
-            Event::Load(LoadEvent::Abort(table, error)) => {
-                self.abort(table, &error).await;
+            Event::Load(LoadEvent::Abort { table, error, attempts }) => {
+                self.abort(table, &error, attempts).await;
                 Ok(())
             }
         }
@@ -240,20 +234,44 @@ impl SinkTask for IcebergTask {
             // A panic there is reported by its outcome.
             let _ = publishing.await;
         }
+        // Nobody has answered these.
+        let held = std::mem::take(&mut *self.shared.held());
+        held.into_values().for_each(|row| self.shared.ledger.status(StatusRow { status: Status::Failed, ..row }));
         self.shared.ledger.close().await;
         Ok(())
     }
 }
 
 impl Shared {
+    /// Takes note of a failed attempt. One that may be followed by another is not recorded yet.
+    fn failed(&self, table: TableId, row: StatusRow, error: &Error) {
+        match error.kind() {
+            ErrorKind::Retriable { .. } => {
+                let row = StatusRow { error: Some(format!("{error:#}")), ..row };
+                self.held().insert(table, row);
+            }
+            ErrorKind::Data | ErrorKind::Fatal => self.record_failure(row, error),
+        }
+    }
+
+    /// Forgets how the last attempt at a table ended: another begins.
+    fn void(&self, table: &TableId) {
+        self.held().remove(table);
+        self.outcomes.void(table);
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<TableId, StatusRow>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Records a failure. The epoch is that of the attempt.
-    fn failed(&self, row: StatusRow, error: &Error) {
+    fn record_failure(&self, row: StatusRow, error: &Error) {
         self.ledger.status(StatusRow { status: Status::Failed, error: Some(format!("{error:#}")), ..row });
     }
 }
 
-fn of_lane(lane: &Lane, attempts: i32) -> StatusRow {
-    let row = StatusRow::of_load(lane.publication().load(), lane.started_ms, attempts);
+fn of_lane(lane: &Lane) -> StatusRow {
+    let row = StatusRow::of_load(lane.publication().load(), lane.started_ms);
     StatusRow {
         epoch: lane.publication().epoch(),
         chunks_done: i32::try_from(lane.splits_done()).ok(),
@@ -263,14 +281,14 @@ fn of_lane(lane: &Lane, attempts: i32) -> StatusRow {
 }
 
 /// Publishes a complete lane: closes its files, commits, writes the ledgers, settles the outcome.
-async fn publish(shared: Arc<Shared>, lane: Lane, attempts: i32, pending: Pending) {
-    let row = of_lane(&lane, attempts);
+async fn publish(shared: Arc<Shared>, lane: Lane, pending: Pending) {
+    let row = of_lane(&lane);
     let table = lane.publication().load().schema.table().clone();
     match try_publish(&shared, lane, &row).await {
         Ok(loaded) => pending.settle(Ok(loaded)),
         Err(e) => {
             let e = if e.context("table").is_some() { e } else { e.with("table", &table) };
-            shared.failed(row, &e);
+            shared.failed(table, row, &e);
             pending.settle(Err(e));
         }
     }

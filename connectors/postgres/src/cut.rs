@@ -132,6 +132,11 @@ impl Session {
         Ok(connection)
     }
 
+    /// Closes the connections that no split is using: where one has broken, others may have.
+    pub(crate) fn drop_idle(&self) {
+        lock(&self.idle).clear();
+    }
+
     /// Takes back a connection whose COPY has ended as it should.
     pub(crate) fn give_back(&self, connection: Connection) {
         lock(&self.idle).push(connection);
@@ -153,7 +158,7 @@ impl Session {
 }
 
 fn gone(why: Failure) -> Error {
-    Error::fatal("the cut is gone: the connection that held it has ended; start again to load at a new one")
+    Error::cut_lost("the cut is gone: the connection that held it has ended")
         .caused_by(why.while_doing("reading under the cut"))
 }
 

@@ -201,6 +201,9 @@ impl Reader {
             if let (Some(lifeline), false) = (lifeline, matches!(failure, Failure::Server(_))) {
                 lifeline.cancel_statement(CANCEL_PATIENCE);
             }
+            if matches!(failure, Failure::Io(_)) {
+                session.drop_idle();
+            }
             return Err(failure.while_doing("reading rows"));
         }
         pump.decoder.finish()?;

@@ -78,7 +78,7 @@ impl<'a> Feed<'a> {
     pub(crate) async fn run(&mut self, reports: &mut mpsc::Receiver<Wrote>) -> Result<()> {
         for (table, error) in std::mem::take(&mut self.refused) {
             let error = Arc::new(error);
-            self.send(LoadEvent::Abort(table.clone(), Arc::clone(&error))).await;
+            self.send(LoadEvent::Abort { table: table.clone(), error: Arc::clone(&error), attempts: 0 }).await;
             self.load.settle(&table, Outcome::Failed(error));
         }
         loop {
@@ -121,6 +121,7 @@ impl<'a> Feed<'a> {
             cut: Arc::clone(&self.cut),
             source: Arc::clone(&self.load.job.pipeline.source_name),
             splits: plan.splits.len(),
+            attempt: 1,
             replace: !settings.resume,
         };
         info!(table = %table, splits = load.splits, rows = plan.rows, "the load begins");
@@ -181,7 +182,7 @@ impl<'a> Feed<'a> {
                 self.send(LoadEvent::Complete(table.clone())).await;
             }
             Some(error) => {
-                self.send(LoadEvent::Abort(table.clone(), Arc::clone(&error))).await;
+                self.send(LoadEvent::Abort { table: table.clone(), error: Arc::clone(&error), attempts: 1 }).await;
                 self.load.settle(table, Outcome::Failed(error));
             }
         }

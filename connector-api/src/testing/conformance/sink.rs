@@ -227,7 +227,8 @@ impl Table {
         let (system, position_type, position) = ("conformance".into(), "count".into(), "1".into());
         let cut = Arc::new(Cut { system, position_type, position, visible: None });
         let (schema, source) = (Arc::clone(&self.schema), "conformance".into());
-        Ok(Event::Load(LoadEvent::Begin(Arc::new(TableLoad { schema, cut, source, splits: self.splits, replace }))))
+        let load = TableLoad { schema, cut, source, splits: self.splits, attempt: 1, replace };
+        Ok(Event::Load(LoadEvent::Begin(Arc::new(load))))
     }
 
     fn rows(&self, split: usize, ids: &[i64], last: bool) -> ApiResult<Event> {
@@ -250,7 +251,7 @@ impl Table {
 
     fn abort(&self) -> ApiResult<Event> {
         let why = Error::data("given up by the conformance suite").with("table", self.id());
-        Ok(Event::Load(LoadEvent::Abort(self.id().clone(), Arc::new(why))))
+        Ok(Event::Load(LoadEvent::Abort { table: self.id().clone(), error: Arc::new(why), attempts: 1 }))
     }
 }
 
@@ -414,7 +415,7 @@ mod tests {
                         self.publish();
                     }
                 }
-                Event::Load(LoadEvent::Abort(..)) => {
+                Event::Load(LoadEvent::Abort { .. }) => {
                     if self.sink.1 == Bug::KeepsAborted {
                         self.publish();
                     }

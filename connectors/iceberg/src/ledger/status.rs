@@ -58,7 +58,7 @@ pub(crate) struct StatusRow {
 
 impl StatusRow {
     /// A load that begins.
-    pub(crate) fn of_load(load: &TableLoad, started_ms: i64, attempts: i32) -> Self {
+    pub(crate) fn of_load(load: &TableLoad, started_ms: i64) -> Self {
         Self {
             source: load.source.to_string(),
             table_name: load.schema.table().to_string(),
@@ -70,14 +70,14 @@ impl StatusRow {
             load_position: Some(load.cut.position.clone()),
             snapshot_id: None,
             epoch: 1,
-            attempts,
+            attempts: i32::try_from(load.attempt).unwrap_or(i32::MAX),
             error: None,
             started_ms: Some(started_ms),
         }
     }
 
     /// A table whose load never began.
-    pub(crate) fn of_refused(table: &TableId, now_ms: i64, attempts: i32) -> Self {
+    pub(crate) fn of_refused(table: &TableId, now_ms: i64) -> Self {
         Self {
             source: String::new(),
             table_name: table.to_string(),
@@ -89,7 +89,7 @@ impl StatusRow {
             load_position: None,
             snapshot_id: None,
             epoch: 1,
-            attempts,
+            attempts: 0,
             error: None,
             started_ms: Some(now_ms),
         }

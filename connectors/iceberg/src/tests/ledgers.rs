@@ -103,7 +103,7 @@ async fn a_ledger_is_rewritten_to_the_newest_rows() {
     let load = first("t");
     for n in 0..53 {
         let ledger = Ledger::start(Arc::clone(&committer), lake.place(), vec![]);
-        let row = StatusRow::of_load(&load, 1000, n);
+        let row = StatusRow::of_load(&load, 1000);
         let status = if n % 2 == 0 { Status::Running } else { Status::Failed };
         ledger.status(StatusRow { status, error: Some(format!("try {n}")), ..row.clone() });
         ledger.status(StatusRow { table_name: format!("public.u{}", n % 2), ..row });
@@ -138,7 +138,7 @@ async fn two_instances_append_without_losing_each_others_rows() {
             let committer: Arc<dyn Committer> = Arc::new(lake.committer().await);
             for m in 0..3 {
                 let ledger = Ledger::start(Arc::clone(&committer), lake.place(), vec![]);
-                let row = StatusRow::of_load(&first("t"), 1000, 1);
+                let row = StatusRow::of_load(&first("t"), 1000);
                 ledger.status(StatusRow { table_name: format!("public.t{n}_{m}"), ..row });
                 ledger.close().await;
             }

@@ -164,7 +164,7 @@ async fn a_failing_table_leaves_the_others_alone() {
         "public.good@0/1 Some(10); public.bad! NULL in a column that is declared NOT NULL [column=id, table=public.bad]"
     );
     let refused = Error::data("no type for it").with("column", "c");
-    let refused = LoadEvent::Abort(TableId::new("public", "refused"), Arc::new(refused));
+    let refused = LoadEvent::Abort { table: TableId::new("public", "refused"), error: Arc::new(refused), attempts: 0 };
     task.write(Event::Load(refused)).await.unwrap();
     let unknown = task.write(batch(&first("never").schema, "a", 0, rows(&bad.schema, 0..1))).await;
     assert!(unknown.is_err_and(|e| e.kind() == ErrorKind::Fatal), "a bug of the runtime");

@@ -130,7 +130,7 @@ pub(crate) fn load_of(schema: &Arc<TableSchema>, position: &str, replace: bool) 
         position: position.into(),
         visible: Some("10:20:".into()),
     };
-    TableLoad { schema: Arc::clone(schema), cut: Arc::new(cut), source: "shop".into(), splits: 2, replace }
+    TableLoad { schema: Arc::clone(schema), cut: Arc::new(cut), source: "shop".into(), splits: 2, attempt: 1, replace }
 }
 
 pub(crate) fn first(name: &str) -> TableLoad {
