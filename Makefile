@@ -8,7 +8,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 TEST_FEATURES := --features connector-api/testing,connect-runtime/failpoints
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-full bench lint
+.PHONY: help build demo test test-full bench lint advisories
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ bench: ## Bulk load against COPY to nowhere and DuckDB; ROWS=… for another siz
 lint: ## Format, clippy, licences, structure
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets $(TEST_FEATURES) -- -D warnings
-	@if cargo deny --version >/dev/null 2>&1; then cargo deny --all-features check; \
-	 else echo "lint: cargo-deny is not installed; licences and advisories are not checked (cargo install cargo-deny)"; fi
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny --all-features check bans licenses sources; \
+	 else echo "lint: cargo-deny is not installed; licences and sources are not checked (cargo install cargo-deny)"; fi
 	cargo test --package connect-tests --test tidy
+
+advisories: ## Known vulnerabilities in what we link; fetches the RustSec database, so it needs github.com
+	cargo deny --all-features check advisories
