@@ -57,6 +57,24 @@ pub enum Kind {
     OneOf(&'static [&'static str]),
 }
 
+/// What may be written, for people.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text => f.write_str("text"),
+            Self::Password => f.write_str("password"),
+            Self::Bool => f.write_str("true or false"),
+            Self::Int(i64::MIN, i64::MAX) => f.write_str("whole number"),
+            Self::Int(min, i64::MAX) => write!(f, "whole number from {min}"),
+            Self::Int(min, max) => write!(f, "whole number from {min} to {max}"),
+            Self::Millis => f.write_str("milliseconds"),
+            Self::Bytes => f.write_str("size, such as 64MiB"),
+            Self::Regexes => f.write_str("regular expressions, separated by commas"),
+            Self::OneOf(words) => f.write_str(&words.join(" | ")),
+        }
+    }
+}
+
 /// One key.
 #[derive(Clone, Debug)]
 pub struct Key {

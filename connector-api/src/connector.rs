@@ -1,9 +1,28 @@
-//! What a connector is to the runtime: a name, a configuration definition and a constructor.
+//! What a connector is to the runtime: a name, a kind, a configuration definition and a constructor.
 
 use std::collections::BTreeMap;
 
 use crate::config::{ConfigDef, Problem, Values};
 use crate::{Sink, Source};
+
+/// What a connector is, as Kafka Connect's REST calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectorKind {
+    /// Reads.
+    Source,
+    /// Writes.
+    Sink,
+}
+
+impl ConnectorKind {
+    /// `source` or `sink`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Sink => "sink",
+        }
+    }
+}
 
 /// What a configured connector is.
 pub enum Role {
@@ -13,12 +32,25 @@ pub enum Role {
     Sink(Box<dyn Sink>),
 }
 
+impl Role {
+    fn kind(&self) -> ConnectorKind {
+        match self {
+            Self::Source(_) => ConnectorKind::Source,
+            Self::Sink(_) => ConnectorKind::Sink,
+        }
+    }
+}
+
 /// A connector: implement this and register [`Plugin::of`] with the runtime.
 pub trait Connector {
     /// The short name in `connector.class`.
     const NAME: &'static str;
     /// Other names that `connector.class` takes: the Java classes operators already have in their files.
     const ALIASES: &'static [&'static str] = &[];
+    /// Its version: `env!("CARGO_PKG_VERSION")`.
+    const VERSION: &'static str;
+    /// Whether [`build`](Self::build) gives a source or a sink.
+    const KIND: ConnectorKind;
     /// The parsed configuration.
     type Config: ConnectorConfig;
 
@@ -46,6 +78,12 @@ pub struct Plugin {
     pub name: &'static str,
     /// [`Connector::ALIASES`].
     pub aliases: &'static [&'static str],
+    /// [`Connector::VERSION`].
+    pub version: &'static str,
+    /// [`Connector::KIND`].
+    pub kind: ConnectorKind,
+    /// The path of its type, which begins with its crate's name: what its log lines go by.
+    pub path: fn() -> &'static str,
     /// The definition of its keys.
     pub definition: fn() -> ConfigDef,
     /// Parses the raw keys (without those that belong to the runtime) and builds the connector.
@@ -57,7 +95,9 @@ type Build = fn(&BTreeMap<String, String>) -> Result<Role, Vec<Problem>>;
 impl Plugin {
     /// The plugin for a connector type.
     pub const fn of<C: Connector>() -> Self {
-        Self { name: C::NAME, aliases: C::ALIASES, definition: C::Config::definition, build: build::<C> }
+        let (name, aliases, version, kind) = (C::NAME, C::ALIASES, C::VERSION, C::KIND);
+        let path = std::any::type_name::<C>;
+        Self { name, aliases, version, kind, path, definition: C::Config::definition, build: build::<C> }
     }
 
     /// Whether `connector.class` names this plugin.
@@ -70,7 +110,14 @@ fn build<C: Connector>(raw: &BTreeMap<String, String>) -> Result<Role, Vec<Probl
     let definition = C::Config::definition();
     let (values, mut problems) = definition.parse(raw);
     match C::Config::from_values(&values) {
-        Ok(config) if problems.is_empty() => Ok(C::build(config)),
+        Ok(config) if problems.is_empty() => match C::build(config) {
+            role if role.kind() == C::KIND => Ok(role),
+            role => {
+                let (said, is) = (C::KIND.as_str(), role.kind().as_str());
+                let message = format!("a bug in the connector \"{}\": it calls itself a {said} and is a {is}", C::NAME);
+                Err(vec![Problem::new("connector.class", message)])
+            }
+        },
         Ok(_) => Err(problems),
         Err(more) => {
             // A cross-key complaint about a key that already failed would only repeat it.

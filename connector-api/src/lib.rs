@@ -32,6 +32,8 @@
 //!
 //! impl Connector for Counter {
 //!     const NAME: &'static str = "counter";
+//!     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+//!     const KIND: ConnectorKind = ConnectorKind::Source;
 //!     type Config = CounterConfig;
 //!     fn build(config: CounterConfig) -> Role {
 //!         Role::Source(Box::new(Counter { config }))
@@ -119,7 +121,7 @@ pub mod testing;
 
 pub use change::{ChangeBatch, Cut, Event, LoadEvent, TableLoad};
 pub use config::Secret;
-pub use connector::{Connector, ConnectorConfig, Plugin, Role};
+pub use connector::{Connector, ConnectorConfig, ConnectorKind, Plugin, Role};
 pub use context::{CancellationToken, Counter, Gauge, Metric, Metrics, TaskContext};
 pub use error::{Error, ErrorKind, Result};
 pub use position::{Loaded, Position, Progress, Span, Tracker};

@@ -18,6 +18,8 @@ Examples:
       Load every table again; each is replaced in one commit when its load is complete.
   connect-runtime validate --config cdc.json --source shop --hide-empty
       List the loaded tables with their rows, and what the lake lacks.
+  connect-runtime plugins postgres
+      Every key of a connector with its type, default and meaning.
 
 Exit codes: 0 all tables loaded, or stopped by SIGINT/SIGTERM; 1 the run failed; 2 the configuration or
 the command line is wrong; 3 the run ended but some tables were not loaded (validate: are missing).";
@@ -40,6 +42,8 @@ pub(crate) enum Command {
     Load(LoadArgs),
     /// List the tables of one source with their rows in the lake. Writes nothing.
     Validate(ValidateArgs),
+    /// List the connectors that this program has, or the configuration keys of one.
+    Plugins(PluginsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -113,6 +117,12 @@ pub(crate) struct ValidateArgs {
     /// Do not look for tables that the source has and the lake lacks.
     #[arg(long)]
     pub(crate) no_check_missing: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PluginsArgs {
+    /// A connector, by its short name or a class; without it all of them are listed.
+    pub(crate) name: Option<String>,
 }
 
 #[cfg(test)]

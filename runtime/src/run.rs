@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use connect_engine::{ConnectorKind, End, Job, LoadReport, Settings, Shared, lines};
+use connect_engine::{End, Job, LoadReport, Settings, Shared, lines};
+use connector_api::ConnectorKind;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use connect_config::{Config, Worker};
 use connect_engine::{Entry, Pipeline, assemble};
+use connector_api::Plugin;
 use connector_api::config::nearest;
-
-use crate::plugins::PLUGINS;
 
 /// What a command works on.
 pub(crate) struct Setup {
@@ -17,17 +16,18 @@ pub(crate) struct Setup {
 /// Reads the files, applies the overrides to the sources and builds the pipelines: of one source, if one is
 /// named. On failure every problem, a line each.
 pub(crate) fn prepare(
+    plugins: &[Plugin],
     files: &[PathBuf],
     overrides: &[(&'static str, String)],
     only: Option<&str>,
 ) -> Result<Setup, Vec<String>> {
     let (mut config, found) = connect_config::load(files, &|name| std::env::var(name).ok());
     for entry in &mut config.connectors {
-        set_overrides(entry, overrides);
+        set_overrides(plugins, entry, overrides);
     }
     let entry = |e: &connect_config::Entry| Entry { name: e.name().to_owned(), config: e.resolved().expose().clone() };
     let entries: Vec<_> = config.connectors.iter().map(entry).collect();
-    let assembly = assemble(PLUGINS, &entries, config.complete);
+    let assembly = assemble(plugins, &entries, config.complete);
     let all = found.into_iter().chain(config.translate(assembly.problems));
     let mut problems: Vec<_> = all.map(|problem| problem.to_string()).collect();
     let mut pipelines = assembly.pipelines;
@@ -41,9 +41,9 @@ pub(crate) fn prepare(
 }
 
 /// Sets the overrides that the connector's plugin has a key for.
-fn set_overrides(entry: &mut connect_config::Entry, overrides: &[(&'static str, String)]) {
+fn set_overrides(plugins: &[Plugin], entry: &mut connect_config::Entry, overrides: &[(&'static str, String)]) {
     let class = entry.resolved().expose().get("connector.class");
-    let Some(plugin) = class.and_then(|class| PLUGINS.iter().find(|p| p.answers_to(class))) else { return };
+    let Some(plugin) = class.and_then(|class| plugins.iter().find(|p| p.answers_to(class))) else { return };
     let definition = (plugin.definition)();
     for (key, value) in overrides {
         if definition.key(key).is_some() {

@@ -20,7 +20,7 @@ mod task;
 mod tests;
 mod writer;
 
-use connector_api::{Connector, Role};
+use connector_api::{Connector, ConnectorKind, Role};
 
 pub use config::Config;
 
@@ -31,6 +31,8 @@ impl Connector for Iceberg {
     const NAME: &'static str = "iceberg";
     const ALIASES: &'static [&'static str] =
         &["org.apache.iceberg.connect.IcebergSinkConnector", "io.tabular.iceberg.connect.IcebergSinkConnector"];
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+    const KIND: ConnectorKind = ConnectorKind::Sink;
     type Config = Config;
 
     fn build(config: Config) -> Role {

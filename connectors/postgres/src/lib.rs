@@ -17,7 +17,7 @@ mod task;
 mod types;
 mod wire;
 
-use connector_api::{Connector, Plugin, Role};
+use connector_api::{Connector, ConnectorKind, Plugin, Role};
 
 pub use config::PostgresConfig;
 
@@ -27,6 +27,8 @@ pub struct Postgres;
 impl Connector for Postgres {
     const NAME: &'static str = "postgres";
     const ALIASES: &'static [&'static str] = &["io.debezium.connector.postgresql.PostgresConnector"];
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+    const KIND: ConnectorKind = ConnectorKind::Source;
     type Config = PostgresConfig;
 
     fn build(config: PostgresConfig) -> Role {

@@ -183,7 +183,7 @@ fn tie(built: Vec<Built<'_>>, complete: bool, assembly: &mut Assembly) {
 #[cfg(test)]
 mod tests {
     use connector_api::testing::memory::{MemorySink, MemorySource};
-    use connector_api::{Connector, ConnectorConfig};
+    use connector_api::{Connector, ConnectorConfig, ConnectorKind};
 
     use super::*;
 
@@ -203,6 +203,8 @@ mod tests {
 
     impl Connector for Reader {
         const NAME: &'static str = "reader";
+        const VERSION: &'static str = "1";
+        const KIND: ConnectorKind = ConnectorKind::Source;
         const ALIASES: &'static [&'static str] = &["org.example.Reader"];
         type Config = Config;
 
@@ -213,10 +215,26 @@ mod tests {
 
     impl Connector for Writer {
         const NAME: &'static str = "writer";
+        const VERSION: &'static str = "1";
+        const KIND: ConnectorKind = ConnectorKind::Sink;
         type Config = Config;
 
         fn build(_: Config) -> Role {
             Role::Sink(Box::new(MemorySink::default()))
+        }
+    }
+
+    /// Says that it is a sink, and is a source.
+    struct Liar;
+
+    impl Connector for Liar {
+        const NAME: &'static str = "liar";
+        const VERSION: &'static str = "1";
+        const KIND: ConnectorKind = ConnectorKind::Sink;
+        type Config = Config;
+
+        fn build(config: Config) -> Role {
+            Reader::build(config)
         }
     }
 
@@ -232,7 +250,8 @@ mod tests {
             Entry { name: name.into(), config: pairs.map(|(k, v)| (k.into(), v.into())).collect() }
         };
         let entries: Vec<_> = entries.iter().map(entry).collect();
-        let assembly = assemble(&[Plugin::of::<Reader>(), Plugin::of::<Writer>()], &entries, complete);
+        let assembly =
+            assemble(&[Plugin::of::<Reader>(), Plugin::of::<Writer>(), Plugin::of::<Liar>()], &entries, complete);
         let pipelines = assembly.pipelines.iter().map(|p| format!("{}>{}", p.source_name, p.sink_name));
         let problems = assembly.problems.iter().map(|(name, p)| format!("{name}: {}: {}", p.key, p.message));
         pipelines.chain(problems).collect()
@@ -259,7 +278,7 @@ mod tests {
                 "f: connector.class=reader sink=lak",
             ]),
             [
-                "a: connector.class: no connector is called \"raeder\"; did you mean \"reader\"? (known: reader, writer)",
+                "a: connector.class: no connector is called \"raeder\"; did you mean \"reader\"? (known: reader, writer, liar)",
                 "b: connector.class: missing: this key is required and has no default",
                 "c: sinc: unknown key; did you mean \"sink\"?",
                 "c: zzzzzz: unknown key",
@@ -283,6 +302,10 @@ mod tests {
         assert_eq!(
             check(&["lake: connector.class=writer"]),
             ["lake: name: no source feeds this sink: name it in a source's key \"sink\""]
+        );
+        assert_eq!(
+            check(&["shop: connector.class=liar sink=lake", "lake: connector.class=writer"])[0],
+            "shop: connector.class: a bug in the connector \"liar\": it calls itself a sink and is a source"
         );
         // What follows from a connector that could not be read is not said again.
         assert_eq!(check_of(&["shop: connector.class=reader sink=lake"], false), Vec::<String>::new());

@@ -20,4 +20,4 @@ pub use assemble::{Assembly, Entry, Pipeline, assemble, runtime_keys};
 pub use load::{Job, Settings, run};
 pub use progress::{LoadProgress, TableProgress, TableState, lines};
 pub use report::{End, LoadReport, Outcome, TableReport};
-pub use status::{ConnectorKind, ConnectorStatus, Shared, State, TaskStatus};
+pub use status::{ConnectorStatus, Shared, State, TaskStatus};

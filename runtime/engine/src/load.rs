@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_api::{
-    CancellationToken, Cut, Error, ErrorKind, Metrics, Plan, Progress, Result, Selection, TableId, TaskContext,
+    CancellationToken, ConnectorKind, Cut, Error, ErrorKind, Metrics, Plan, Progress, Result, Selection, TableId,
+    TaskContext,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
@@ -22,7 +23,7 @@ use crate::feed::Feed;
 use crate::progress::{LoadProgress, TableMeter, TableState};
 use crate::queue::queue;
 use crate::report::{End, LoadReport, Outcome, TableReport};
-use crate::status::{ConnectorKind, Shared};
+use crate::status::Shared;
 use crate::write::{WriteCounters, Writer, Wrote};
 
 /// How to run a load.

@@ -116,11 +116,11 @@ fn resident_bytes() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use connector_api::{Metrics, TableId};
+    use connector_api::{ConnectorKind, Metrics, TableId};
 
     use super::*;
     use crate::progress::{TableMeter, TableState};
-    use crate::status::{ConnectorKind, Shared};
+    use crate::status::Shared;
 
     #[test]
     fn renders_in_order_with_labels() {

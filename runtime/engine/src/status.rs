@@ -6,28 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use connector_api::Metrics;
+use connector_api::{ConnectorKind, Metrics};
 
 use crate::progress::LoadProgress;
-
-/// What a connector is, as Kafka Connect's REST calls it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectorKind {
-    /// Reads.
-    Source,
-    /// Writes.
-    Sink,
-}
-
-impl ConnectorKind {
-    /// `source` or `sink`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Sink => "sink",
-        }
-    }
-}
 
 /// Kafka Connect's states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

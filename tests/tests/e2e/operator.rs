@@ -7,7 +7,7 @@ use connect_tests::http;
 use connect_tests::lake::Engine;
 use connect_tests::postgres::{Database, PASSWORD, Server, free_port};
 use connect_tests::proxy::Proxy;
-use connect_tests::runtime::{Job, OK, SOME_TABLES_FAILED};
+use connect_tests::runtime::{CONFIGURATION, Job, OK, SOME_TABLES_FAILED};
 use serde_json::Value;
 
 fn shop() -> Database {
@@ -200,5 +200,9 @@ fn validate_lists_and_finds_what_is_missing() {
 fn help_and_version() {
     let job = Job::new(&Server::shared().database());
     job.program(&["--help"], &[]).wait().expect(OK).says(&["--config", "Examples", "load", "validate", "Exit codes"]);
+    let plugins = job.program(&["plugins"], &[]).wait().expect(OK);
+    plugins.says(&["postgres", "iceberg", "source", "sink", "io.debezium.connector.postgresql.PostgresConnector"]);
+    job.program(&["plugins", "iceberg"], &[]).wait().expect(OK).says(&["iceberg.namespace", "required", "default"]);
+    job.program(&["plugins", "icebrg"], &[]).wait().expect(CONFIGURATION).says(&["did you mean \"iceberg\""]);
     job.program(&["--version"], &[]).wait().expect(OK).says(&["connect-runtime 0."]);
 }
