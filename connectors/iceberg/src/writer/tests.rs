@@ -1,5 +1,7 @@
 //! The writer on a temporary folder: types, bounds over several row groups, and what is refused.
 
+use std::collections::HashMap;
+
 use arrow_array::{
     BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Float64Array, Int16Array,
     Int32Array, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
@@ -8,7 +10,9 @@ use arrow_schema::TimeUnit;
 use connector_api::{Column, TableId, TableSchema, UTC, instant};
 use iceberg::spec::Datum;
 
+use super::bounds::BOUND_BYTES;
 use super::*;
+use crate::config::Codec;
 use crate::schema;
 
 /// Writes each column as a table of its own, in so many batches of at most `rows` rows.

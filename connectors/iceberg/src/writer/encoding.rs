@@ -1,0 +1,156 @@
+//! How each column is encoded, judged by a sample of its first rows. Pure.
+//!
+//! A dictionary where values repeat; else whole numbers as packed differences, which are smaller than zstd
+//! makes the plain numbers and spare it the work. Every reader takes both; text without a dictionary and
+//! floats stay plain, for their other encodings are not yet read everywhere.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_schema::DataType;
+use connector_api::Result;
+use parquet::basic::{Compression, Encoding, GzipLevel, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+
+use super::bounds::{BOUND_BYTES, Bounds};
+use crate::config::{Codec, Files};
+use crate::error;
+
+/// Rows looked at.
+const SAMPLE: usize = 8192;
+/// So few distinct values are cheap in any case.
+const FEW: usize = 256;
+/// Values encoded between two looks at a page's size: few enough that wide values make no huge pages.
+const NARROW_STEP: usize = 8192;
+/// Bytes that a step of one column should not exceed.
+const STEP_BYTES: usize = 256 << 10;
+/// What a dictionary of a column of numbers takes from its beginning, bytes.
+const DICTIONARY_BYTES: usize = 80 << 10;
+
+/// The properties of a file that begins with these rows, whose writer has so much memory.
+pub(super) fn properties(files: &Files, share: usize, first: &RecordBatch) -> Result<WriterProperties> {
+    let compression = match files.codec {
+        Codec::Zstd(level) => Compression::ZSTD(ZstdLevel::try_new(level).map_err(error::parquet)?),
+        Codec::Gzip(level) => Compression::GZIP(GzipLevel::try_new(level).map_err(error::parquet)?),
+        Codec::Snappy => Compression::SNAPPY,
+        Codec::Lz4 => Compression::LZ4_RAW,
+        Codec::Uncompressed => Compression::UNCOMPRESSED,
+    };
+    let widest = first.columns().iter().map(|c| c.get_buffer_memory_size()).max().unwrap_or(0);
+    let widest = widest / first.num_rows().max(1);
+    let mut properties = WriterProperties::builder()
+        .set_created_by(concat!("connect-runtime ", env!("CARGO_PKG_VERSION")).into())
+        .set_compression(compression)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_statistics_truncate_length(Some(BOUND_BYTES))
+        .set_offset_index_disabled(true)
+        .set_write_batch_size((STEP_BYTES / widest.max(1)).clamp(1, NARROW_STEP))
+        .set_max_row_group_row_count(None);
+    // Of a thousand columns the dictionaries alone would fill the memory.
+    let numbers = first.columns().iter().filter(|c| is_number(c.data_type())).count();
+    let crowded = numbers * DICTIONARY_BYTES > share / 4;
+    for (column, field) in first.columns().iter().zip(first.schema_ref().fields()) {
+        let path = ColumnPath::new(vec![field.name().clone()]);
+        if Bounds::of(column.data_type()).is_some() {
+            properties = properties.set_column_statistics_enabled(path.clone(), EnabledStatistics::None);
+        }
+        let number = is_number(column.data_type());
+        if number && !is_float(column.data_type()) {
+            properties = properties.set_column_encoding(path.clone(), Encoding::DELTA_BINARY_PACKED);
+        }
+        if (number && crowded) || is_high_cardinality(column) {
+            properties = properties.set_column_dictionary_enabled(path, false);
+        }
+    }
+    Ok(properties.build())
+}
+
+/// Whether Parquet stores a type as a number (decimals of up to 18 digits are).
+fn is_number(kind: &DataType) -> bool {
+    match kind {
+        DataType::Decimal128(precision, _) => *precision <= 18,
+        kind => kind.is_primitive(),
+    }
+}
+
+fn is_float(kind: &DataType) -> bool {
+    matches!(kind, DataType::Float32 | DataType::Float64)
+}
+
+/// Whether the number of distinct values still grows with the rows, so that a dictionary would be filled
+/// and dropped: hashing for nothing. False for short samples.
+fn is_high_cardinality(column: &ArrayRef) -> bool {
+    let rows = column.len().min(SAMPLE);
+    if rows < FEW {
+        return false;
+    }
+    let hasher = RandomState::new();
+    let mut seen = HashSet::with_capacity(rows);
+    let mut at_half = 0;
+    let counted = each_value(column, rows, |row, value| {
+        if row <= rows / 2 {
+            at_half = seen.len();
+        }
+        seen.insert(hasher.hash_one(value));
+    });
+    // Rows so wide that a batch has few of them: nearly all values differ.
+    if rows < 4 * FEW {
+        return counted && seen.len() * 10 > rows * 9;
+    }
+    // Few values repeat for ever; many that grew by half over the second half go on growing.
+    counted && seen.len() > FEW && seen.len() * 2 > at_half * 3
+}
+
+/// Calls with each of the first rows' bytes; false for a type without a cheap view of them.
+fn each_value(column: &ArrayRef, rows: usize, mut f: impl FnMut(usize, &[u8])) -> bool {
+    match column.data_type() {
+        DataType::Utf8 => {
+            let values = column.as_string::<i32>();
+            (0..rows).for_each(|i| f(i, values.value(i).as_bytes()));
+        }
+        DataType::Binary => {
+            let values = column.as_binary::<i32>();
+            (0..rows).for_each(|i| f(i, values.value(i)));
+        }
+        DataType::FixedSizeBinary(_) => {
+            let values = column.as_fixed_size_binary();
+            (0..rows).for_each(|i| f(i, values.value(i)));
+        }
+        kind => {
+            let Some(width) = kind.primitive_width() else { return false };
+            let data = column.to_data();
+            let Some(buffer) = data.buffers().first() else { return false };
+            let bytes = &buffer.as_slice()[data.offset() * width..];
+            bytes.chunks_exact(width).take(rows).enumerate().for_each(|(i, value)| f(i, value));
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::{BooleanArray, Decimal128Array, Int32Array, StringArray};
+    use std::sync::Arc;
+
+    #[test]
+    fn only_a_growing_column_is_high_cardinality() {
+        let check = |values: Vec<i32>| is_high_cardinality(&(Arc::new(Int32Array::from(values)) as ArrayRef));
+        assert!(check((0..20_000).collect()), "unique");
+        assert!(check((0..20_000).map(|i| i / 4).collect()), "sorted runs, as an order key in its lines");
+        assert!(!check((0..20_000).map(|i| i % 50).collect()), "50 values");
+        assert!(!check((0..20_000).map(|i| i % 2_000).collect()), "2,000 values, all seen in the first half");
+        assert!(check((0..500).collect()), "few rows, every value another");
+        assert!(!check((0..500).map(|i| i % 400).collect()), "few rows and some repeat");
+        assert!(!check((0..200).collect()), "too few rows to tell");
+        let text: StringArray = (0..9_000).map(|i| Some(format!("text {i}"))).collect();
+        assert!(is_high_cardinality(&(Arc::new(text.slice(500, 8_500)) as ArrayRef)));
+        let decimals: Decimal128Array = (0..9_000).map(|i| Some(i128::from(i % 7))).collect();
+        assert!(!is_high_cardinality(&(Arc::new(decimals) as ArrayRef)));
+        let bools: BooleanArray = (0..9_000).map(|i| Some(i % 2 == 0)).collect();
+        assert!(!is_high_cardinality(&(Arc::new(bools) as ArrayRef)));
+    }
+}
