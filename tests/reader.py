@@ -2,7 +2,8 @@
 
 One JSON request per line on stdin, one JSON answer per line on stdout. Both engines hand over Arrow, and
 `canonical` turns that into the exact texts which `tests/src/compare.rs` asks PostgreSQL for. Nothing here
-may depend on our own code: the table is found as any other program would find it, through the catalog.
+may depend on our own code: the table is found as any other program would find it, through the catalog, whose
+PyIceberg properties are the only argument.
 """
 
 import glob
@@ -11,12 +12,15 @@ import os
 import sqlite3
 import struct
 import sys
+import urllib.error
+import urllib.request
 import uuid
 
 import duckdb
+import psycopg2
 import pyarrow as pa
 import pyiceberg.exceptions
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog import load_catalog
 
 
 def canonical(column):
@@ -48,25 +52,95 @@ def canonical(column):
     return [None if v is None else json.dumps(v, default=str) for v in column.to_pylist()]
 
 
+class SqliteTables:
+    """The catalog's own tables in SQLite, straight."""
+
+    def __init__(self, uri):
+        self.path = uri.removeprefix("sqlite:///")
+
+    def query(self, sql, values=()):
+        # Not read-only: what a killed writer left in the journal, the next to open rolls back.
+        with sqlite3.connect(f"file:{self.path}?mode=rw", uri=True, timeout=30) as db:
+            return db.execute(sql, values).fetchone()
+
+    def exist(self):
+        found = "SELECT count(*) FROM sqlite_master WHERE name IN ('iceberg_tables', 'iceberg_namespace_properties')"
+        return os.path.exists(self.path) and self.query(found)[0] == 2
+
+    def metadata_location(self, namespace, table):
+        row = self.query(LOCATION.format("?"), (".".join(namespace), table))
+        return row and row[0]
+
+
+class PostgresTables:
+    """The same in PostgreSQL."""
+
+    def __init__(self, uri):
+        self.connection = psycopg2.connect(uri.replace("+psycopg2", ""))
+        self.connection.autocommit = True
+
+    def query(self, sql, values=()):
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, values)
+            return cursor.fetchone()
+
+    def exist(self):
+        found = "SELECT to_regclass('iceberg_tables') IS NOT NULL AND to_regclass('iceberg_namespace_properties') IS NOT NULL"
+        return self.query(found)[0]
+
+    def metadata_location(self, namespace, table):
+        row = self.query(LOCATION.format("%s"), (".".join(namespace), table))
+        return row and row[0]
+
+
+LOCATION = (
+    "SELECT metadata_location FROM iceberg_tables"
+    " WHERE catalog_name = 'iceberg' AND table_namespace = {0} AND table_name = {0}"
+)
+
+
+class RestTables:
+    """A REST catalog, asked without PyIceberg."""
+
+    def __init__(self, properties):
+        self.uri, self.token = properties["uri"].rstrip("/"), properties.get("token")
+
+    def exist(self):
+        return True
+
+    def metadata_location(self, namespace, table):
+        url = f"{self.uri}/v1/namespaces/{'%1F'.join(namespace)}/tables/{table}"
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:
+                return json.load(answer)["metadata-location"]
+        except urllib.error.HTTPError as e:
+            if e.code == 404:
+                return None
+            raise
+
+
 class Lake:
-    def __init__(self, database, warehouse):
-        self.database, self.warehouse = database, warehouse
+    def __init__(self, properties):
+        self.properties = properties
         self.connection = None
+        self.known = None
 
     def catalog(self, create="false"):
         # A reader must not create the catalog's own tables under the program that is about to.
-        where = {"uri": f"sqlite:///{self.database}", "warehouse": self.warehouse}
-        return SqlCatalog("iceberg", **where, init_catalog_tables=create)
+        return load_catalog("iceberg", **self.properties, init_catalog_tables=create)
+
+    def tables_of_catalog(self):
+        if self.known is None:
+            uri = self.properties["uri"]
+            if self.properties["type"] == "rest":
+                self.known = RestTables(self.properties)
+            else:
+                self.known = SqliteTables(uri) if uri.startswith("sqlite") else PostgresTables(uri)
+        return self.known
 
     def exists(self):
-        if not os.path.exists(self.database):
-            return False
-        # Not read-only: what a killed writer left in the journal, the next to open rolls back.
-        with sqlite3.connect(f"file:{self.database}?mode=rw", uri=True, timeout=30) as db:
-            (found,) = db.execute(
-                "SELECT count(*) FROM sqlite_master WHERE name IN ('iceberg_tables', 'iceberg_namespace_properties')"
-            ).fetchone()
-            return found == 2
+        return self.tables_of_catalog().exist()
 
     def load(self, request):
         try:
@@ -76,22 +150,26 @@ class Lake:
 
     def metadata_location(self, request):
         """Straight from the catalog's table, so that DuckDB's way in shares nothing with PyIceberg's."""
-        with sqlite3.connect(f"file:{self.database}?mode=rw", uri=True, timeout=30) as db:
-            row = db.execute(
-                "SELECT metadata_location FROM iceberg_tables"
-                " WHERE catalog_name = 'iceberg' AND table_namespace = ? AND table_name = ?",
-                (".".join(request["namespace"]), request["table"]),
-            ).fetchone()
-        return row and row[0]
+        return self.tables_of_catalog().metadata_location(request["namespace"], request["table"])
 
     def duckdb(self):
         if self.connection is None:
             self.connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
-            for name in ("avro", "iceberg"):
+            for name in ("avro", "httpfs", "iceberg"):
                 pattern = f"duckdb_extension_{name}/extensions/*/{name}.duckdb_extension"
                 (path,) = [p for d in sys.path for p in glob.glob(os.path.join(d, pattern))]
                 self.connection.load_extension(path)
             self.connection.execute("SET TimeZone = 'UTC'")
+            if endpoint := self.properties.get("s3.endpoint"):
+                self.connection.execute(
+                    "CREATE SECRET (TYPE s3, KEY_ID '{}', SECRET '{}', REGION '{}', ENDPOINT '{}', URL_STYLE 'path',"
+                    " USE_SSL false)".format(
+                        self.properties["s3.access-key-id"],
+                        self.properties["s3.secret-access-key"],
+                        self.properties["s3.region"],
+                        endpoint.removeprefix("http://"),
+                    )
+                )
         return self.connection
 
     def scan(self, request, what):
@@ -159,7 +237,8 @@ class Lake:
 
     def write_sample(self, request):
         """A table written by PyIceberg itself: lets the harness be tested without our program."""
-        os.makedirs(self.warehouse, exist_ok=True)
+        if "://" not in self.properties["warehouse"]:
+            os.makedirs(self.properties["warehouse"], exist_ok=True)
         catalog = self.catalog(create="true")
         catalog.create_namespace_if_not_exists(tuple(request["namespace"]))
         table = pa.table(
@@ -178,7 +257,7 @@ class Lake:
 
 
 def main():
-    lake = Lake(sys.argv[1], sys.argv[2])
+    lake = Lake(json.loads(sys.argv[1]))
     for line in sys.stdin:
         request = json.loads(line)
         try:

@@ -1,5 +1,6 @@
 //! What the program left, as foreign readers see it: PyIceberg and DuckDB, through `reader.py`.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -21,12 +22,16 @@ pub enum Engine {
 /// Both of them.
 pub const ENGINES: [Engine; 2] = [Engine::PyIceberg, Engine::DuckDb];
 
-/// A namespace of a lake: a SQL catalog on SQLite and a local warehouse.
+/// A namespace of a lake.
 pub struct Lake {
     folder: PathBuf,
+    catalog: Properties,
     namespace: Vec<String>,
     reader: Mutex<Option<Reader>>,
 }
+
+/// A catalog and its store as PyIceberg's properties.
+pub type Properties = BTreeMap<String, String>;
 
 struct Reader {
     child: Child,
@@ -35,16 +40,23 @@ struct Reader {
 }
 
 impl Lake {
-    /// The lake in a folder (`catalog.db` and the warehouse), one dotted namespace of it. Nothing needs to
-    /// exist yet.
+    /// The lake in a folder (a SQL catalog `catalog.db` and the warehouse), one dotted namespace of it.
+    /// Nothing needs to exist yet.
     pub fn new(folder: &Path, namespace: &str) -> Self {
+        let uri = format!("sqlite:///{}", folder.join("catalog.db").display());
+        let pairs = [("type", "sql"), ("uri", &uri), ("warehouse", folder.to_str().unwrap())];
+        Self::of(folder, pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).into(), namespace)
+    }
+
+    /// One dotted namespace of a catalog. `folder` is where local files of it would be.
+    pub fn of(folder: &Path, catalog: Properties, namespace: &str) -> Self {
         let namespace = namespace.split('.').map(str::to_owned).collect();
-        Self { folder: folder.to_owned(), namespace, reader: Mutex::new(None) }
+        Self { folder: folder.to_owned(), catalog, namespace, reader: Mutex::new(None) }
     }
 
     /// A second reader of the same lake, with a process of its own.
     pub fn again(&self) -> Self {
-        Self::new(&self.folder, &self.namespace.join("."))
+        Self::of(&self.folder, self.catalog.clone(), &self.namespace.join("."))
     }
 
     /// Its folder.
@@ -115,7 +127,7 @@ impl Lake {
         request["engine"] = json!(if engine == Engine::DuckDb { "duckdb" } else { "pyiceberg" });
         request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let mut guard = self.reader.lock().unwrap();
-        let reader = guard.get_or_insert_with(|| Reader::start(&self.folder));
+        let reader = guard.get_or_insert_with(|| Reader::start(&self.catalog));
         writeln!(reader.input, "{request}").unwrap();
         let mut line = String::new();
         reader.output.read_line(&mut line).unwrap();
@@ -126,13 +138,13 @@ impl Lake {
 }
 
 impl Reader {
-    fn start(folder: &Path) -> Self {
+    fn start(catalog: &Properties) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("reader.py");
         // Unwritten bytecode: a test leaves nothing in the checkout.
         let mut child = Command::new(python())
             .arg("-B")
             .arg(script)
-            .args([folder.join("catalog.db"), folder.to_owned()])
+            .arg(json!(catalog).to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -149,7 +161,8 @@ impl Drop for Reader {
     }
 }
 
-fn python() -> PathBuf {
+/// The interpreter of the venv that `scripts/setup` makes.
+pub(crate) fn python() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))

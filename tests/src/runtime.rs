@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::lake::Lake;
+use crate::lake::{Lake, Properties};
 use crate::postgres::{Database, PASSWORD, USER};
 
 /// All tables loaded, or stopped on request.
@@ -36,6 +36,8 @@ pub struct Job {
     pub source: BTreeMap<String, String>,
     /// The sink's configuration.
     pub sink: BTreeMap<String, String>,
+    /// The catalog as readers find it, where it is not the job's own.
+    pub catalog: Option<Properties>,
     /// Environment of the program, on top of a clean one.
     pub env: BTreeMap<String, String>,
 }
@@ -85,6 +87,7 @@ impl Job {
                 ("iceberg.catalog.warehouse", lake.to_str().unwrap()),
                 ("iceberg.namespace", NAMESPACE),
             ]),
+            catalog: None,
             env: map(&[("SHOP_PASSWORD", PASSWORD)]),
             folder,
         }
@@ -118,7 +121,11 @@ impl Job {
 
     /// Foreign readers of what the job writes.
     pub fn lake(&self) -> Lake {
-        Lake::new(&self.folder.path().join("lake"), NAMESPACE)
+        let folder = self.folder.path().join("lake");
+        match &self.catalog {
+            Some(catalog) => Lake::of(&folder, catalog.clone(), &self.sink["iceberg.namespace"]),
+            None => Lake::new(&folder, NAMESPACE),
+        }
     }
 
     /// The configuration as it is written to the file.

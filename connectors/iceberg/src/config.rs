@@ -1,6 +1,7 @@
 //! The sink's keys, checked and typed. Touches nothing: a configuration can be checked anywhere.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use connector_api::ConnectorConfig;
 use connector_api::config::{ConfigDef, Kind, Problem, Values};
@@ -9,12 +10,9 @@ use iceberg::NamespaceIdent;
 
 use crate::names::NameFormat;
 
-/// Where the catalog's database is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum CatalogUri {
-    /// A SQLite file.
-    Sqlite(PathBuf),
-}
+mod database;
+
+pub(crate) use database::Database;
 
 /// Compression of Parquet pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +63,7 @@ pub struct Config {
     /// Catalog name: the first column of the catalog's tables.
     pub(crate) catalog: String,
     /// Its database.
-    pub(crate) uri: CatalogUri,
+    pub(crate) database: Database,
     /// Absolute folder, without a scheme.
     pub(crate) warehouse: PathBuf,
     /// Namespace of the tables.
@@ -76,6 +74,8 @@ pub struct Config {
     pub(crate) files: Files,
     /// How often a commit that met a conflict is tried again.
     pub(crate) commit_retries: u32,
+    /// Longest time of one request to the catalog or the store.
+    pub(crate) request_timeout: Duration,
     /// How long the ledger keeps rows that are not the newest, milliseconds.
     pub(crate) status_retention_ms: i64,
 }
@@ -84,11 +84,26 @@ impl ConnectorConfig for Config {
     fn definition() -> ConfigDef {
         ConfigDef::default()
             .defaulted("iceberg.catalog", Kind::Text, "iceberg", "Name of the catalog")
-            .required("iceberg.catalog.type", Kind::OneOf(&["sql"]), "Kind of catalog")
+            .required(
+                "iceberg.catalog.type",
+                Kind::OneOf(&["sql", "jdbc"]),
+                "Kind of catalog: sql, which jdbc is another name for",
+            )
             .required(
                 "iceberg.catalog.uri",
+                Kind::Password,
+                "Catalog database: sqlite:///absolute/path.db or sqlite://./relative/path.db, created if missing; \
+                 or postgresql://user:password@host:5432/database",
+            )
+            .optional(
+                "iceberg.catalog.jdbc.user",
                 Kind::Text,
-                "Catalog database: sqlite://./relative/path.db or sqlite:///absolute/path.db; created if missing",
+                "User of the catalog's database, where its URI names none",
+            )
+            .optional(
+                "iceberg.catalog.jdbc.password",
+                Kind::Password,
+                "Password of the catalog's database, where its URI has none",
             )
             .required(
                 "iceberg.catalog.warehouse",
@@ -134,6 +149,12 @@ impl ConnectorConfig for Config {
                 "How often a commit is tried again after a conflict with another writer",
             )
             .defaulted(
+                "request.timeout.ms",
+                Kind::Millis,
+                "60000",
+                "Longest time of one request to the catalog or the object store, ms",
+            )
+            .defaulted(
                 "status.retention.ms",
                 Kind::Millis,
                 "604800000",
@@ -145,8 +166,7 @@ impl ConnectorConfig for Config {
         let mut problems = Vec::new();
         let mut note = |key: &str, message: String| problems.push(Problem::new(key, message));
 
-        let uri = sqlite_path(values.text("iceberg.catalog.uri"));
-        let uri = uri.map_err(|m| note("iceberg.catalog.uri", m)).unwrap_or_default();
+        let database = database::parse(values).map_err(|p| note(&p.key, p.message.clone())).ok();
         let warehouse = warehouse_path(values.text("iceberg.catalog.warehouse"));
         let warehouse = warehouse.map_err(|m| note("iceberg.catalog.warehouse", m)).unwrap_or_default();
 
@@ -189,17 +209,22 @@ impl ConnectorConfig for Config {
                 note(key, format!("must be at least {MIN_SIZE} bytes"));
             }
         }
+        let request_timeout = values.millis("request.timeout.ms");
+        if request_timeout.is_zero() {
+            note("request.timeout.ms", "must be at least 1".into());
+        }
         let retention = values.millis("status.retention.ms").as_millis();
 
-        match (names, namespace) {
-            (Some(names), Some(namespace)) if problems.is_empty() => Ok(Self {
+        match (database, names, namespace) {
+            (Some(database), Some(names), Some(namespace)) if problems.is_empty() => Ok(Self {
                 catalog,
-                uri: CatalogUri::Sqlite(uri),
+                database,
                 warehouse,
                 namespace,
                 names,
                 files: Files { codec, target, row_group },
                 commit_retries: u32::try_from(values.int("commit.retry.num-retries")).unwrap_or(0),
+                request_timeout,
                 status_retention_ms: i64::try_from(retention).unwrap_or(i64::MAX),
             }),
             _ => Err(problems),
@@ -209,20 +234,6 @@ impl ConnectorConfig for Config {
 
 /// The smallest file or row group that makes sense, bytes.
 const MIN_SIZE: usize = 4096;
-
-fn sqlite_path(uri: &str) -> Result<PathBuf, String> {
-    let shape = "write sqlite://./relative/path.db or sqlite:///absolute/path.db";
-    let Some(path) = uri.strip_prefix("sqlite://") else {
-        return Err(format!("is not a SQLite URI: {shape}"));
-    };
-    if path.contains('?') {
-        return Err("takes no parameters".into());
-    }
-    if path.is_empty() || path.ends_with('/') || path.contains(":memory:") {
-        return Err(format!("names no file: {shape}"));
-    }
-    absolute(path)
-}
 
 fn warehouse_path(text: &str) -> Result<PathBuf, String> {
     let path = match text.split_once("://") {
@@ -291,7 +302,6 @@ mod tests {
     fn defaults() {
         let c = check(&[]).unwrap();
         assert_eq!(c.catalog, "iceberg");
-        assert_eq!(c.uri, CatalogUri::Sqlite("/tmp/lake/catalog.db".into()));
         assert_eq!(c.warehouse, PathBuf::from("/tmp/lake"));
         assert_eq!(c.namespace.as_ref(), &["bronze".to_owned(), "shop".into()]);
         assert_eq!(c.files, Files { codec: Codec::Zstd(3), target: 512 << 20, row_group: 128 << 20 });
@@ -302,7 +312,6 @@ mod tests {
     fn values_are_taken() {
         let c = check(&[
             ("iceberg.catalog", "lake"),
-            ("iceberg.catalog.uri", "sqlite://./a/../b/c.db"),
             ("iceberg.catalog.warehouse", "file:///x/y"),
             ("iceberg.table.name.format", "{schema}_{table}"),
             ("iceberg.control.commit.interval-ms", "5000"),
@@ -316,7 +325,6 @@ mod tests {
         .unwrap();
         let here = std::env::current_dir().unwrap();
         assert_eq!(c.catalog, "lake");
-        assert_eq!(c.uri, CatalogUri::Sqlite(here.join("b/c.db")));
         assert_eq!(c.warehouse, PathBuf::from("/x/y"));
         assert_eq!(c.files, Files { codec: Codec::Gzip(6), target: 64 << 20, row_group: 8 << 20 });
         assert_eq!((c.commit_retries, c.status_retention_ms), (0, 1000));
@@ -335,11 +343,8 @@ mod tests {
         };
         has("iceberg.catalog", "", "empty");
         has("iceberg.catalog.type", "<absent>", "missing");
-        has("iceberg.catalog.type", "hive", "not one of: sql");
-        has("iceberg.catalog.uri", "postgresql://x", "not a SQLite URI");
-        has("iceberg.catalog.uri", "sqlite://", "names no file");
-        has("iceberg.catalog.uri", "sqlite://:memory:", "names no file");
-        has("iceberg.catalog.uri", "sqlite:///x.db?mode=ro", "no parameters");
+        has("iceberg.catalog.type", "hive", "not one of: sql, jdbc");
+        has("iceberg.catalog.uri", "mysql://x", "neither a SQLite nor a PostgreSQL URI");
         has("iceberg.catalog.warehouse", "s3://bucket/x", "\"s3\" is not supported");
         has("iceberg.catalog.warehouse", "file://x", "three slashes");
         has("iceberg.catalog.warehouse", "/a%20b", "'%'");
@@ -351,6 +356,7 @@ mod tests {
         has("write.target-file-size-bytes", "1", "at least");
         has("write.parquet.row-group-size-bytes", "big", "not a size");
         has("commit.retry.num-retries", "-1", "from 0");
+        has("request.timeout.ms", "0", "at least 1");
         has("status.retention.ms", "x", "milliseconds");
         has("iceberg.tabel", "x", "unknown key");
         let both = check(&[

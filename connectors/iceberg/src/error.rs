@@ -28,23 +28,48 @@ pub(crate) fn sql(what: &str, e: sqlx::Error) -> Error {
     error.caused_by(e)
 }
 
-/// Whether SQLite says that the file is not ours to use: read-only (8), no database (26), corrupt (11),
-/// no such table or column (1). The primary code is the low byte.
-fn is_permanent(code: Option<&str>) -> bool {
-    let code = code.and_then(|c| c.parse::<u32>().ok()).map(|c| c & 0xff);
-    matches!(code, Some(1 | 8 | 11 | 26))
+/// A database's code: SQLSTATEs have five characters, SQLite's extended codes at most four digits, of which
+/// the primary code is the low byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Code<'a> {
+    Sqlite(u32),
+    State(&'a str),
 }
 
-/// Whether a statement failed because the row is already there (SQLite: primary key or unique).
+fn code(text: &str) -> Option<Code<'_>> {
+    match text.len() {
+        5 => Some(Code::State(text)),
+        _ => text.parse::<u32>().ok().map(|c| Code::Sqlite(c & 0xff)),
+    }
+}
+
+/// Whether the database says that it is not ours to use. SQLite: read-only (8), no database (26), corrupt
+/// (11), no such table or column (1). PostgreSQL: refused log-ins (28), no such database (3D), no privilege,
+/// table or column (42), read-only (25006).
+fn is_permanent(text: Option<&str>) -> bool {
+    match text.and_then(code) {
+        Some(Code::Sqlite(code)) => matches!(code, 1 | 8 | 11 | 26),
+        Some(Code::State(state)) => matches!(&state[..2], "28" | "3D" | "42") || state == "25006",
+        None => false,
+    }
+}
+
+/// Whether a statement named a column that the table does not have.
+pub(crate) fn is_unknown_column(e: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(d) = e else { return false };
+    matches!(d.code().as_deref().and_then(code), Some(Code::Sqlite(1) | Code::State("42703")))
+}
+
+/// Whether a statement failed because the row is already there.
 pub(crate) fn is_unique_violation(e: &sqlx::Error) -> bool {
     matches!(e, sqlx::Error::Database(d) if d.is_unique_violation())
 }
 
-/// Whether a statement certainly changed nothing because the database was in use (SQLITE_BUSY, LOCKED).
+/// Whether a statement certainly changed nothing because the database was in use: SQLITE_BUSY, LOCKED; a
+/// serialization failure, a deadlock, a lock that was not to be had.
 pub(crate) fn is_busy(e: &sqlx::Error) -> bool {
     let sqlx::Error::Database(d) = e else { return matches!(e, sqlx::Error::PoolTimedOut) };
-    let code = d.code().and_then(|c| c.parse::<u32>().ok()).map(|c| c & 0xff);
-    matches!(code, Some(5 | 6))
+    matches!(d.code().as_deref().and_then(code), Some(Code::Sqlite(5 | 6) | Code::State("40001" | "40P01" | "55P03")))
 }
 
 /// An error while encoding: of the storage below (which may pass), else of the data.
@@ -76,6 +101,9 @@ mod tests {
         assert_eq!(parquet(parquet::errors::ParquetError::General("n".into())).kind(), Kind::Data);
         assert!(is_permanent(Some("8")));
         assert!(!is_permanent(Some("1555")), "a unique violation (19 in the low byte)");
+        assert!(is_permanent(Some("28P01")) && is_permanent(Some("42501")) && is_permanent(Some("3D000")));
+        assert!(!is_permanent(Some("57P01")), "the server goes down");
+        assert!(!is_permanent(Some("08006")), "its digits are no code of SQLite's");
         assert!(!is_permanent(None));
     }
 }

@@ -6,26 +6,24 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use connector_api::{Error, Result, TableLoad};
-use iceberg::TableIdent;
-use iceberg::spec::{DataFile, Operation, Schema, TableMetadata};
-use iceberg::table::Table;
-use uuid::Uuid;
-
-use crate::commit::{self, Change, CommitFailure, Committer, Decision, NewTable, Proposal, new_snapshot_id};
+use crate::commit::{self, Change, CommitFailure, Committer, Decision, NewTable, Proposal, Site, new_snapshot_id};
 use crate::config::Files;
 use crate::position::{self, Standing};
 use crate::schema::{self, SchemaChange};
+use async_trait::async_trait;
+use connector_api::{Error, Result, TableLoad};
+use iceberg::TableIdent;
+use iceberg::io::FileIO;
+use iceberg::spec::{DataFile, Operation, Schema, TableMetadata};
+use iceberg::table::Table;
 
 /// A publication in the making.
 #[derive(Clone, Debug)]
 pub(crate) struct Publication {
     load: Arc<TableLoad>,
     ident: TableIdent,
-    location: String,
+    site: Site,
     schema: Schema,
-    uuid: Uuid,
     snapshot_id: i64,
     properties: HashMap<String, String>,
     seen: Option<Seen>,
@@ -62,14 +60,13 @@ pub(crate) struct Published {
 }
 
 impl Publication {
-    /// Looks at the table as the load begins. `location` is the folder of a new table.
+    /// Looks at the table as the load begins.
     ///
     /// # Errors
     /// `Data` with the remedy when a first load meets a table, or a type that Iceberg does not have.
     pub(crate) async fn begin(
         committer: &dyn Committer,
         ident: TableIdent,
-        location: String,
         load: Arc<TableLoad>,
         files: &Files,
     ) -> Result<Self> {
@@ -80,11 +77,19 @@ impl Publication {
         if let Some(metadata) = metadata.filter(|_| !load.replace) {
             return Err(in_the_way(metadata, &load, &ident));
         }
+        let site = match &table {
+            Some(table) => Site {
+                uuid: table.metadata().uuid(),
+                location: table.metadata().location().trim_end_matches('/').to_owned(),
+                storage: table.file_io().clone(),
+                properties: HashMap::new(),
+            },
+            None => committer.site(&ident, &schema).await?,
+        };
         let version = |m: &TableMetadata| m.properties().get(position::SCHEMA_VERSION).and_then(|v| v.parse().ok());
         Ok(Self {
             properties: properties(&load, files),
-            location: metadata.map_or(location, |m| m.location().trim_end_matches('/').to_owned()),
-            uuid: metadata.map_or_else(Uuid::now_v7, TableMetadata::uuid),
+            site,
             seen: metadata.map(|m| Seen {
                 epoch: position::epoch(m),
                 schema: m.current_schema().as_ref().clone(),
@@ -109,7 +114,12 @@ impl Publication {
 
     /// Folder of its data files.
     pub(crate) fn data_folder(&self) -> String {
-        format!("{}/data", self.location)
+        format!("{}/data", self.site.location)
+    }
+
+    /// Storage of its files.
+    pub(crate) fn storage(&self) -> &FileIO {
+        &self.site.storage
     }
 
     /// The writer generation that it will have.
@@ -163,17 +173,12 @@ impl Proposal for Guard<'_> {
         match (base.map(Table::metadata), &p.seen) {
             (Some(metadata), _) if position::has_commit(metadata, p.snapshot_id) => Ok(Decision::Done),
             (None, None) => {
-                let new = NewTable {
-                    uuid: p.uuid,
-                    location: p.location.clone(),
-                    schema: p.schema.clone(),
-                    change: self.change(1, false)?,
-                };
+                let new = NewTable { site: p.site.clone(), schema: p.schema.clone(), change: self.change(1, false)? };
                 Ok(Decision::Create(Box::new(new)))
             }
             (Some(_), None) => refuse(Error::retriable("another instance published this table meanwhile")),
             (None, Some(_)) => refuse(Error::retriable("the table was dropped while its replacement was loaded")),
-            (Some(metadata), Some(_)) if metadata.uuid() != p.uuid => {
+            (Some(metadata), Some(_)) if metadata.uuid() != p.site.uuid => {
                 refuse(Error::retriable("the table was re-created while its replacement was loaded"))
             }
             (Some(metadata), Some(seen)) if position::epoch(metadata) > seen.epoch => {
@@ -198,7 +203,7 @@ impl Proposal for Guard<'_> {
 impl Guard<'_> {
     fn change(&self, sequence: i64, replace: bool) -> Result<Change> {
         let p = self.publication;
-        let stamp = position::stamp(&p.load, p.uuid, p.snapshot_id, sequence, p.epoch())?;
+        let stamp = position::stamp(&p.load, p.site.uuid, p.snapshot_id, sequence, p.epoch())?;
         let mut properties = p.properties.clone();
         properties.extend(stamp.properties);
         properties.insert(position::SCHEMA_VERSION.into(), self.version.to_string());

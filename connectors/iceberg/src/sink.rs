@@ -10,10 +10,9 @@ use iceberg::TableIdent;
 use tokio::sync::OnceCell;
 
 use crate::commit::{Committer, SqlCommitter};
-use crate::config::{CatalogUri, Config};
+use crate::config::Config;
 use crate::error;
 use crate::ledger::{Ledger, StatusRow};
-use crate::names;
 use crate::position::{self, Standing};
 use crate::task::IcebergTask;
 
@@ -28,17 +27,14 @@ pub(crate) struct IcebergSink {
     published: Mutex<Vec<StatusRow>>,
 }
 
-/// Where tables go and what they are called.
+/// What tables are called.
 pub(crate) struct Place {
     pub(crate) config: Config,
-    folder: String,
 }
 
 impl Place {
     pub(crate) fn new(config: Config) -> Self {
-        let levels: Vec<String> = config.namespace.iter().map(|level| names::folder(level)).collect();
-        let folder = format!("file://{}/{}", config.warehouse.display(), levels.join("/"));
-        Self { config, folder }
+        Self { config }
     }
 
     /// The Iceberg name of a source table.
@@ -49,11 +45,6 @@ impl Place {
     /// A table of the namespace.
     pub(crate) fn of(&self, name: &str) -> TableIdent {
         TableIdent::new(self.config.namespace.clone(), name.to_owned())
-    }
-
-    /// The folder of a table that does not exist yet.
-    pub(crate) fn location(&self, name: &str) -> String {
-        format!("{}/{}", self.folder, names::folder(name))
     }
 }
 
@@ -69,8 +60,7 @@ impl IcebergSink {
     /// What the table is, if it exists and can be read. One that cannot is left to its lane to report.
     async fn standing(&self, committer: &dyn Committer, table: &TableId) -> Result<Option<position::Loaded>> {
         let Ok(ident) = self.place.ident(table) else { return Ok(None) };
-        let Some(location) = committer.locate(&ident).await? else { return Ok(None) };
-        let Ok(found) = committer.read(&ident, &location).await else { return Ok(None) };
+        let Some(Ok(found)) = committer.find(&ident).await? else { return Ok(None) };
         Ok(match position::standing(found.metadata(), table) {
             Standing::Loaded(loaded) => Some(loaded),
             Standing::NotOurs(_) => None,
@@ -83,8 +73,7 @@ async fn connect(config: &Config) -> Result<Arc<dyn Committer>> {
         std::fs::create_dir_all(path).map_err(|e| error::io("cannot create the warehouse's folder", path, e))
     };
     create(&config.warehouse)?;
-    let CatalogUri::Sqlite(path) = &config.uri;
-    Ok(Arc::new(SqlCommitter::connect(path, &config.catalog, &config.namespace).await?))
+    Ok(Arc::new(SqlCommitter::connect(config).await?))
 }
 
 #[async_trait]

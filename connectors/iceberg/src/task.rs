@@ -89,15 +89,14 @@ impl IcebergTask {
         let place = &self.shared.place;
         let begun = async {
             let ident = place.ident(&table)?;
-            let location = place.location(ident.name());
             let committer = self.shared.committer.as_ref();
-            Publication::begin(committer, ident, location, Arc::clone(&load), &place.config.files).await
+            Publication::begin(committer, ident, Arc::clone(&load), &place.config.files).await
         };
         match begun.await {
             Ok(publication) => {
                 self.shared.ledger.status(StatusRow { epoch: publication.epoch(), ..running });
                 let target = Target {
-                    storage: self.shared.committer.storage().clone(),
+                    storage: publication.storage().clone(),
                     runtime: Handle::current(),
                     folder: publication.data_folder(),
                     files: place.config.files,
@@ -304,7 +303,7 @@ async fn try_publish(shared: &Shared, lane: Lane, row: &StatusRow) -> Result<Loa
         Ok(published) => published,
         Err(failure) => {
             if failure.certain {
-                delete_best_effort(committer.storage(), paths.iter().map(String::as_str)).await;
+                delete_best_effort(publication.storage(), paths.iter().map(String::as_str)).await;
             }
             return Err(failure.error);
         }

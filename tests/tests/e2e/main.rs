@@ -3,6 +3,7 @@
 //! One binary, so that the tests share one PostgreSQL server; each has a database, a folder and a lake of
 //! its own. What a test waits for is an event it causes or observes, never a length of time.
 
+mod catalogs;
 mod commits;
 mod configuration;
 mod connection;

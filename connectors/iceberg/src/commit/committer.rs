@@ -1,11 +1,15 @@
 //! What a family of catalogs must be able to do for a commit: compare and swap, with three answers kept
 //! apart. Must not know what is being committed.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use connector_api::{Error, Result};
 use iceberg::TableIdent;
 use iceberg::io::FileIO;
+use iceberg::spec::Schema;
 use iceberg::table::Table;
+use uuid::Uuid;
 
 use super::stage::Staged;
 
@@ -21,20 +25,31 @@ pub(crate) enum SendError {
     Unknown(Error),
 }
 
+/// Where a table will be that does not exist yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Site {
+    /// The table's identity.
+    pub(crate) uuid: Uuid,
+    /// Its folder, without a slash at the end.
+    pub(crate) location: String,
+    /// Storage that may write there.
+    pub(crate) storage: FileIO,
+    /// Properties that the catalog gives every table.
+    pub(crate) properties: HashMap<String, String>,
+}
+
 /// A catalog. Implementations hold no state of a table between calls.
 #[async_trait]
 pub(crate) trait Committer: Send + Sync {
-    /// Storage of the tables.
-    fn storage(&self) -> &FileIO;
-
     /// Creates the namespace, every level; does nothing if it exists.
     async fn ensure_namespace(&self) -> Result<()>;
 
-    /// Where the table's metadata is now; none if there is no such table.
-    async fn locate(&self, table: &TableIdent) -> Result<Option<String>>;
+    /// The table as it is now; none if there is no such table. The outer error is the catalog's, the inner
+    /// one this table's alone.
+    async fn find(&self, table: &TableIdent) -> Result<Option<Result<Table>>>;
 
-    /// Reads a table's metadata.
-    async fn read(&self, table: &TableIdent, location: &str) -> Result<Table>;
+    /// Where a new table with this schema would be. Creates nothing that anyone sees.
+    async fn site(&self, table: &TableIdent, schema: &Schema) -> Result<Site>;
 
     /// Creates a table with its first snapshot in one operation; `Again` if one of that name exists.
     async fn create(&self, table: &TableIdent, staged: &Staged) -> Result<Table, SendError>;
@@ -42,11 +57,8 @@ pub(crate) trait Committer: Send + Sync {
     /// Swaps the table from `base` to what was staged on it; `Again` if it is no longer at `base`.
     async fn send(&self, base: &Table, staged: &Staged) -> Result<Table, SendError>;
 
-    /// The table as it is now.
+    /// The table as it is now; an error whichever way it cannot be read.
     async fn load(&self, table: &TableIdent) -> Result<Option<Table>> {
-        match self.locate(table).await? {
-            Some(location) => self.read(table, &location).await.map(Some),
-            None => Ok(None),
-        }
+        self.find(table).await?.transpose()
     }
 }

@@ -16,7 +16,7 @@ use iceberg::io::FileIO;
 use iceberg::table::Table;
 use uuid::Uuid;
 
-pub(crate) use committer::{Committer, SendError};
+pub(crate) use committer::{Committer, SendError, Site};
 pub(crate) use sql::SqlCommitter;
 pub(crate) use stage::{Change, NewTable, Staged, new_snapshot_id, now_ms};
 
@@ -99,7 +99,7 @@ async fn once(
     let base = committer.load(table).await.map_err(passing)?;
     let (staged, base) = match (proposal.on(base.as_ref()).await.map_err(Attempt::End)?, base) {
         (Decision::Done, Some(table)) => return Ok(Committed { table, expired_metadata: Vec::new() }),
-        (Decision::Create(new), None) => (stage::stage_create(committer.storage(), &new).await.map_err(passing)?, None),
+        (Decision::Create(new), None) => (stage::stage_create(&new).await.map_err(passing)?, None),
         (Decision::Commit(change), Some(base)) => (stage::stage(&base, &change).await.map_err(passing)?, Some(base)),
         _ => return Err(Attempt::End(Error::fatal("a decision that does not fit the table").with("table", table))),
     };
@@ -108,14 +108,14 @@ async fn once(
         Some(base) => committer.send(base, &staged).await,
     };
     match sent {
-        Ok(table) => Ok(Committed { table, expired_metadata: staged.expired_metadata }),
+        Ok(table) => Ok(Committed { expired_metadata: expired_metadata(base.as_ref(), &table), table }),
         Err(SendError::Unknown(e)) => Err(Attempt::Unknown(e)),
         Err(SendError::Again(e)) => {
-            discard(committer, &staged).await;
+            discard(&staged).await;
             Err(Attempt::Again(e))
         }
         Err(SendError::Failed(e)) => {
-            discard(committer, &staged).await;
+            discard(&staged).await;
             Err(passing(e))
         }
     }
@@ -129,8 +129,17 @@ fn passing(e: Error) -> Attempt {
     }
 }
 
-async fn discard(committer: &dyn Committer, staged: &Staged) {
-    delete_best_effort(committer.storage(), staged.written.iter().map(String::as_str)).await;
+/// What the log of the base lists and that of its successor, which the catalog may have written, does not.
+fn expired_metadata(base: Option<&Table>, now: &Table) -> Vec<String> {
+    let log = |table: &Table| -> Vec<String> {
+        table.metadata().metadata_log().iter().map(|entry| entry.metadata_file.clone()).collect()
+    };
+    let kept = log(now);
+    base.map(log).unwrap_or_default().into_iter().filter(|file| !kept.contains(file)).collect()
+}
+
+async fn discard(staged: &Staged) {
+    delete_best_effort(&staged.storage, staged.written.iter().map(String::as_str)).await;
 }
 
 /// Doubling from 50 ms, with up to as much again by chance so that two writers fall out of step.

@@ -1,8 +1,10 @@
-//! The SQL catalog (the tables of Iceberg's JDBC catalog, shared with Java and PyIceberg) on SQLite.
+//! The SQL catalog (the tables of Iceberg's JDBC catalog, shared with Java and PyIceberg) on SQLite and
+//! PostgreSQL, with the same statements on both.
 //!
 //! What must hold: a commit is one conditional UPDATE or one INSERT in one transaction, whose COMMIT's
-//! answer is looked at; a busy database is a conflict, a lost COMMIT is unknown.
+//! answer is looked at; a busy database is a conflict, a lost COMMIT is unknown; no statement waits for ever.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,48 +12,123 @@ use std::time::Duration;
 use async_trait::async_trait;
 use connector_api::{Error, Result, failpoint};
 use iceberg::io::FileIO;
-use iceberg::spec::TableMetadata;
+use iceberg::spec::{Schema, TableMetadata};
 use iceberg::table::Table;
 use iceberg::{MetadataLocation, Runtime, TableIdent};
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use sqlx::{Row, SqlitePool};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{AnyPool, ConnectOptions, Executor, Row};
+use uuid::Uuid;
 
-use super::committer::{Committer, SendError};
+use super::committer::{Committer, SendError, Site};
 use super::stage::Staged;
+use crate::config::{Config, Database};
 use crate::error;
+use crate::names;
 
 /// How long a statement waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections: writers are serialised by SQLite anyway.
+/// Connections: SQLite serialises writers anyway, and a PostgreSQL is not ours alone.
 const CONNECTIONS: u32 = 4;
 
-/// A SQL catalog on SQLite with its tables on local storage.
+/// A SQL catalog.
 pub(crate) struct SqlCommitter {
-    pool: SqlitePool,
+    pool: AnyPool,
     catalog: String,
     namespace: Vec<String>,
+    /// Folder of the namespace.
+    folder: String,
     storage: FileIO,
+    /// What begins a transaction that writes.
+    begin: &'static str,
     /// Whether `iceberg_tables` has the column `iceberg_type`: catalogs of older writers do not.
     typed: bool,
+    /// Longest time of a statement.
+    timeout: Duration,
 }
 
 impl SqlCommitter {
-    /// Opens the database, creating the file and its tables where they are missing.
-    pub(crate) async fn connect(path: &Path, catalog: &str, namespace: &[String]) -> Result<Self> {
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(|e| error::io("cannot create the catalog's folder", parent, e))?;
+    /// Opens the database, creating a SQLite file and the catalog's tables where they are missing.
+    pub(crate) async fn connect(config: &Config) -> Result<Self> {
+        sqlx::any::install_default_drivers();
+        let (url, begin, shown) = match &config.database {
+            Database::Sqlite(path) => {
+                if let Some(parent) = path.parent() {
+                    std::fs::create_dir_all(parent)
+                        .map_err(|e| error::io("cannot create the catalog's folder", parent, e))?;
+                }
+                // Taking the write lock first makes "busy" show where nothing has happened yet.
+                (sqlite_url(path), "BEGIN IMMEDIATE", path.display().to_string())
+            }
+            Database::Postgres(url) => (url.expose().to_owned(), "BEGIN", without_login(url.expose())),
+        };
+        let sql = |e| error::sql("cannot open the catalog", e).with("catalog", &shown);
+        let options = AnyConnectOptions::from_str(&url).map_err(sql)?.disable_statement_logging();
+        let mut pool = AnyPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(config.request_timeout);
+        if matches!(config.database, Database::Sqlite(_)) {
+            pool = pool.after_connect(|connection, _| {
+                Box::pin(async move {
+                    let wait = format!("PRAGMA busy_timeout = {}", BUSY_TIMEOUT.as_millis());
+                    connection.execute(wait.as_str()).await.map(drop)
+                })
+            });
         }
-        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true).busy_timeout(BUSY_TIMEOUT);
-        let sql = |e| error::sql("cannot open the catalog", e).with("catalog", path.display());
-        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).connect_with(options).await.map_err(sql)?;
-        for statement in [CREATE_TABLES, CREATE_NAMESPACES] {
-            sqlx::query(statement).execute(&pool).await.map_err(sql)?;
-        }
-        let columns = sqlx::query("SELECT name FROM pragma_table_info('iceberg_tables')").fetch_all(&pool);
-        let columns = columns.await.map_err(sql)?;
-        let typed = columns.iter().any(|row| row.try_get::<String, _>(0).is_ok_and(|name| name == "iceberg_type"));
-        let storage = FileIO::new_with_fs();
-        Ok(Self { pool, catalog: catalog.into(), namespace: namespace.to_vec(), storage, typed })
+        let opened = async {
+            let pool = pool.connect_with(options).await?;
+            for statement in [CREATE_TABLES, CREATE_NAMESPACES] {
+                match pool.execute(statement).await {
+                    // Of two that create a table at once, PostgreSQL lets one fail.
+                    Err(e) if error::is_unique_violation(&e) => pool.execute(statement).await?,
+                    other => other?,
+                };
+            }
+            let typed = match pool.execute("SELECT iceberg_type FROM iceberg_tables WHERE 1 = 0").await {
+                Ok(_) => true,
+                Err(e) if error::is_unknown_column(&e) => false,
+                Err(e) => return Err(e),
+            };
+            Ok((pool, typed))
+        };
+        let (pool, typed) = in_time(config.request_timeout, opened).await.map_err(sql)?;
+        let levels: Vec<String> = config.namespace.iter().map(|level| names::folder(level)).collect();
+        Ok(Self {
+            pool,
+            catalog: config.catalog.clone(),
+            namespace: config.namespace.to_vec(),
+            folder: format!("file://{}/{}", config.warehouse.display(), levels.join("/")),
+            storage: FileIO::new_with_fs(),
+            begin,
+            typed,
+            timeout: config.request_timeout,
+        })
+    }
+
+    /// Where the table's metadata is now; none if there is no such table.
+    async fn locate(&self, table: &TableIdent) -> Result<Option<Result<String>>> {
+        let kind = if self.typed { "iceberg_type" } else { "'TABLE'" };
+        let statement = format!(
+            "SELECT metadata_location, {kind} FROM iceberg_tables \
+             WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3"
+        );
+        let query = sqlx::query(&statement).bind(&self.catalog).bind(table.namespace().join(".")).bind(table.name());
+        let row = in_time(self.timeout, query.fetch_optional(&self.pool)).await.and_then(|row| {
+            row.map(|r| Ok((r.try_get::<Option<String>, _>(0)?, r.try_get::<Option<String>, _>(1)?))).transpose()
+        });
+        let row = row.map_err(|e| error::sql("cannot read the catalog", e).with("table", table))?;
+        Ok(match row {
+            None => None,
+            Some((Some(location), kind)) if kind.as_deref().is_none_or(|k| k == "TABLE") => Some(Ok(location)),
+            Some(_) => {
+                let message = "the catalog has something of this name that is not a table";
+                Some(Err(Error::data(message).with("table", table)))
+            }
+        })
+    }
+
+    async fn read(&self, table: &TableIdent, location: &str) -> Result<Table> {
+        let metadata = TableMetadata::read_from(&self.storage, location)
+            .await
+            .map_err(|e| error::iceberg("cannot read the table's metadata", e).with("file", location))?;
+        self.table(table, location, metadata)
     }
 
     fn table(&self, ident: &TableIdent, location: &str, metadata: TableMetadata) -> Result<Table> {
@@ -99,33 +176,56 @@ impl SqlCommitter {
                 SendError::Failed(error::sql("cannot write to the catalog", e).with("table", ident))
             }
         };
-        // Taking the write lock first makes "busy" show here, where nothing has happened yet.
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
         let namespace = ident.namespace().join(".");
         let statement = match base {
             Some(_) => {
-                "UPDATE iceberg_tables SET metadata_location = ?4, previous_metadata_location = ?5 \
-                 WHERE catalog_name = ?1 AND table_namespace = ?2 AND table_name = ?3 AND metadata_location = ?5"
+                "UPDATE iceberg_tables SET metadata_location = $4, previous_metadata_location = $5 \
+                 WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3 AND metadata_location = $5"
             }
             None if self.typed => {
                 "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location, \
-                 previous_metadata_location, iceberg_type) VALUES (?1, ?2, ?3, ?4, ?5, 'TABLE')"
+                 previous_metadata_location, iceberg_type) VALUES ($1, $2, $3, $4, $5, 'TABLE')"
             }
             None => {
                 "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location, \
-                 previous_metadata_location) VALUES (?1, ?2, ?3, ?4, ?5)"
+                 previous_metadata_location) VALUES ($1, $2, $3, $4, $5)"
             }
         };
         let query = sqlx::query(statement).bind(&self.catalog).bind(namespace).bind(ident.name());
-        let done = query.bind(location).bind(base).execute(&mut *transaction).await.map_err(failed)?;
-        if done.rows_affected() != 1 {
+        let swapped = async {
+            let mut transaction = self.pool.begin_with(self.begin).await?;
+            let done = query.bind(location).bind(base).execute(&mut *transaction).await?;
+            Ok((transaction, done.rows_affected()))
+        };
+        // A transaction that is given up here is rolled back: its COMMIT is not sent.
+        let (transaction, rows) = in_time(self.timeout, swapped).await.map_err(failed)?;
+        if rows != 1 {
             return Err(SendError::Again(Error::retriable("another commit came first").with("table", ident)));
         }
         // Whatever COMMIT answers but success, the row may be there.
-        transaction.commit().await.map_err(|e| {
+        in_time(self.timeout, transaction.commit()).await.map_err(|e| {
             SendError::Unknown(error::sql("the catalog's answer to a commit is lost", e).with("table", ident))
         })
     }
+}
+
+/// What a statement comes to, or an error of the line when that takes too long.
+async fn in_time<T>(limit: Duration, work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    let late = |_| {
+        let message = format!("no answer within {} ms", limit.as_millis());
+        Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, message)))
+    };
+    tokio::time::timeout(limit, work).await.unwrap_or_else(late)
+}
+
+/// A SQLite file as the address sqlx takes. What it would decode is encoded.
+fn sqlite_url(path: &Path) -> String {
+    format!("sqlite://{}?mode=rwc", path.display().to_string().replace('%', "%25").replace('#', "%23"))
+}
+
+/// An address as errors name it.
+fn without_login(url: &str) -> String {
+    url.rsplit_once('@').map_or(url, |(_, rest)| rest).split('?').next().unwrap_or_default().to_owned()
 }
 
 const CREATE_TABLES: &str = "CREATE TABLE IF NOT EXISTS iceberg_tables (
@@ -146,57 +246,35 @@ const CREATE_NAMESPACES: &str = "CREATE TABLE IF NOT EXISTS iceberg_namespace_pr
 
 #[async_trait]
 impl Committer for SqlCommitter {
-    fn storage(&self) -> &FileIO {
-        &self.storage
-    }
-
     async fn ensure_namespace(&self) -> Result<()> {
         for levels in 1..=self.namespace.len() {
             let name = self.namespace[..levels].join(".");
-            sqlx::query(
-                "INSERT OR IGNORE INTO iceberg_namespace_properties \
-                 (catalog_name, namespace, property_key, property_value) VALUES (?, ?, 'exists', 'true')",
-            )
-            .bind(&self.catalog)
-            .bind(&name)
-            .execute(&self.pool)
-            .await
-            .map_err(|e| error::sql("cannot create the namespace", e).with("namespace", &name))?;
+            let query = sqlx::query(
+                "INSERT INTO iceberg_namespace_properties (catalog_name, namespace, property_key, property_value) \
+                 VALUES ($1, $2, 'exists', 'true') ON CONFLICT DO NOTHING",
+            );
+            in_time(self.timeout, query.bind(&self.catalog).bind(&name).execute(&self.pool))
+                .await
+                .map_err(|e| error::sql("cannot create the namespace", e).with("namespace", &name))?;
         }
         Ok(())
     }
 
-    async fn locate(&self, table: &TableIdent) -> Result<Option<String>> {
-        let kind = if self.typed { "iceberg_type" } else { "NULL" };
-        let statement = format!(
-            "SELECT metadata_location, {kind} FROM iceberg_tables \
-             WHERE catalog_name = ? AND table_namespace = ? AND table_name = ?"
-        );
-        let query = sqlx::query(&statement);
-        let row = query
-            .bind(&self.catalog)
-            .bind(table.namespace().join("."))
-            .bind(table.name())
-            .fetch_optional(&self.pool)
-            .await
-            .and_then(|row| {
-                row.map(|r| Ok((r.try_get::<Option<String>, _>(0)?, r.try_get::<Option<String>, _>(1)?))).transpose()
-            })
-            .map_err(|e| error::sql("cannot read the catalog", e).with("table", table))?;
-        match row {
-            None => Ok(None),
-            Some((Some(location), kind)) if kind.as_deref().is_none_or(|k| k == "TABLE") => Ok(Some(location)),
-            Some(_) => {
-                Err(Error::data("the catalog has something of this name that is not a table").with("table", table))
-            }
-        }
+    async fn find(&self, table: &TableIdent) -> Result<Option<Result<Table>>> {
+        Ok(match self.locate(table).await? {
+            None => None,
+            Some(Ok(location)) => Some(self.read(table, &location).await),
+            Some(Err(e)) => Some(Err(e)),
+        })
     }
 
-    async fn read(&self, table: &TableIdent, location: &str) -> Result<Table> {
-        let metadata = TableMetadata::read_from(&self.storage, location)
-            .await
-            .map_err(|e| error::iceberg("cannot read the table's metadata", e).with("file", location))?;
-        self.table(table, location, metadata)
+    async fn site(&self, table: &TableIdent, _: &Schema) -> Result<Site> {
+        Ok(Site {
+            uuid: Uuid::now_v7(),
+            location: format!("{}/{}", self.folder, names::folder(table.name())),
+            storage: self.storage.clone(),
+            properties: HashMap::new(),
+        })
     }
 
     async fn create(&self, table: &TableIdent, staged: &Staged) -> Result<Table, SendError> {

@@ -16,6 +16,7 @@ use iceberg::spec::{
 use iceberg::table::Table;
 use uuid::Uuid;
 
+use super::committer::Site;
 use crate::error;
 
 /// A snapshot to make.
@@ -44,28 +45,25 @@ pub(crate) struct Change {
 /// A table to make with its first snapshot.
 #[derive(Clone, Debug)]
 pub(crate) struct NewTable {
-    /// Chosen beforehand: the properties speak of it.
-    pub(crate) uuid: Uuid,
-    /// Its folder.
-    pub(crate) location: String,
+    /// Chosen beforehand: its files lie there, and the properties speak of its uuid.
+    pub(crate) site: Site,
     /// Its schema, with field ids from 1 in order.
     pub(crate) schema: Schema,
     /// Its rows and properties.
     pub(crate) change: Change,
 }
 
-/// A staged commit, ready to be sent. (A catalog that builds the metadata itself, as REST does, takes the
-/// builder's `changes` instead, with the table's uuid and the branch's snapshot as requirements.)
+/// A staged commit, ready to be sent.
 #[derive(Debug)]
 pub(crate) struct Staged {
-    /// The metadata after the commit.
+    /// The metadata after the commit, for a catalog that takes whole metadata.
     pub(crate) metadata: TableMetadata,
+    /// Storage of the table.
+    pub(crate) storage: FileIO,
     /// Manifests and manifest list written for it.
     pub(crate) written: Vec<String>,
     /// See [`Change::failpoint`].
     pub(crate) failpoint: &'static str,
-    /// Metadata files that the log of the table no longer lists.
-    pub(crate) expired_metadata: Vec<String>,
 }
 
 /// A snapshot id that is not in use: random, positive.
@@ -109,18 +107,21 @@ pub(crate) async fn stage(base: &Table, change: &Change) -> Result<Staged> {
 }
 
 /// Stages a new table with its first snapshot.
-pub(crate) async fn stage_create(storage: &FileIO, table: &NewTable) -> Result<Staged> {
+pub(crate) async fn stage_create(table: &NewTable) -> Result<Staged> {
+    let site = &table.site;
+    let mut properties = site.properties.clone();
+    properties.extend(table.change.properties.clone());
     let builder = TableMetadataBuilder::new(
         table.schema.clone(),
         PartitionSpec::unpartition_spec(),
         SortOrder::unsorted_order(),
-        table.location.clone(),
+        site.location.clone(),
         FormatVersion::V2,
-        table.change.properties.clone(),
+        properties,
     )
     .map_err(invalid)?
-    .assign_uuid(table.uuid);
-    add_snapshot(storage, None, builder, &table.change).await
+    .assign_uuid(site.uuid);
+    add_snapshot(&site.storage, None, builder, &table.change).await
 }
 
 /// The snapshots on the main branch beyond the newest `keep`.
@@ -203,9 +204,9 @@ async fn add_snapshot(
     match staged {
         Ok(built) => Ok(Staged {
             metadata: built.metadata,
+            storage: storage.clone(),
             written: manifests.written,
             failpoint: change.failpoint,
-            expired_metadata: built.expired_metadata_logs.into_iter().map(|l| l.metadata_file).collect(),
         }),
         Err(e) => {
             super::delete_best_effort(storage, manifests.written.iter().map(String::as_str)).await;

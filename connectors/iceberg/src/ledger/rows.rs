@@ -17,7 +17,6 @@ use iceberg::io::FileIO;
 use iceberg::spec::{DataFile, ManifestFile, NestedField, NestedFieldRef, Operation, PrimitiveType, Schema, Type};
 use iceberg::table::Table;
 use tokio::runtime::Handle;
-use uuid::Uuid;
 
 use crate::commit::{
     self, Change, Committed, Committer, Decision, NewTable, Proposal, delete_best_effort, new_snapshot_id,
@@ -59,27 +58,39 @@ pub(crate) fn required(id: i32, name: &str, kind: PrimitiveType) -> NestedFieldR
 /// Appends rows in one commit.
 pub(crate) async fn append(committer: &dyn Committer, place: &Place, rows: &dyn Rows) -> Result<()> {
     let ident = place.of(rows.name());
-    let mut append =
-        Append { committer, place, rows, snapshot_id: new_snapshot_id(), files: Vec::new(), done: false, before: None };
+    let mut append = Append {
+        committer,
+        place,
+        rows,
+        snapshot_id: new_snapshot_id(),
+        files: Vec::new(),
+        storage: None,
+        done: false,
+        before: None,
+    };
     let outcome = commit::commit(committer, &ident, place.config.commit_retries, &mut append).await;
     // Of several attempts only the last one's file is in the table, or none; unless an answer was lost.
-    let Append { mut files, done, before, .. } = append;
-    let storage = committer.storage();
+    let Append { mut files, done, before, storage, .. } = append;
+    let delete = async |paths: &[String]| {
+        if let Some(storage) = &storage {
+            delete_best_effort(storage, paths.iter().map(String::as_str)).await;
+        }
+    };
     match outcome {
         Ok(Committed { table, expired_metadata }) => {
             if !done {
                 files.pop();
-                delete_best_effort(storage, files.iter().map(String::as_str)).await;
+                delete(&files).await;
             }
-            delete_best_effort(storage, expired_metadata.iter().map(String::as_str)).await;
+            delete(&expired_metadata).await;
             if let Some(before) = before {
-                remove_unreachable(storage, &before, &table).await;
+                remove_unreachable(table.file_io(), &before, &table).await;
             }
             Ok(())
         }
         Err(failure) => {
             if failure.certain {
-                delete_best_effort(storage, files.iter().map(String::as_str)).await;
+                delete(&files).await;
             }
             Err(failure.error)
         }
@@ -106,6 +117,8 @@ struct Append<'a> {
     snapshot_id: i64,
     /// Every file written, in order of the attempts.
     files: Vec<String>,
+    /// Where they were written.
+    storage: Option<FileIO>,
     done: bool,
     /// The table before a rewrite.
     before: Option<Table>,
@@ -117,10 +130,10 @@ impl Proposal for Append<'_> {
         self.before = None;
         let Some(base) = base else {
             let schema = self.rows.schema()?;
-            let location = self.place.location(self.rows.name());
-            let file = self.write(&schema, &location, 1, Vec::new()).await?;
+            let site = self.committer.site(&self.place.of(self.rows.name()), &schema).await?;
+            let file = self.write(&schema, &site.storage, &site.location, 1, Vec::new()).await?;
             let change = self.change(file, false);
-            return Ok(Decision::Create(Box::new(NewTable { uuid: Uuid::now_v7(), location, schema, change })));
+            return Ok(Decision::Create(Box::new(NewTable { site, schema, change })));
         };
         let metadata = base.metadata();
         if position::has_commit(metadata, self.snapshot_id) {
@@ -139,7 +152,7 @@ impl Proposal for Append<'_> {
             Vec::new()
         };
         let (schema, location) = (metadata.current_schema().as_ref().clone(), metadata.location().to_owned());
-        let file = self.write(&schema, &location, metadata.next_sequence_number(), kept).await?;
+        let file = self.write(&schema, base.file_io(), &location, metadata.next_sequence_number(), kept).await?;
         Ok(Decision::Commit(Box::new(self.change(file, many))))
     }
 }
@@ -149,15 +162,17 @@ impl Append<'_> {
     async fn write(
         &mut self,
         schema: &Schema,
+        storage: &FileIO,
         location: &str,
         sequence: i64,
         kept: Vec<RecordBatch>,
     ) -> Result<Vec<DataFile>> {
+        self.storage = Some(storage.clone());
         let arrow = schema_to_arrow_schema(schema).map_err(|e| error::iceberg("a ledger's schema", e))?;
         let shape = Shape { schema: Arc::new(schema.clone()), arrow: Arc::new(arrow) };
         let new = self.rows.batch(&shape.arrow, sequence)?;
         let target = Target {
-            storage: self.committer.storage().clone(),
+            storage: storage.clone(),
             runtime: Handle::current(),
             folder: format!("{}/data", location.trim_end_matches('/')),
             files: self.place.config.files,

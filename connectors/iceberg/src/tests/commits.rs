@@ -5,10 +5,10 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use connector_api::{Error, ErrorKind, Result};
 use iceberg::TableIdent;
-use iceberg::io::FileIO;
+use iceberg::spec::Schema;
 
 use super::*;
-use crate::commit::{CommitFailure, SendError, Staged};
+use crate::commit::{CommitFailure, SendError, Site, Staged};
 use crate::publish::{Publication, Published};
 
 /// What happens to the next sends, in order; then all is well.
@@ -52,17 +52,14 @@ impl Faulty {
 
 #[async_trait]
 impl Committer for Faulty {
-    fn storage(&self) -> &FileIO {
-        self.inner.storage()
-    }
     async fn ensure_namespace(&self) -> Result<()> {
         self.inner.ensure_namespace().await
     }
-    async fn locate(&self, table: &TableIdent) -> Result<Option<String>> {
-        self.inner.locate(table).await
+    async fn find(&self, table: &TableIdent) -> Result<Option<Result<Table>>> {
+        self.inner.find(table).await
     }
-    async fn read(&self, table: &TableIdent, location: &str) -> Result<Table> {
-        self.inner.read(table, location).await
+    async fn site(&self, table: &TableIdent, schema: &Schema) -> Result<Site> {
+        self.inner.site(table, schema).await
     }
     async fn create(&self, table: &TableIdent, staged: &Staged) -> Result<Table, SendError> {
         self.faulty(self.inner.create(table, staged)).await
@@ -75,8 +72,7 @@ impl Committer for Faulty {
 async fn begin(committer: &dyn Committer, lake: &Lake, load: TableLoad) -> Result<Publication> {
     let place = lake.place();
     let ident = place.ident(load.schema.table())?;
-    let location = place.location(ident.name());
-    Publication::begin(committer, ident, location, Arc::new(load), &lake.config.files).await
+    Publication::begin(committer, ident, Arc::new(load), &lake.config.files).await
 }
 
 /// Publishes rows that are staged for it.
@@ -92,7 +88,7 @@ async fn publish(
         arrow: crate::schema::file_schema(&publication.load().schema, publication.schema()),
     };
     let target = Target {
-        storage: committer.storage().clone(),
+        storage: publication.storage().clone(),
         runtime: tokio::runtime::Handle::current(),
         folder: publication.data_folder(),
         files: lake.config.files,

@@ -22,7 +22,7 @@ use iceberg::table::Table;
 use tempfile::TempDir;
 
 use crate::commit::{Committer, SqlCommitter};
-use crate::config::{CatalogUri, Config};
+use crate::config::Config;
 use crate::sink::{IcebergSink, Place};
 
 /// A lake of its own.
@@ -60,8 +60,7 @@ impl Lake {
     }
 
     pub(crate) async fn committer(&self) -> SqlCommitter {
-        let CatalogUri::Sqlite(path) = &self.config.uri;
-        SqlCommitter::connect(path, &self.config.catalog, &self.config.namespace).await.unwrap()
+        SqlCommitter::connect(&self.config).await.unwrap()
     }
 
     pub(crate) async fn table(&self, name: &str) -> Option<Table> {
