@@ -49,6 +49,13 @@ def canonical(column):
         if kind.unit != "us":
             raise TypeError(f"unexpected unit: {kind}")
         return canonical(column.cast(pa.int64()))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        lists = []
+        for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+            values, ends = canonical(chunk.values), chunk.offsets.to_pylist()
+            valid = chunk.is_valid().to_pylist()
+            lists += [values[a:b] if there else None for a, b, there in zip(ends, ends[1:], valid)]
+        return lists
     return [None if v is None else json.dumps(v, default=str) for v in column.to_pylist()]
 
 

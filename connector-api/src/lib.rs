@@ -125,6 +125,6 @@ pub use connector::{Connector, ConnectorConfig, ConnectorKind, Plugin, Role};
 pub use context::{CancellationToken, Counter, Gauge, Metric, Metrics, TaskContext};
 pub use error::{Error, ErrorKind, Result};
 pub use position::{Loaded, Position, Progress, Span, Tracker};
-pub use schema::{Column, TableId, TableSchema, UTC, instant};
+pub use schema::{Column, TableId, TableSchema, UTC, instant, is_uuid};
 pub use sink::{Checkpoint, CommitHandle, Sink, SinkTask};
 pub use source::{Plan, Selection, Source, SourceTask, Split, SplitId, TablePlan};

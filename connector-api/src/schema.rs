@@ -77,11 +77,24 @@ impl Column {
         column
     }
 
+    /// The same column as lists of what it was. Elements may be NULL.
+    #[must_use]
+    pub fn into_list(mut self) -> Self {
+        let element = self.field.clone().with_name("element");
+        self.field = Field::new(self.field.name(), DataType::List(Arc::new(element)), true);
+        self
+    }
+
     /// Sets the comment.
     #[must_use]
     pub fn with_doc(mut self, doc: Option<String>) -> Self {
         self.doc = doc;
         self
+    }
+
+    /// The Arrow field of row images.
+    pub fn field(&self) -> &Field {
+        &self.field
     }
 
     /// The column's name.
@@ -96,8 +109,13 @@ impl Column {
 
     /// Whether this is a UUID (rather than 16 plain bytes).
     pub fn is_uuid(&self) -> bool {
-        self.field.extension_type_name() == Some("arrow.uuid")
+        is_uuid(&self.field)
     }
+}
+
+/// Whether a field, or a list's element, is a UUID (rather than 16 plain bytes).
+pub fn is_uuid(field: &Field) -> bool {
+    field.extension_type_name() == Some("arrow.uuid")
 }
 
 /// A table's columns and key at one version.
@@ -204,5 +222,9 @@ mod tests {
     fn a_uuid_is_told_from_sixteen_bytes() {
         assert!(Column::uuid("u", true, "uuid").is_uuid());
         assert!(!Column::new("u", DataType::FixedSizeBinary(16), true, "bytea").is_uuid());
+        let list = Column::uuid("u", false, "uuid[]").into_list();
+        let DataType::List(element) = list.data_type() else { panic!("{list:?}") };
+        assert!(is_uuid(element) && element.is_nullable() && !list.is_uuid() && !list.nullable);
+        assert_eq!((list.name(), element.name().as_str()), ("u", "element"));
     }
 }

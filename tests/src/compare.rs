@@ -28,54 +28,91 @@ impl Rows {
     }
 }
 
-/// The SQL expression for a column's canonical text.
+/// The SQL expression for a value's canonical text, by its type.
 ///
 /// Booleans `true`/`false`; numbers as PostgreSQL prints them; floats as the hexadecimal of their IEEE
 /// bits (so that -0 and NaN count); dates as days and times and timestamps as microseconds since
-/// 1970-01-01 (UTC); bytes in hexadecimal; `char(n)` with its padding; everything else its text.
-///
-/// # Panics
-/// On a type without a canonical form: comparing it by chance would prove nothing.
-pub fn canonical_sql(base_type: &str, is_enum: bool, column: &str) -> String {
+/// 1970-01-01 (UTC); bytes in hexadecimal; `char(n)` with its padding; everything else as the server
+/// prints it.
+pub fn canonical_sql(base_type: &str, value: &str) -> String {
     match base_type {
-        _ if is_enum => format!("{column}::text"),
-        "boolean" | "smallint" | "integer" | "bigint" | "oid" | "numeric" | "text" | "character varying" | "name"
-        | "uuid" | "json" | "jsonb" => format!("{column}::text"),
-        "real" => format!("encode(float4send({column}), 'hex')"),
-        "double precision" => format!("encode(float8send({column}), 'hex')"),
+        "boolean" => format!("{value}::text"),
+        "real" => format!("encode(float4send({value}), 'hex')"),
+        "double precision" => format!("encode(float8send({value}), 'hex')"),
         // The cast to text would strip the padding.
-        "character" => format!("convert_from(bpcharsend({column}), 'UTF8')"),
-        "bytea" => format!("encode({column}, 'hex')"),
-        "date" => format!("({column} - date '1970-01-01')::text"),
+        "character" => format!("convert_from(bpcharsend({value}), 'UTF8')"),
+        "bytea" => format!("encode({value}, 'hex')"),
+        "date" => format!("({value} - date '1970-01-01')::text"),
         "time without time zone" | "timestamp without time zone" | "timestamp with time zone" => {
-            format!("(extract(epoch from {column}) * 1000000)::bigint::text")
+            format!("(extract(epoch from {value}) * 1000000)::bigint::text")
         }
-        other => panic!("no canonical form for type {other}"),
+        // A composite of NULLs is not NULL, but IS NULL: format() knows no NULL, so it is told apart here.
+        _ => format!("CASE WHEN {value} IS DISTINCT FROM NULL THEN format('%s', {value}) END"),
     }
 }
 
-/// A source table's rows. `from` is the quoted, qualified table.
+/// The SQL expression for the canonical form of an array as lists of lists.
+fn list_sql(element: &str, dimensions: usize, array: &str) -> String {
+    let place = |n: usize| (1..=n).map(|i| format!("[i{i}]")).collect::<String>();
+    let mut inner = canonical_sql(element, &format!("({array}){}", place(dimensions)));
+    for n in (1..=dimensions).rev() {
+        inner = format!(
+            "(SELECT coalesce(json_agg({inner} ORDER BY i{n}), '[]') FROM generate_subscripts({array}, {n}) i{n})"
+        );
+    }
+    format!("CASE WHEN {array} IS NOT NULL THEN {inner} END")
+}
+
+/// How the server prints types: as the program asks it to, whatever the harness's own defaults are.
+const PRINTING: &str = "SET datestyle = 'ISO, YMD'; SET intervalstyle = postgres; SET timezone = 'UTC'; \
+    SET extra_float_digits = 1; SET bytea_output = hex; SET search_path = ''";
+
+/// The rows of a source table of the schema `public`. `from` is its quoted name.
 pub fn source_rows(database: &Database, from: &str) -> Rows {
+    let from = if from.starts_with("public.") { from.to_owned() } else { format!("public.{from}") };
     let columns = database.sql(&format!(
-        "WITH RECURSIVE base(attnum, attname, oid) AS (
-             SELECT attnum, attname, atttypid FROM pg_attribute
+        "WITH RECURSIVE base(attnum, attname, oid, dimensions) AS (
+             SELECT attnum, attname, atttypid, attndims::int FROM pg_attribute
              WHERE attrelid = {}::regclass AND attnum > 0 AND NOT attisdropped
-             UNION ALL SELECT b.attnum, b.attname, t.typbasetype FROM base b JOIN pg_type t USING (oid)
-             WHERE t.typtype = 'd')
-         SELECT json_build_array(b.attname, format_type(oid, NULL), t.typtype = 'e')
-         FROM base b JOIN pg_type t USING (oid) WHERE t.typtype <> 'd' ORDER BY attnum",
-        literal(from)
+             UNION ALL SELECT b.attnum, b.attname, t.typbasetype, t.typndims FROM base b JOIN pg_type t USING (oid)
+             WHERE t.typtype = 'd'),
+         element(oid, root) AS (
+             SELECT t.typelem, t.oid FROM pg_type t JOIN pg_type e ON e.oid = t.typelem AND e.typarray = t.oid
+             UNION ALL SELECT t.typbasetype, e.root FROM element e JOIN pg_type t USING (oid) WHERE t.typtype = 'd')
+         SELECT json_build_array(b.attname, format_type(coalesce(e.oid, b.oid), NULL),
+                    CASE WHEN e.oid IS NOT NULL THEN greatest(b.dimensions, 1) ELSE 0 END)
+         FROM base b JOIN pg_type t USING (oid)
+              LEFT JOIN (element e JOIN pg_type u ON u.oid = e.oid AND u.typtype <> 'd') ON e.root = b.oid
+         WHERE t.typtype <> 'd' ORDER BY attnum",
+        literal(&from)
     ));
     let (mut names, mut expressions) = (vec![], vec![]);
     for line in columns.lines() {
-        let (name, base, is_enum): (String, String, bool) = triple(line);
-        expressions.push(canonical_sql(&base, is_enum, &quoted(&name)));
+        let (name, base, dimensions): (String, String, usize) = serde_json::from_str(line).unwrap();
+        let column = quoted(&name);
+        expressions.push(match dimensions {
+            0 => canonical_sql(&base, &column),
+            n => list_sql(&base, n, &column),
+        });
         names.push(name);
     }
-    // jsonb_build_array takes at most 100 arguments; none of our tables comes near.
-    let lines = database.sql(&format!("SELECT json_build_array({}) FROM {from}", expressions.join(", ")));
-    let rows = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    Rows { columns: names, rows }
+    // jsonb_build_array takes at most 100 arguments.
+    let arrays: Vec<_> = expressions.chunks(100).map(|e| format!("jsonb_build_array({})", e.join(", "))).collect();
+    let lines = database.sql(&format!("{PRINTING}; SELECT {} FROM {from}", arrays.join(" || ")));
+    let rows = lines.lines().map(|line| {
+        let row: Vec<serde_json::Value> = serde_json::from_str(line).unwrap();
+        row.iter().map(canonical).collect()
+    });
+    Rows { columns: names, rows: rows.collect() }
+}
+
+/// A canonical value: a text, or the JSON of a list.
+pub fn canonical(value: &serde_json::Value) -> Option<String> {
+    match value {
+        serde_json::Value::Null => None,
+        serde_json::Value::String(text) => Some(text.clone()),
+        list => Some(list.to_string()),
+    }
 }
 
 /// What differs between two tables, described by at most a few rows; `None` when they are equal.
@@ -135,12 +172,6 @@ fn shown(row: &[Option<String>]) -> String {
 
 fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
-}
-
-fn triple(line: &str) -> (String, String, bool) {
-    let parts: serde_json::Value = serde_json::from_str(line).unwrap();
-    let text = |i: usize| parts[i].as_str().unwrap().to_owned();
-    (text(0), text(1), parts[2].as_bool().unwrap())
 }
 
 #[cfg(test)]

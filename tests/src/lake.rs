@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
-use crate::compare::Rows;
+use crate::compare::{Rows, canonical};
 
 /// A reader that we did not write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Lake {
                 .get("rows")?
                 .as_array()?
                 .iter()
-                .map(|r| r.as_array().unwrap().iter().map(text).collect())
+                .map(|r| r.as_array().unwrap().iter().map(canonical).collect())
                 .collect(),
         })
     }

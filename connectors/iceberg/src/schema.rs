@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use arrow_schema::extension::Uuid as UuidExtension;
 use arrow_schema::{DataType, Field, Schema as ArrowSchema, SchemaRef as ArrowSchemaRef, TimeUnit};
-use connector_api::{Column, Error, Result, TableSchema, UTC};
-use iceberg::spec::{NestedField, PrimitiveType, Schema, Type};
+use connector_api::{Error, Result, TableSchema, UTC, is_uuid};
+use iceberg::spec::{ListType, NestedField, PrimitiveType, Schema, Type};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 /// The Iceberg schema of a table. `base` is the schema that the table has now and the highest field id it
@@ -19,18 +19,27 @@ use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 /// `Data`, naming the column, for a type that Iceberg does not have.
 pub(crate) fn iceberg_schema(table: &TableSchema, base: Option<(&Schema, i32)>) -> Result<Schema> {
     let mut last_id = base.map_or(0, |(_, last)| last);
-    let mut fields = Vec::with_capacity(table.columns().len());
-    let mut ids = Vec::with_capacity(table.columns().len());
+    let mut next_id = || {
+        last_id += 1;
+        last_id
+    };
+    // All columns first, then what lies within them: the order in which a catalog numbers a new table.
+    let mut columns = Vec::with_capacity(table.columns().len());
     for column in table.columns() {
         let of_column = |e: Error| e.with("table", table.table()).with("column", column.name());
-        let kind = Type::Primitive(iceberg_type(column).map_err(of_column)?);
+        let kind = iceberg_type(column.field(), &mut || 0).map_err(of_column)?;
         let known = base.and_then(|(schema, _)| schema.as_struct().field_by_name(column.name()));
-        let id = match known {
-            Some(field) if *field.field_type == kind => field.id,
-            _ => {
-                last_id += 1;
-                last_id
-            }
+        columns.push(match known {
+            Some(field) if unnumbered(&field.field_type) == kind => (field.id, Some((*field.field_type).clone())),
+            _ => (next_id(), None),
+        });
+    }
+    let mut fields = Vec::with_capacity(columns.len());
+    let mut ids = Vec::with_capacity(columns.len());
+    for (column, (id, kind)) in table.columns().iter().zip(columns) {
+        let kind = match kind {
+            Some(kind) => kind,
+            None => iceberg_type(column.field(), &mut next_id)?,
         };
         ids.push((id, matches!(column.data_type(), DataType::Float32 | DataType::Float64)));
         let mut field = NestedField::new(id, column.name(), kind, !column.nullable);
@@ -48,8 +57,15 @@ pub(crate) fn iceberg_schema(table: &TableSchema, base: Option<(&Schema, i32)>) 
         .map_err(|e| Error::data("the columns make no Iceberg schema").with("table", table.table()).caused_by(e))
 }
 
-fn iceberg_type(column: &Column) -> Result<PrimitiveType> {
-    Ok(match column.data_type() {
+/// The type of a field; `next_id` numbers what lies within it.
+fn iceberg_type(field: &Field, next_id: &mut impl FnMut() -> i32) -> Result<Type> {
+    Ok(Type::Primitive(match field.data_type() {
+        DataType::List(element) => {
+            let id = next_id();
+            let kind = iceberg_type(element, next_id)?;
+            let element = NestedField::list_element(id, kind, !element.is_nullable());
+            return Ok(Type::List(ListType::new(Arc::new(element))));
+        }
         DataType::Boolean => PrimitiveType::Boolean,
         DataType::Int16 | DataType::Int32 => PrimitiveType::Int,
         DataType::Int64 => PrimitiveType::Long,
@@ -61,7 +77,7 @@ fn iceberg_type(column: &Column) -> Result<PrimitiveType> {
         DataType::Time64(TimeUnit::Microsecond) => PrimitiveType::Time,
         DataType::Timestamp(TimeUnit::Microsecond, None) => PrimitiveType::Timestamp,
         DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if zone.as_ref() == UTC => PrimitiveType::Timestamptz,
-        DataType::FixedSizeBinary(16) if column.is_uuid() => PrimitiveType::Uuid,
+        DataType::FixedSizeBinary(16) if is_uuid(field) => PrimitiveType::Uuid,
         DataType::FixedSizeBinary(n) => match u64::try_from(*n) {
             Ok(n) => PrimitiveType::Fixed(n),
             Err(_) => return Err(Error::data("a fixed size is negative")),
@@ -77,21 +93,42 @@ fn iceberg_type(column: &Column) -> Result<PrimitiveType> {
             }
         },
         other => return Err(Error::data("Iceberg has no type for this column").with("type", other)),
-    })
+    }))
+}
+
+/// A type without the ids of what lies within it, for comparing.
+fn unnumbered(kind: &Type) -> Type {
+    match kind {
+        Type::List(list) => {
+            let element = &list.element_field;
+            let element = NestedField::list_element(0, unnumbered(&element.field_type), element.required);
+            Type::List(ListType::new(Arc::new(element)))
+        }
+        kind => kind.clone(),
+    }
 }
 
 /// The Arrow schema of data files: the columns as they are encoded, with their field ids and NOT NULL.
 pub(crate) fn file_schema(table: &TableSchema, schema: &Schema) -> ArrowSchemaRef {
-    let fields = table.columns().iter().zip(schema.as_struct().fields()).map(|(column, field)| {
-        let id = HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_owned(), field.id.to_string())]);
-        let kind = match column.data_type() {
-            DataType::Int16 => DataType::Int32,
-            kind => kind.clone(),
-        };
-        let file = Field::new(column.name(), kind, column.nullable).with_metadata(id);
-        if column.is_uuid() { file.with_extension_type(UuidExtension) } else { file }
-    });
+    let fields = table
+        .columns()
+        .iter()
+        .zip(schema.as_struct().fields())
+        .map(|(column, field)| file_field(column.field(), field).with_nullable(column.nullable));
     Arc::new(ArrowSchema::new(fields.collect::<Vec<_>>()))
+}
+
+fn file_field(arrow: &Field, field: &NestedField) -> Field {
+    let id = HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_owned(), field.id.to_string())]);
+    let kind = match (arrow.data_type(), field.field_type.as_ref()) {
+        (DataType::Int16, _) => DataType::Int32,
+        (DataType::List(element), Type::List(list)) => {
+            DataType::List(Arc::new(file_field(element, &list.element_field)))
+        }
+        (kind, _) => kind.clone(),
+    };
+    let file = Field::new(arrow.name(), kind, arrow.is_nullable()).with_metadata(id);
+    if is_uuid(arrow) { file.with_extension_type(UuidExtension) } else { file }
 }
 
 /// Whether two schemas have the same fields, ids and identifier fields; their own ids do not count.
@@ -116,7 +153,9 @@ pub(crate) fn changes(before: &Schema, after: &Schema) -> Vec<SchemaChange> {
     for new in after.as_struct().fields() {
         match before.as_struct().field_by_name(&new.name) {
             None => found.push(change("column_added", &new.name)),
-            Some(old) if old.field_type != new.field_type => found.push(change("type_changed", &new.name)),
+            Some(old) if unnumbered(&old.field_type) != unnumbered(&new.field_type) => {
+                found.push(change("type_changed", &new.name))
+            }
             Some(old) if old.required != new.required => found.push(change("nullability_changed", &new.name)),
             Some(_) => {}
         }
@@ -141,7 +180,8 @@ pub(crate) fn changes(before: &Schema, after: &Schema) -> Vec<SchemaChange> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use connector_api::{TableId, instant};
+    use connector_api::{Column, TableId, instant};
+    use iceberg::spec::{FormatVersion, PartitionSpec, SortOrder, TableMetadataBuilder};
 
     fn table(columns: Vec<Column>, key: &[usize]) -> TableSchema {
         TableSchema::new(TableId::new("public", "t"), columns, key.to_vec()).unwrap()
@@ -210,6 +250,44 @@ mod tests {
         assert_eq!(changes(&first, &third).iter().filter(|c| c.kind == "column_dropped").count(), 2);
         assert!(changes(&first, &first).is_empty());
         assert!(same(&first, &first) && !same(&first, &third));
+    }
+
+    #[test]
+    fn what_lies_within_lists_has_ids_of_its_own() {
+        let list =
+            |name, kind, depth| (0..depth).fold(Column::new(name, kind, true, "x[]"), |column, _| column.into_list());
+        let int = Column::new("n", DataType::Int64, false, "int8");
+        let columns = |kind| vec![list("a", kind, 2), int.clone(), Column::uuid("u", true, "uuid[]").into_list()];
+        let source = table(columns(DataType::Int32), &[1]);
+        let first = iceberg_schema(&source, None).unwrap();
+        assert_eq!(show(&first), "1:a:list 2:n!:long 3:u:list key(2)");
+        let ids = |s: &Schema| {
+            ["a", "a.element", "a.element.element", "n", "u", "u.element"].map(|n| s.field_id_by_name(n).unwrap())
+        };
+        assert_eq!(ids(&first), [1, 4, 5, 2, 3, 6]);
+        // A catalog that numbers a new table by itself comes to the same ids: those in the files.
+        let created = TableMetadataBuilder::new(
+            first.clone(),
+            PartitionSpec::unpartition_spec(),
+            SortOrder::unsorted_order(),
+            "memory://t".into(),
+            FormatVersion::V2,
+            HashMap::new(),
+        );
+        let created = created.unwrap().build().unwrap().metadata;
+        assert_eq!(created.current_schema().as_struct(), first.as_struct());
+
+        let arrow = file_schema(&source, &first);
+        let DataType::List(element) = arrow.field(2).data_type() else { panic!("{arrow}") };
+        assert!(is_uuid(element) && element.is_nullable());
+        assert_eq!(element.metadata()[PARQUET_FIELD_ID_META_KEY], "6");
+
+        // The same list keeps all of its ids; another one has none of them.
+        let again = iceberg_schema(&source, Some((&first, 6))).unwrap();
+        assert!(same(&first, &again) && changes(&first, &again).is_empty());
+        let other = iceberg_schema(&table(columns(DataType::Utf8), &[1]), Some((&first, 6))).unwrap();
+        assert_eq!(ids(&other), [7, 8, 9, 2, 3, 6]);
+        assert_eq!(changes(&first, &other).len(), 1);
     }
 
     #[test]

@@ -1,18 +1,15 @@
 //! What the server's catalog says: tables, columns, types, sizes.
 //!
-//! The SQL lives here, and turning its answers into a table that can be read, or into the reason why not.
-//! Every query names its functions plainly: `search_path` is empty on our connections.
+//! The SQL lives here. Every query names its functions plainly: `search_path` is empty on our connections.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 
-use connector_api::{Error, Result, TableId, TableSchema};
+use connector_api::{Error, TableId};
 use postgres_protocol::escape::escape_identifier;
 
-use crate::error::Answer;
-use crate::filter::Filter;
-use crate::plan::{Part, Size};
-use crate::types::{Custom, Wire, resolve};
+use crate::error::{Answer, Failure};
+use crate::plan::Size;
+use crate::types::{Declared, Handling, Kind, Type, scalar};
 use crate::wire::{Connection, Row};
 
 /// How many tables one statement asks about.
@@ -23,15 +20,15 @@ const AT_ONCE: usize = 500;
 pub(crate) struct Relation {
     pub(crate) oid: u32,
     pub(crate) id: TableId,
-    partitioned: bool,
-    heap: bool,
-    usage: bool,
-    select: bool,
-    row_security: bool,
-    foreign_partition: bool,
-    unreadable_here: bool,
-    rows: Option<u64>,
-    comment: Option<String>,
+    pub(crate) partitioned: bool,
+    pub(crate) heap: bool,
+    pub(crate) usage: bool,
+    pub(crate) select: bool,
+    pub(crate) row_security: bool,
+    pub(crate) foreign_partition: bool,
+    pub(crate) unreadable_here: bool,
+    pub(crate) rows: Option<u64>,
+    pub(crate) comment: Option<String>,
 }
 
 const RELATIONS: &str = "
@@ -107,14 +104,13 @@ impl Relation {
 /// A column as the catalog has it.
 #[derive(Clone, Debug)]
 pub(crate) struct Attribute {
-    name: String,
-    required: bool,
-    type_oid: u32,
-    modifier: i32,
-    type_name: String,
-    comment: Option<String>,
+    pub(crate) name: String,
+    pub(crate) required: bool,
+    pub(crate) declared: Declared,
+    pub(crate) type_name: String,
+    pub(crate) comment: Option<String>,
     /// Place in the primary key, from 1.
-    key: Option<u32>,
+    pub(crate) key: Option<u32>,
 }
 
 /// The columns of these tables, in their order. INCLUDE columns of a key's index are not the key.
@@ -122,8 +118,8 @@ pub(crate) fn attributes(connection: &mut Connection, oids: &[u32]) -> Answer<Ha
     let mut all: HashMap<u32, Vec<Attribute>> = HashMap::new();
     for oids in oids.chunks(AT_ONCE) {
         let sql = format!(
-            "SELECT a.attrelid, a.attname, a.attnotnull, a.atttypid, a.atttypmod, format_type(a.atttypid, a.atttypmod),
-                    col_description(a.attrelid, a.attnum),
+            "SELECT a.attrelid, a.attname, a.attnotnull, a.atttypid, a.atttypmod, a.attndims,
+                    format_type(a.atttypid, a.atttypmod), col_description(a.attrelid, a.attnum),
                     (SELECT k.place FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY k(number, place)
                      WHERE i.indrelid = a.attrelid AND i.indisprimary AND k.number = a.attnum
                        AND k.place <= i.indnkeyatts)
@@ -136,28 +132,64 @@ pub(crate) fn attributes(connection: &mut Connection, oids: &[u32]) -> Answer<Ha
             all.entry(row.parse(0)?).or_default().push(Attribute {
                 name: row.text(1)?.to_owned(),
                 required: row.flag(2),
-                type_oid: row.parse(3)?,
-                modifier: row.parse(4)?,
-                type_name: row.text(5)?.to_owned(),
-                comment: row.get(6).map(str::to_owned),
-                key: row.parse(7).ok(),
+                declared: Declared { oid: row.parse(3)?, modifier: row.parse(4)?, dimensions: row.parse(5)? },
+                type_name: row.text(6)?.to_owned(),
+                comment: row.get(7).map(str::to_owned),
+                key: row.parse(8).ok(),
             });
         }
     }
     Ok(all)
 }
 
-/// Every domain and enum of the database.
-pub(crate) fn custom_types(connection: &mut Connection) -> Answer<HashMap<u32, Custom>> {
-    let sql = "SELECT oid, typtype, typbasetype, typtypmod FROM pg_type WHERE typtype IN ('d', 'e')";
-    let custom = |row: &Row| {
-        let custom = match row.text(1)? {
-            "e" => Custom::Enum,
-            _ => Custom::Domain { base: row.parse(2)?, modifier: row.parse(3)? },
-        };
-        Ok((row.parse(0)?, custom))
+/// The types of these columns that are not read as they are, and the types that those are made of.
+pub(crate) fn types<'a>(
+    connection: &mut Connection,
+    attributes: impl Iterator<Item = &'a Attribute>,
+) -> Answer<HashMap<u32, Type>> {
+    let mut known = HashMap::new();
+    let mut wanted: HashSet<u32> = attributes.map(|a| a.declared.oid).collect();
+    loop {
+        let unknown = |oid: &u32| !known.contains_key(oid) && scalar(*oid, -1, &Handling::default()).is_none();
+        let oids: Vec<u32> = wanted.drain().filter(unknown).collect();
+        if oids.is_empty() {
+            return Ok(known);
+        }
+        for oids in oids.chunks(AT_ONCE) {
+            for row in connection.query(&format!("{TYPES} WHERE t.oid = ANY ({})", array(oids)))? {
+                let described = described(&row)?;
+                wanted.extend(described.kind.needs());
+                known.insert(row.parse(0)?, described);
+            }
+        }
+    }
+}
+
+const TYPES: &str = "
+SELECT t.oid, t.typtype, format('%s.%I', o.pronamespace::regnamespace, o.proname),
+       t.typbasetype, t.typtypmod, t.typndims, CASE WHEN e.typarray = t.oid THEN e.oid END, e.typdelim,
+       (SELECT format('%s.%I', f.pronamespace::regnamespace, f.proname) FROM pg_proc f
+        WHERE t.typname IN ('geometry', 'geography') AND f.proname IN ('st_asewkb', 'bytea')
+          AND f.pronamespace = t.typnamespace AND f.pronargs = 1 AND f.proargtypes[0] = t.oid
+          AND f.prorettype = 'bytea'::regtype
+        ORDER BY f.proname DESC LIMIT 1)
+FROM pg_type t JOIN pg_proc o ON o.oid = t.typoutput LEFT JOIN pg_type e ON e.oid = t.typelem";
+
+fn described(row: &Row) -> Answer<Type> {
+    let kind = match row.text(1)? {
+        "d" => Kind::Domain { base: row.parse(3)?, modifier: row.parse(4)?, dimensions: row.parse(5)? },
+        "e" => Kind::Enum,
+        "p" => Kind::Pseudo,
+        _ => match (row.get(6), row.get(8)) {
+            (Some(_), _) => {
+                let delimiter = row.text(7)?.bytes().next().ok_or(Failure::Protocol("no array delimiter"))?;
+                Kind::Array { element: row.parse(6)?, delimiter }
+            }
+            (None, Some(ewkb)) => Kind::Geo { ewkb: ewkb.to_owned() },
+            (None, None) => Kind::Other,
+        },
     };
-    connection.query(sql)?.iter().map(custom).collect()
+    Ok(Type { kind, output: row.text(2)?.to_owned() })
 }
 
 /// The sizes of these tables, partitions included.
@@ -208,129 +240,4 @@ pub(crate) fn leaves(connection: &mut Connection, oids: &[u32]) -> Answer<HashMa
 fn array(oids: &[u32]) -> String {
     let list: Vec<_> = oids.iter().map(u32::to_string).collect();
     format!("'{{{}}}'::oid[]", list.join(","))
-}
-
-/// A table and how to read it.
-#[derive(Debug)]
-pub(crate) struct Readable {
-    pub(crate) schema: Arc<TableSchema>,
-    /// One per column.
-    pub(crate) wires: Vec<Wire>,
-    pub(crate) oid: u32,
-    /// Of a partitioned table: its leaves as of the cut.
-    pub(crate) leaves: Option<String>,
-    select: String,
-}
-
-impl Readable {
-    /// The statement that reads a part of it.
-    pub(crate) fn copy(&self, part: &Part) -> String {
-        format!("COPY ({}{}) TO STDOUT (FORMAT binary)", self.select, part.condition())
-    }
-}
-
-/// Makes of the catalog's answers a table that can be read, or the reason why not.
-pub(crate) fn describe(
-    relation: &Relation,
-    attributes: &[Attribute],
-    custom: &HashMap<u32, Custom>,
-    filter: &Filter,
-) -> Result<Readable> {
-    let refuse = |what: String, attribute: &Attribute| {
-        Err(Error::data(what).with("table", &relation.id).with("column", &attribute.name))
-    };
-    let (mut columns, mut wires, mut names, mut key) = (vec![], vec![], vec![], vec![]);
-    for attribute in attributes {
-        if !filter.keeps(&relation.id, &attribute.name) {
-            if attribute.key.is_some() {
-                return refuse("a column of the primary key is left out by the column lists".into(), attribute);
-            }
-            continue;
-        }
-        let Some(wire) = resolve(attribute.type_oid, attribute.modifier, custom) else {
-            return refuse(format!("type {} is not supported yet", attribute.type_name), attribute);
-        };
-        if let Some(place) = attribute.key {
-            key.push((place, columns.len()));
-        }
-        let column = wire.column(&attribute.name, !attribute.required, &attribute.type_name);
-        columns.push(column.with_doc(attribute.comment.clone()));
-        wires.push(wire);
-        names.push(escape_identifier(&attribute.name));
-    }
-    if columns.is_empty() && !attributes.is_empty() {
-        return Err(Error::data("the column lists leave no column of the table").with("table", &relation.id));
-    }
-    key.sort_unstable();
-    let key = key.into_iter().map(|(_, column)| column).collect();
-    let schema = TableSchema::new(relation.id.clone(), columns, key)?.with_doc(relation.comment.clone());
-    let select = format!("SELECT {} FROM {}", names.join(", "), relation.target());
-    Ok(Readable { schema: Arc::new(schema), wires, oid: relation.oid, leaves: None, select })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::filter::List;
-
-    fn check(
-        columns: &[(&str, u32, Option<u32>)],
-        filter: &Filter,
-    ) -> std::result::Result<(String, Vec<usize>), String> {
-        let relation = Relation {
-            oid: 1,
-            id: TableId::new("My \"s\"", "t"),
-            partitioned: false,
-            heap: true,
-            usage: true,
-            select: true,
-            row_security: false,
-            foreign_partition: false,
-            unreadable_here: false,
-            rows: None,
-            comment: None,
-        };
-        let attributes: Vec<_> = columns
-            .iter()
-            .map(|(name, type_oid, key)| Attribute {
-                name: (*name).into(),
-                required: key.is_some(),
-                type_oid: *type_oid,
-                modifier: -1,
-                type_name: format!("type{type_oid}"),
-                comment: None,
-                key: *key,
-            })
-            .collect();
-        let readable = describe(&relation, &attributes, &HashMap::new(), filter).map_err(|e| e.to_string())?;
-        assert_eq!(readable.wires.len(), readable.schema.columns().len());
-        let part = Part::Pages { from: 3, to: None };
-        Ok((readable.copy(&part), readable.schema.key().to_vec()))
-    }
-
-    #[test]
-    fn describes_or_refuses() {
-        let all = Filter::default();
-        let without_b = Filter {
-            columns: List::Exclude(vec![regex::Regex::new(r#"^My "s"\.t\.b$"#).unwrap()]),
-            ..Filter::default()
-        };
-        let statement = |columns: &str| {
-            format!(
-                r#"COPY (SELECT {columns} FROM ONLY "My ""s"""."t" WHERE ctid >= '(3,0)'::tid) TO STDOUT (FORMAT binary)"#
-            )
-        };
-        let columns = [("a", 25, Some(2)), ("b", 600, None), ("C d", 23, Some(1))];
-        assert_eq!(check(&columns, &without_b), Ok((statement(r#""a", "C d""#), vec![1, 0])));
-        assert_eq!(check(&columns, &all), Err("type type600 is not supported yet [table=My \"s\".t, column=b]".into()));
-        assert_eq!(
-            check(&[("a", 25, None), ("b", 23, Some(1))], &without_b),
-            Err("a column of the primary key is left out by the column lists [table=My \"s\".t, column=b]".into())
-        );
-        assert_eq!(
-            check(&[("b", 23, None)], &without_b),
-            Err("the column lists leave no column of the table [table=My \"s\".t]".into())
-        );
-        assert_eq!(check(&[], &all), Err("the table has no columns [table=My \"s\".t]".into()));
-    }
 }

@@ -6,6 +6,7 @@ use connector_api::ConnectorConfig;
 use connector_api::config::{ConfigDef, Kind, Problem, Values};
 
 use crate::filter::{Filter, Like, List};
+use crate::types::{Decimals, Handling, Unconstrained};
 use crate::wire::Endpoint;
 
 /// Smallest value of `parallel.chunk.size`, bytes: below it the splits cost more than they give.
@@ -16,6 +17,8 @@ const SMALLEST_CHUNK: u64 = 64 << 10;
 pub struct PostgresConfig {
     pub(crate) endpoint: Endpoint,
     pub(crate) filter: Filter,
+    /// How values are loaded where there is a choice.
+    pub(crate) handling: Handling,
     /// Tables at a time.
     pub(crate) tables_at_a_time: usize,
     /// Splits of one table at a time.
@@ -72,6 +75,30 @@ impl ConnectorConfig for PostgresConfig {
                 "initial",
                 "What to read: initial_only loads the tables as of one moment.",
             )
+            .defaulted(
+                "decimal.handling.mode",
+                Kind::OneOf(&["precise", "string", "double"]),
+                "precise",
+                "numeric as decimal where its precision allows, as text, or as the nearest double.",
+            )
+            .defaulted(
+                "number.unconstrained",
+                Kind::Text,
+                "string",
+                "numeric without a precision, when decimals are precise: string, double or decimal(p,s).",
+            )
+            .defaulted(
+                "array.handling.mode",
+                Kind::OneOf(&["list", "text"]),
+                "list",
+                "Arrays as lists, or as PostgreSQL's text, which takes any dimensions and subscripts.",
+            )
+            .defaulted(
+                "infinity.handling.mode",
+                Kind::OneOf(&["fail", "null"]),
+                "fail",
+                "What an infinite date or timestamp does: fail its table, or become NULL.",
+            )
             .defaulted("parallel.workers", Kind::Int(1, 64), "2", "Tables to read at a time.")
             .defaulted("parallel.tables", Kind::Int(1, 64), "2", "Chunks of one table to read at a time.")
             .defaulted("parallel.chunk.size", Kind::Bytes, "128MiB", "Smallest part of a table that is read by itself.")
@@ -126,6 +153,21 @@ impl ConnectorConfig for PostgresConfig {
             let message = format!("\"{mode}\" is not available in this version; available: initial_only");
             problems.push(Problem::new("snapshot.mode", message));
         }
+        let unconstrained = Unconstrained::parse(values.text("number.unconstrained")).unwrap_or_else(|| {
+            problems
+                .push(Problem::new("number.unconstrained", "must be string, double or decimal(p,s) with p up to 38"));
+            Unconstrained::default()
+        });
+        let handling = Handling {
+            decimals: match values.text("decimal.handling.mode") {
+                "string" => Decimals::String,
+                "double" => Decimals::Double,
+                _ => Decimals::Precise,
+            },
+            unconstrained,
+            arrays_as_text: values.text("array.handling.mode") == "text",
+            infinite_is_null: values.text("infinity.handling.mode") == "null",
+        };
         let chunk = u64::try_from(values.int("parallel.chunk.size")).unwrap_or(0);
         if values.has("parallel.chunk.size") && chunk < SMALLEST_CHUNK {
             problems.push(Problem::new("parallel.chunk.size", "must be at least 64KiB"));
@@ -143,6 +185,7 @@ impl ConnectorConfig for PostgresConfig {
                 connect_timeout: values.millis("connect.timeout.ms"),
             },
             filter: Filter { schemas, tables, columns, like },
+            handling,
             tables_at_a_time: values.count("parallel.workers"),
             splits_at_a_time: values.count("parallel.tables"),
             chunk,
@@ -187,12 +230,14 @@ mod tests {
                 ("snapshot.mode", "initial"),
                 ("parallel.chunk.size", "1"),
                 ("parallel.workers", "0"),
+                ("number.unconstrained", "decimal(39,0)"),
             ]),
             [
                 "parallel.workers: \"0\" is not a whole number from 1 to 64",
                 "schema.exclude.list: schema.include.list is set too: schemas are either included or excluded",
                 "table.filter: a LIKE pattern must not end with its escape character",
                 "snapshot.mode: \"initial\" is not available in this version; available: initial_only",
+                "number.unconstrained: must be string, double or decimal(p,s) with p up to 38",
                 "parallel.chunk.size: must be at least 64KiB",
             ]
         );

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use connector_api::{Cut, Error, Plan, Progress, Result, Selection, TableId, TablePlan, failpoint};
 
-use crate::catalog::{self, Readable, Relation};
+use crate::catalog::{self, Relation};
 use crate::config::PostgresConfig;
+use crate::describe::{Readable, describe};
 use crate::error::{Answer, Failure};
 use crate::plan;
 use crate::wire::{Connection, Endpoint};
@@ -67,12 +68,12 @@ impl Session {
         let reading = |e: Failure| e.while_doing("reading the tables' columns");
         let oids: Vec<u32> = taken.relations.iter().map(|r| r.oid).collect();
         let attributes = catalog::attributes(&mut holder, &oids).map_err(reading)?;
-        let custom = catalog::custom_types(&mut holder).map_err(reading)?;
+        let types = catalog::types(&mut holder, attributes.values().flatten()).map_err(reading)?;
         let sizes = catalog::sizes(&mut holder, &oids, server.page).map_err(reading)?;
         let (mut readable, mut tables) = (HashMap::new(), vec![]);
         for relation in &taken.relations {
             let attributes = attributes.get(&relation.oid).map_or(&[][..], |a| a);
-            match catalog::describe(relation, attributes, &custom, &config.filter) {
+            match describe(relation, attributes, &types, &config.filter, &config.handling) {
                 Err(why) => refused.push((relation.id.clone(), why)),
                 Ok(mut table) => {
                     table.leaves = taken.leaves.get(&relation.oid).map(|(leaves, _)| leaves.clone());
@@ -225,6 +226,14 @@ fn prepare(connection: &mut Connection, statement: Duration, lock: Duration) -> 
         ("max_parallel_workers_per_gather", "0".into()),
         // Plain columns: nothing to compile.
         ("jit", "off".into()),
+        // What types print must not depend on who connects. lc_monetary stays the database's: it says what
+        // the digits of money mean.
+        ("datestyle", "'ISO, YMD'".into()),
+        ("intervalstyle", "postgres".into()),
+        ("timezone", "'UTC'".into()),
+        ("extra_float_digits", "1".into()),
+        ("bytea_output", "hex".into()),
+        ("quote_all_identifiers", "off".into()),
     ];
     if version >= 170_000 {
         settings.push(("transaction_timeout", "0".into()));

@@ -1,7 +1,7 @@
 //! PostgreSQL as a source: the selected tables as of one consistent cut, read in parallel.
 //!
-//! The way the data takes: `catalog` and `filter` find the tables, `cut` fixes the moment and keeps it,
-//! `plan` divides tables into splits, `task` reads one split over `wire`, and `decode` makes Arrow of it.
+//! The way the data takes: `catalog` and `filter` find the tables, `types` and `describe` say how each is
+//! read, `cut` fixes the moment and keeps it, `plan` divides tables into splits, `task` reads one split over `wire`, and `decode` makes Arrow of it.
 //! What must hold: every row of every split is read under the cut's snapshot, and nothing is read of a
 //! table whose types are not understood. This crate knows no sink and no engine.
 
@@ -9,6 +9,7 @@ mod catalog;
 mod config;
 mod cut;
 mod decode;
+mod describe;
 mod error;
 mod filter;
 mod plan;

@@ -15,9 +15,9 @@ use connector_api::{
 };
 use tokio::sync::mpsc;
 
-use crate::catalog::Readable;
 use crate::cut::Session;
 use crate::decode::{Decoder, Limits};
+use crate::describe::Readable;
 use crate::error::{Answer, Failure};
 use crate::plan::Part;
 use crate::wire::{Connection, CopySink, Lifeline};
@@ -192,7 +192,7 @@ impl Reader {
             return Err(stopped());
         }
         let mut connection = session.worker()?;
-        let decoder = Decoder::new(Arc::clone(&table.schema), &table.wires, self.limits, *skip);
+        let decoder = Decoder::new(Arc::clone(&table.schema), &table.forms, self.limits, *skip);
         let mut pump = Pump { reader: self, decoder, delivered: *skip };
         let copied = self.copy(&mut connection, &table.copy(part), &mut pump);
         let lifeline = self.stop.detach();

@@ -11,4 +11,5 @@ mod crash;
 mod cut;
 mod operator;
 mod tables;
+mod types;
 mod values;

@@ -40,6 +40,7 @@ struct ColumnMetrics {
     lower: Option<Datum>,
     upper: Option<Datum>,
     unbounded: bool,
+    nested: bool,
 }
 
 /// The manifest entry of a written file.
@@ -60,6 +61,11 @@ pub(crate) fn data_file(
             let metrics = columns.entry(info.id()).or_default();
             metrics.bytes += u64::try_from(chunk.compressed_size()).unwrap_or(0);
             metrics.values += u64::try_from(chunk.num_values()).unwrap_or(0);
+            // What lies in lists is counted only: Parquet's NULLs are then also empty lists.
+            if chunk.column_descr().max_rep_level() > 0 {
+                metrics.nested = true;
+                continue;
+            }
             let field = schema.as_struct().field_by_id(info.id());
             let kind = field.and_then(|f| match f.field_type.as_ref() {
                 Type::Primitive(kind) => Some(kind),
@@ -93,7 +99,7 @@ pub(crate) fn data_file(
         .file_size_in_bytes(size)
         .column_sizes(each(|m| m.bytes))
         .value_counts(each(|m| m.values))
-        .null_value_counts(each(|m| m.nulls))
+        .null_value_counts(columns.iter().filter(|(_, m)| !m.nested).map(|(id, m)| (*id, m.nulls)).collect())
         .nan_value_counts(nans)
         .lower_bounds(bounds(|m| &m.lower))
         .upper_bounds(bounds(|m| &m.upper))

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int16Type, Int32Type};
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{DataType, SchemaRef as ArrowSchemaRef};
 use connector_api::{Error, Result};
 use iceberg::io::FileIO;
@@ -173,7 +173,9 @@ fn fit(rows: &RecordBatch, schema: &ArrowSchemaRef) -> Result<RecordBatch> {
         })
     });
     let columns = columns.collect::<Result<Vec<_>>>()?;
-    RecordBatch::try_new(Arc::clone(schema), columns)
+    // Elements of lists lack their field ids, which stand in the file's schema.
+    let options = RecordBatchOptions::new().with_match_field_names(false);
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
         .map_err(|e| Error::fatal("rows that do not fit the table's files").caused_by(e))
 }
 

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use arrow_array::{
     BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Float64Array, Int16Array,
-    Int32Array, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
+    Int32Array, ListArray, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
 };
-use arrow_schema::TimeUnit;
+use arrow_schema::{Field, TimeUnit};
 use connector_api::{Column, TableId, TableSchema, UTC, instant};
 use iceberg::spec::Datum;
 
@@ -91,6 +91,21 @@ async fn bounds_hold_for_every_type_and_row_group() {
     let uuids = FixedSizeBinaryArray::try_from_iter([[0xff_u8; 16], [1_u8; 16]].iter()).unwrap();
     let shown = bounds(Column::uuid("c", true, "uuid"), Arc::new(uuids)).await;
     assert!(shown.starts_with("01010101-0101-0101-0101-010101010101..ffffffff-"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_counted_and_have_no_bounds() {
+    let lists = [Some(vec![Some(1), None, Some(3)]), None, Some(vec![])];
+    let list = ListArray::from_iter_primitive::<Int32Type, _, _>(lists);
+    let field = Arc::new(Field::new("element", DataType::Int32, true));
+    let list = ListArray::new(field, list.offsets().clone(), Arc::clone(list.values()), list.nulls().cloned());
+    let column = Column::new("c", DataType::Int32, true, "integer[]").into_list();
+    let file = write(vec![(column, Arc::new(list))], 3).await.unwrap().remove(0);
+    assert_eq!(file.record_count(), 3);
+    // The element is field 2; the list has no column of its own.
+    assert_eq!(file.value_counts().iter().collect::<Vec<_>>(), [(&2, &5)]);
+    assert!(file.lower_bounds().is_empty() && file.upper_bounds().is_empty() && file.null_value_counts().is_empty());
+    assert!(file.column_sizes()[&2] > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

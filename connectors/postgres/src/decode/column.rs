@@ -48,27 +48,36 @@ enum Values {
 
 pub(super) struct ColumnBuilder {
     wire: Wire,
+    infinite_is_null: bool,
     values: Values,
     nulls: NullBufferBuilder,
 }
 
 impl ColumnBuilder {
-    pub(super) fn new(wire: Wire) -> Self {
+    pub(super) fn new(wire: Wire, infinite_is_null: bool) -> Self {
         let values = match wire {
             Wire::Bool => Values::Bool(BooleanBufferBuilder::new(0)),
             Wire::Int2 | Wire::Int4 | Wire::Date => Values::I32(vec![]),
             Wire::Int8 | Wire::Oid | Wire::Time | Wire::Timestamp | Wire::Timestamptz => Values::I64(vec![]),
             Wire::Decimal { .. } => Values::I128(vec![]),
             Wire::Float4 => Values::F32(vec![]),
-            Wire::Float8 => Values::F64(vec![]),
+            Wire::Float8 | Wire::NumericDouble => Values::F64(vec![]),
             Wire::Uuid => Values::Uuid(vec![]),
             Wire::NumericText | Wire::Text | Wire::Jsonb | Wire::Bytea => Values::Bytes { ends: vec![0], data: vec![] },
         };
-        Self { wire, values, nulls: NullBufferBuilder::new(1024) }
+        Self { wire, infinite_is_null, values, nulls: NullBufferBuilder::new(1024) }
     }
 
     /// Appends the values of a block of rows.
     pub(super) fn append(&mut self, buffer: &[u8], fields: &[Field]) -> Result<(), Wrong> {
+        let finite: Vec<Field>;
+        let fields = match self.infinite_is_null {
+            false => fields,
+            true => {
+                finite = fields.iter().map(|f| if f.is_infinite(buffer) { Field::NULL } else { *f }).collect();
+                &finite
+            }
+        };
         if fields.iter().all(|f| f.length >= 0) {
             self.nulls.append_n_non_nulls(fields.len());
         } else {
@@ -105,6 +114,12 @@ impl ColumnBuilder {
             }
             (Values::I64(out), _) => fixed(out, buffer, fields, |b| Ok(i64::from_be_bytes(b))),
             (Values::F32(out), _) => fixed(out, buffer, fields, |b| Ok(f32::from_be_bytes(b))),
+            (Values::F64(out), Wire::NumericDouble) => {
+                for field in fields {
+                    out.push(field.bytes(buffer)?.map_or(Ok(0.0), |b| Numeric::parse(b)?.double())?);
+                }
+                Ok(())
+            }
             (Values::F64(out), _) => fixed(out, buffer, fields, |b| Ok(f64::from_be_bytes(b))),
             (Values::I128(out), wire) => {
                 let Wire::Decimal { precision, scale } = wire else { return Err(LENGTH) };
@@ -174,7 +189,19 @@ impl ColumnBuilder {
 }
 
 impl Field {
-    fn bytes(self, buffer: &[u8]) -> Result<Option<&[u8]>, Wrong> {
+    pub(super) const NULL: Self = Self { offset: 0, length: -1 };
+
+    /// Whether a date or timestamp is the first or last of its bits.
+    fn is_infinite(self, buffer: &[u8]) -> bool {
+        match self.bytes(buffer) {
+            Ok(Some([first, rest @ ..])) => {
+                (*first == 0x7f && rest.iter().all(|b| *b == 0xff)) || (*first == 0x80 && rest.iter().all(|b| *b == 0))
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn bytes(self, buffer: &[u8]) -> Result<Option<&[u8]>, Wrong> {
         let Ok(length) = usize::try_from(self.length) else { return Ok(None) };
         let offset = self.offset as usize;
         buffer.get(offset..offset + length).map(Some).ok_or(LENGTH)

@@ -5,6 +5,7 @@
 //! moves. Any bytes are an error at worst; a message may split a row anywhere.
 
 mod column;
+mod list;
 mod numeric;
 
 use std::collections::VecDeque;
@@ -14,8 +15,9 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use connector_api::{Error, TableSchema};
 
-use crate::types::Wire;
+use crate::types::{Form, Layout, Wire};
 use column::{ColumnBuilder, Field, Wrong};
+use list::ListBuilder;
 
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 /// Fields recorded before the second pass: they and the rows they lie in stay in the processor's cache.
@@ -40,10 +42,9 @@ enum State {
 /// Turns the payloads of one COPY into batches.
 pub(crate) struct Decoder {
     schema: Arc<TableSchema>,
-    wires: Vec<Wire>,
-    columns: Vec<ColumnBuilder>,
-    /// Columns whose text can be far longer than their bytes on the wire.
-    swelling: Vec<usize>,
+    columns: Vec<Growing>,
+    /// Columns whose text can be far longer than their bytes on the wire, and how to tell.
+    swelling: Vec<(usize, TextLength)>,
     limits: Limits,
     state: State,
     /// Rows still to pass over.
@@ -61,6 +62,15 @@ pub(crate) struct Decoder {
     ready: VecDeque<RecordBatch>,
 }
 
+/// Upper bound of the length of a value's text, from its bytes.
+type TextLength = fn(&[u8]) -> usize;
+
+/// A column of the open batch.
+enum Growing {
+    Values(ColumnBuilder),
+    Lists(ListBuilder),
+}
+
 /// What lies at a place of the stream.
 enum Walked {
     /// A row that ends there, of that weight in bytes.
@@ -72,13 +82,21 @@ enum Walked {
 impl Decoder {
     /// A decoder of rows of these types (as many as the schema has columns) that passes over the first
     /// `skip` rows.
-    pub(crate) fn new(schema: Arc<TableSchema>, wires: &[Wire], limits: Limits, skip: u64) -> Self {
-        let room = (INDEX / wires.len().max(1)).clamp(16, 2048);
+    pub(crate) fn new(schema: Arc<TableSchema>, forms: &[Form], limits: Limits, skip: u64) -> Self {
+        let room = (INDEX / forms.len().max(1)).clamp(16, 2048);
+        let columns = forms.iter().zip(schema.columns()).map(|(form, column)| match form.layout {
+            Layout::Scalar => Growing::Values(ColumnBuilder::new(form.wire, form.infinite_is_null)),
+            _ => Growing::Lists(ListBuilder::new(form, column.data_type())),
+        });
+        let swelling = forms.iter().enumerate().filter(|(_, f)| f.wire == Wire::NumericText);
+        let swelling = swelling.map(|(i, form)| match form.layout {
+            Layout::Scalar => (i, numeric::text_length as TextLength),
+            _ => (i, list::numeric_text_length as TextLength),
+        });
         Self {
-            columns: wires.iter().map(|w| ColumnBuilder::new(*w)).collect(),
-            swelling: (0..wires.len()).filter(|c| wires[*c] == Wire::NumericText).collect(),
-            index: vec![Field::default(); room * wires.len()],
-            wires: wires.to_vec(),
+            columns: columns.collect(),
+            swelling: swelling.collect(),
+            index: vec![Field::default(); room * forms.len()],
             room,
             schema,
             limits,
@@ -124,8 +142,12 @@ impl Decoder {
             return Ok(());
         }
         for (i, column) in self.columns.iter_mut().enumerate() {
-            let from = i * self.room;
-            if let Err(what) = column.append(buffer, &self.index[from..from + self.indexed]) {
+            let fields = &self.index[i * self.room..][..self.indexed];
+            let appended = match column {
+                Growing::Values(column) => column.append(buffer, fields),
+                Growing::Lists(column) => column.append(buffer, fields),
+            };
+            if let Err(what) = appended {
                 return Err(self.wrong_in(i, what));
             }
         }
@@ -204,7 +226,7 @@ impl Decoder {
         let mut next = at + 2;
         match i16::from_be_bytes(*count) {
             -1 => return Ok(Walked::Trailer(next)),
-            count if usize::try_from(count) != Ok(self.wires.len()) => {
+            count if usize::try_from(count) != Ok(self.columns.len()) => {
                 return Err("a row does not have as many columns as the table");
             }
             _ => {}
@@ -222,10 +244,10 @@ impl Decoder {
             }
         }
         let mut weight = next - at;
-        for column in &self.swelling {
+        for (column, text_length) in &self.swelling {
             let field = self.index[column * self.room + self.indexed];
-            if field.length >= 0 {
-                weight += numeric::text_length(&rows[field.offset as usize..]);
+            if let Ok(Some(bytes)) = field.bytes(rows) {
+                weight = weight.saturating_add(text_length(bytes));
             }
         }
         Ok(Walked::Row(next, weight))
@@ -237,7 +259,11 @@ impl Decoder {
         }
         let mut arrays = Vec::with_capacity(self.columns.len());
         for (i, column) in self.columns.iter_mut().enumerate() {
-            match column.finish() {
+            let finished = match column {
+                Growing::Values(column) => column.finish(),
+                Growing::Lists(column) => column.finish(),
+            };
+            match finished {
                 Ok(array) => arrays.push(array),
                 Err(what) => return Err(self.wrong_in(i, what)),
             }

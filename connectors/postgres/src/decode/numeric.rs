@@ -93,6 +93,17 @@ impl<'a> Numeric<'a> {
         Ok(if negative { -value } else { value })
     }
 
+    /// The nearest double; NaN and infinities are themselves.
+    pub(super) fn double(self) -> Result<f64, &'static str> {
+        let mut text = Vec::new();
+        self.write(&mut text)?;
+        let value: f64 = std::str::from_utf8(&text).ok().and_then(|t| t.parse().ok()).ok_or("a malformed numeric")?;
+        match self.sign {
+            Sign::Plus | Sign::Minus if value.is_infinite() => Err("the value is beyond what a double can hold"),
+            _ => Ok(value),
+        }
+    }
+
     /// `None`: beyond 128 bits.
     fn wide(self, scale: u8, last: i32) -> Option<Result<i128, &'static str>> {
         let mut value = 0i128;
@@ -290,6 +301,18 @@ pub(super) mod tests {
             assert!(Numeric::parse(&special(sign)).unwrap().decimal(10, 2).is_err());
         }
         assert!(Numeric::parse(&special(0x1234)).is_err());
+    }
+
+    #[test]
+    fn doubles() {
+        let check = |bytes: &[u8]| Numeric::parse(bytes).unwrap().double();
+        assert_eq!(check(&wire("0.1")), Ok(0.1));
+        assert_eq!(check(&wire("-123456789012345678901234567890")), Ok(-1.2345678901234568e29));
+        assert_eq!(check(&wire("9007199254740993")), Ok(9007199254740992.0), "to the nearest, ties to even");
+        assert!(check(&special(0xC000)).unwrap().is_nan());
+        assert_eq!(check(&special(0xD000)), Ok(f64::INFINITY));
+        assert_eq!(check(&special(0xF000)), Ok(f64::NEG_INFINITY));
+        assert!(check(&wire(&format!("1{}", "0".repeat(309)))).is_err(), "never an infinity that was none");
     }
 
     proptest! {

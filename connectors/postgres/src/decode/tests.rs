@@ -14,8 +14,8 @@ use super::*;
 
 type Cell = Option<Vec<u8>>;
 
-fn table(wires: &[Wire]) -> Arc<TableSchema> {
-    let columns = wires.iter().enumerate().map(|(i, w)| w.column(&format!("c{i}"), true, "?")).collect();
+fn table(forms: &[Form]) -> Arc<TableSchema> {
+    let columns = forms.iter().enumerate().map(|(i, f)| f.column(&format!("c{i}"), true, "?")).collect();
     Arc::new(TableSchema::new(TableId::new("s", "t"), columns, vec![]).unwrap())
 }
 
@@ -55,7 +55,18 @@ fn decode(
     skip: u64,
     moves: impl Fn(usize) -> bool,
 ) -> Result<Vec<RecordBatch>, Error> {
-    let mut decoder = Decoder::new(table(wires), wires, limits, skip);
+    let forms: Vec<_> = wires.iter().map(|w| Form::plain(*w)).collect();
+    decode_forms(&forms, messages, limits, skip, moves)
+}
+
+fn decode_forms(
+    forms: &[Form],
+    messages: &[Vec<u8>],
+    limits: Limits,
+    skip: u64,
+    moves: impl Fn(usize) -> bool,
+) -> Result<Vec<RecordBatch>, Error> {
+    let mut decoder = Decoder::new(table(forms), forms, limits, skip);
     let (mut buffer, mut batches) = (vec![], vec![]);
     for (i, message) in messages.iter().enumerate() {
         if moves(i) {
@@ -210,6 +221,44 @@ fn text_of_numerics_counts_with_its_length() {
     let limits = Limits { rows: 100, bytes: 200_000 };
     let batches = decode(&[Wire::NumericText], &messages(&rows), limits, 0, |_| false).unwrap();
     assert!(batches.len() >= 5 && batches.iter().all(|b| b.num_rows() <= 4));
+}
+
+#[test]
+fn infinities_are_null_when_asked() {
+    let cells = |values: [i64; 4]| values.map(|v| vec![Some(v.to_be_bytes().to_vec())]);
+    let form = Form { infinite_is_null: true, ..Form::plain(Wire::Timestamptz) };
+    let rows = cells([i64::MAX, i64::MIN, i64::MIN + 1 + (1 << 62), 0]);
+    let limits = Limits { rows: 10, ..LIMITS };
+    let batch = decode_forms(&[form], &messages(&rows), limits, 0, |_| false).unwrap().remove(0);
+    assert_eq!((0..4).map(|i| batch.column(0).is_null(i)).collect::<Vec<_>>(), [true, true, false, false]);
+    let days = [i32::MAX, i32::MIN, 0].map(|v| vec![Some(v.to_be_bytes().to_vec())]);
+    let form = Form { infinite_is_null: true, ..Form::plain(Wire::Date) };
+    let batch = decode_forms(&[form], &messages(&days), LIMITS, 0, |_| false).unwrap().remove(0);
+    assert_eq!(batch.column(0).as_primitive::<Date32Type>().iter().collect::<Vec<_>>(), [None, None, Some(10957)]);
+}
+
+#[test]
+fn lists_lie_beside_values() {
+    let array = |values: &[i32]| {
+        let head = [1, 0, 23, values.len() as i32, 1];
+        let elements = values.iter().flat_map(|v| [4, *v]);
+        Some(head.into_iter().chain(elements).flat_map(i32::to_be_bytes).collect::<Vec<u8>>())
+    };
+    let forms = [Form::plain(Wire::Int4), Form { layout: Layout::Binary { depth: 1 }, ..Form::plain(Wire::Int4) }];
+    let row = |n: i32| vec![Some(n.to_be_bytes().to_vec()), if n == 2 { None } else { array(&[n, n * 10]) }];
+    let rows: Vec<_> = (0..5).map(row).collect();
+    for moves in [true, false] {
+        let batches = decode_forms(&forms, &messages(&rows), LIMITS, 0, |_| moves).unwrap();
+        let lists = batches.iter().flat_map(|b| {
+            let lists = b.column(1).as_list::<i32>();
+            lists.iter().map(|l| l.map(|l| l.as_primitive::<Int32Type>().values().to_vec())).collect::<Vec<_>>()
+        });
+        let expected = [Some(vec![0, 0]), Some(vec![1, 10]), None, Some(vec![3, 30]), Some(vec![4, 40])];
+        assert!(lists.eq(expected));
+    }
+    let damaged = [vec![Some(vec![0; 4]), Some(vec![0; 3])]];
+    let error = decode_forms(&forms, &messages(&damaged), LIMITS, 0, |_| false).unwrap_err().to_string();
+    assert_eq!(error, "a malformed array [table=s.t, column=c1]");
 }
 
 #[test]
