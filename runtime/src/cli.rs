@@ -66,6 +66,12 @@ pub(crate) struct Tuning {
     /// Tables to read at a time [parallel.workers].
     #[arg(long, value_name = "N")]
     pub(crate) parallel_workers: Option<u32>,
+    /// How often in a row a failure that may pass is tried again [max.retries].
+    #[arg(long, value_name = "N")]
+    pub(crate) max_retries: Option<u32>,
+    /// Wait before the first retry, in milliseconds; it doubles with each [retry.backoff.ms].
+    #[arg(long, value_name = "MS")]
+    pub(crate) retry_backoff_ms: Option<u32>,
     /// Load again what is loaded already, replacing each table in one commit.
     #[arg(long)]
     pub(crate) no_resume: bool,
@@ -78,6 +84,8 @@ impl Tuning {
             ("table.filter", self.table_filter.clone()),
             ("parallel.tables", self.parallel_tables.map(|n| n.to_string())),
             ("parallel.workers", self.parallel_workers.map(|n| n.to_string())),
+            ("max.retries", self.max_retries.map(|n| n.to_string())),
+            ("retry.backoff.ms", self.retry_backoff_ms.map(|n| n.to_string())),
         ]
         .into_iter()
         .filter_map(|(key, value)| Some((key, value?)))

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use connect_config::{Config, Worker};
-use connect_engine::{Entry, Pipeline, assemble};
+use connect_engine::{Entry, Pipeline, assemble, runtime_keys};
 use connector_api::Plugin;
 use connector_api::config::nearest;
 
@@ -40,13 +40,14 @@ pub(crate) fn prepare(
     if problems.is_empty() { Ok(Setup { worker: config.worker, pipelines }) } else { Err(problems) }
 }
 
-/// Sets the overrides that the connector's plugin has a key for.
+/// Sets the overrides that the connector's plugin has a key for, or the runtime for a source.
 fn set_overrides(plugins: &[Plugin], entry: &mut connect_config::Entry, overrides: &[(&'static str, String)]) {
     let class = entry.resolved().expose().get("connector.class");
     let Some(plugin) = class.and_then(|class| plugins.iter().find(|p| p.answers_to(class))) else { return };
-    let definition = (plugin.definition)();
+    let (definition, own) = ((plugin.definition)(), runtime_keys());
+    let is_source = entry.resolved().expose().contains_key("sink");
     for (key, value) in overrides {
-        if definition.key(key).is_some() {
+        if definition.key(key).is_some() || is_source && own.key(key).is_some() {
             entry.set(key, value);
         }
     }

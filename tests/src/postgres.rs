@@ -60,10 +60,12 @@ impl Server {
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
 
         let port = free_port();
-        // `read` returns when the test process closes the pipe or dies; SIGINT is a fast shutdown.
+        // `read` returns when the test process closes the pipe or dies; SIGINT is a fast shutdown. A restart
+        // has made another process of the server.
         let script = format!(
             "'{}' -D data -p {port} -k \"$PWD\" >log 2>&1 & server=$!; read -r _; \
-             kill -INT $server; wait $server; cd /; rm -rf \"$OLDPWD\"",
+             now=$(head -n 1 data/postmaster.pid); kill -INT $now; wait $server; \
+             while kill -0 $now 2>/dev/null; do sleep 0.1; done; cd /; rm -rf \"$OLDPWD\"",
             bin.join("postgres").display()
         );
         for setting in [
@@ -107,6 +109,16 @@ impl Server {
     pub fn pid(&self) -> u32 {
         let file = fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap();
         file.lines().next().and_then(|line| line.parse().ok()).unwrap()
+    }
+
+    /// Restarts it: every connection breaks.
+    ///
+    /// # Panics
+    /// When it does not come back.
+    pub fn restart(&self) {
+        let mut control = as_user(unprivileged(), &self.bin.join("pg_ctl"), &self.folder);
+        control.args(["-D", "data", "-m", "fast", "-w", "-s", "-l", "log", "restart"]);
+        assert!(control.stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap().success(), "no restart");
     }
 
     /// A new, empty database on it.

@@ -26,7 +26,12 @@ struct State {
 impl Proxy {
     /// Starts a proxy that lets this many bytes of answers through and then holds everything still.
     pub fn holding_after(server_port: u16, bytes: u64) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at(0, server_port, bytes)
+    }
+
+    /// The same on a port that one chooses.
+    pub fn at(port: u16, server_port: u16, bytes: u64) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(State {
             allowance: AtomicU64::new(bytes),

@@ -78,6 +78,7 @@ impl Job {
                 ("topic.prefix", "shop"),
                 ("schema.include.list", "public"),
                 ("snapshot.mode", "initial_only"),
+                ("retry.backoff.ms", "20"),
                 ("sink", "lake"),
             ]),
             sink: map(&[

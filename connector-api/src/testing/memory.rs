@@ -9,9 +9,9 @@ use async_trait::async_trait;
 
 use super::{id_rows, id_schema, ids};
 use crate::{
-    CancellationToken, ChangeBatch, Checkpoint, CommitHandle, Cut, Error, Event, LoadEvent, Loaded, Plan, Position,
-    Progress, Result, Selection, Sink, SinkTask, Source, SourceTask, Span, Split, SplitId, TableId, TableLoad,
-    TablePlan, TableSchema, TaskContext, Tracker,
+    CancellationToken, ChangeBatch, Checkpoint, CommitHandle, Cut, Error, ErrorKind, Event, LoadEvent, Loaded, Plan,
+    Position, Progress, Result, Selection, Sink, SinkTask, Source, SourceTask, Span, Split, SplitId, TableId,
+    TableLoad, TablePlan, TableSchema, TaskContext, Tracker,
 };
 
 /// The one database there is in memory.
@@ -197,11 +197,24 @@ pub struct Published {
     pub commits: u64,
 }
 
+/// What a [`MemorySink`] does to a table that it should not.
+#[derive(Clone, Debug)]
+pub enum Mishap {
+    /// Its commits fail with a `Data` error of this message.
+    Fails(String),
+    /// So many of its commits fail with a `Retriable` error.
+    Passes(u32),
+    /// Its next commit gets through and is reported as failed, `Retriable`.
+    AnswerLost,
+    /// The write of its n-th batch (from 1) fails the table, once, with an error of this kind.
+    RefusesRows(u64, ErrorKind),
+}
+
 #[derive(Default)]
 pub(super) struct Store {
     pub(super) published: BTreeMap<TableId, Published>,
     aborted: BTreeMap<TableId, String>,
-    failing: HashMap<TableId, String>,
+    mishaps: HashMap<TableId, Mishap>,
     order: Vec<String>,
     closed: u64,
 }
@@ -221,10 +234,10 @@ impl MemorySink {
         self
     }
 
-    /// Makes the commits of a table fail with a `Data` error of this message.
+    /// Gives a table its mishap.
     #[must_use]
-    pub fn failing(self, table: &TableId, message: &str) -> Self {
-        lock(&self.store).failing.insert(table.clone(), message.to_owned());
+    pub fn with(self, table: &TableId, mishap: Mishap) -> Self {
+        lock(&self.store).mishaps.insert(table.clone(), mishap);
         self
     }
 
@@ -272,7 +285,7 @@ impl Sink for MemorySink {
     }
 
     async fn open(&self, _: TaskContext) -> Result<Box<dyn SinkTask>> {
-        Ok(Box::new(MemorySinkTask { sink: self.clone(), staged: HashMap::new() }))
+        Ok(Box::new(MemorySinkTask { sink: self.clone(), staged: HashMap::new(), failed: HashMap::new() }))
     }
 }
 
@@ -293,12 +306,26 @@ struct Staged {
 struct MemorySinkTask {
     sink: MemorySink,
     staged: HashMap<TableId, Staged>,
+    /// Tables that failed amid their rows; the error until a checkpoint has told it.
+    failed: HashMap<TableId, Option<Error>>,
 }
 
 impl MemorySinkTask {
     fn staged(&mut self, table: &TableId) -> Result<&mut Staged> {
         let open = self.staged.get_mut(table).filter(|s| !s.complete);
         open.ok_or_else(|| Error::fatal("the table's load has not begun, or is over").with("table", table))
+    }
+
+    /// Whether a batch of the table is refused now.
+    fn refuses(&self, table: &TableId) -> Option<ErrorKind> {
+        let mut store = lock(&self.sink.store);
+        let Some(Mishap::RefusesRows(left, kind)) = store.mishaps.get_mut(table) else { return None };
+        *left -= 1;
+        let due = (*left == 0).then_some(*kind);
+        if due.is_some() {
+            store.mishaps.remove(table);
+        }
+        due
     }
 
     fn note(&self, line: String) {
@@ -310,6 +337,12 @@ impl MemorySinkTask {
 impl SinkTask for MemorySinkTask {
     async fn write(&mut self, event: Event) -> Result<()> {
         yield_now().await;
+        let ends = matches!(event, Event::Load(LoadEvent::Begin(_) | LoadEvent::Abort { .. }));
+        if ends {
+            self.failed.remove(event.table());
+        } else if self.failed.contains_key(event.table()) {
+            return Ok(());
+        }
         match event {
             Event::Load(LoadEvent::Begin(load)) => {
                 let table = load.schema.table().clone();
@@ -319,6 +352,12 @@ impl SinkTask for MemorySinkTask {
                 self.staged.insert(table, Staged { load, rows: Vec::new(), tracker, done, complete: false });
             }
             Event::Changes(batch) => {
+                if let Some(kind) = self.refuses(batch.table()) {
+                    self.staged.remove(batch.table());
+                    let error = Error::new(kind, "rows refused").with("table", batch.table());
+                    self.failed.insert(batch.table().clone(), Some(error));
+                    return Ok(());
+                }
                 let staged = self.staged(batch.table())?;
                 staged.tracker.advance(batch.span())?;
                 if staged.done.contains(&batch.span().split) {
@@ -352,13 +391,14 @@ impl SinkTask for MemorySinkTask {
 
     fn checkpoint(&mut self) -> CommitHandle {
         let complete: Vec<_> = self.staged.extract_if(|_, s| s.complete).collect();
+        let told = self.failed.iter_mut().filter_map(|(table, error)| Some((table.clone(), error.take()?)));
+        let mut checkpoint = Checkpoint { durable: Progress::default(), failed: told.collect() };
         let sink = self.sink.clone();
         Box::pin(async move {
             if let Some(hold) = &sink.hold {
                 hold.cancelled().await;
             }
             let mut store = lock(&sink.store);
-            let mut checkpoint = Checkpoint::default();
             for (table, staged) in complete {
                 match commit(&mut store, &table, staged) {
                     Ok(loaded) => checkpoint.durable.set_loaded(table, loaded),
@@ -376,8 +416,15 @@ impl SinkTask for MemorySinkTask {
 }
 
 fn commit(store: &mut Store, table: &TableId, staged: Staged) -> Result<Loaded> {
-    if let Some(message) = store.failing.get(table) {
-        return Err(Error::data(message.clone()).with("table", table));
+    let mut answer_lost = false;
+    match store.mishaps.get_mut(table) {
+        Some(Mishap::Fails(message)) => return Err(Error::data(message.clone()).with("table", table)),
+        Some(Mishap::Passes(left)) if *left > 0 => {
+            *left -= 1;
+            return Err(Error::retriable("a passing failure").with("table", table));
+        }
+        Some(Mishap::AnswerLost) => answer_lost = store.mishaps.remove(table).is_some(),
+        _ => {}
     }
     let commits = match store.published.get(table) {
         Some(_) if !staged.load.replace => {
@@ -389,7 +436,7 @@ fn commit(store: &mut Store, table: &TableId, staged: Staged) -> Result<Loaded> 
     let published = Published { load: staged.load, rows: staged.rows, commits };
     let loaded = loaded(&published);
     store.published.insert(table.clone(), published);
-    Ok(loaded)
+    if answer_lost { Err(Error::retriable("the answer is lost").with("table", table)) } else { Ok(loaded) }
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

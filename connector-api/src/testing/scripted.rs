@@ -41,6 +41,8 @@ pub enum Call {
 pub enum Act {
     /// It fails with an error of this kind.
     Fail(ErrorKind),
+    /// It fails with the word that the cut is lost.
+    LoseCut,
     /// It panics.
     Panic,
     /// It waits until the token is cancelled, then goes on. A token that nobody cancels is a hang.
@@ -103,6 +105,7 @@ impl Script {
     async fn act(&self, call: Call, act: Act) -> Result<()> {
         match act {
             Act::Fail(kind) => Err(Error::new(kind, "scripted failure").with("call", format!("{call:?}"))),
+            Act::LoseCut => Err(Error::cut_lost("scripted loss of the cut").with("call", format!("{call:?}"))),
             Act::Panic => panic!("scripted panic in {call:?}"),
             Act::Wait(until) => {
                 until.cancelled().await;

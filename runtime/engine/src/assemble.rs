@@ -4,9 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use connector_api::config::{ConfigDef, Kind, Problem, Values, nearest};
 use connector_api::{Plugin, Role, Sink, Source};
+
+use crate::retry::Retry;
 
 /// A configured connector: its name and its resolved flat configuration.
 ///
@@ -30,6 +33,8 @@ pub struct Pipeline {
     pub sink_name: Arc<str>,
     /// The sink; several pipelines may share it.
     pub sink: Arc<dyn Sink>,
+    /// How failures are tried again.
+    pub retry: Retry,
 }
 
 /// What [`assemble`] makes of a configuration.
@@ -48,7 +53,23 @@ pub fn runtime_keys() -> ConfigDef {
         .optional("name", Kind::Text, "The connector's name; the same as the entry's, if given")
         .defaulted("tasks.max", Kind::Int(1, 1), "1", "How many tasks it may have; this version runs one")
         .optional("sink", Kind::Text, "On a source: the name of the sink connector that it feeds directly")
+        .optional(
+            MAX_RETRIES,
+            Kind::Int(0, 1_000_000),
+            "On a source: how often in a row a failure that may pass is tried again, of a split, a table or the \
+             whole load; 0 for never. 5 if absent",
+        )
+        .optional(
+            RETRY_BACKOFF,
+            Kind::Millis,
+            "On a source: the wait before the first retry; it doubles with each, up to a minute. 1000 if absent",
+        )
 }
+
+const MAX_RETRIES: &str = "max.retries";
+const RETRY_BACKOFF: &str = "retry.backoff.ms";
+/// How failures are tried again unless configured.
+const RETRY: Retry = Retry { max: 5, backoff: Duration::from_secs(1) };
 
 /// Keys of Kafka Connect sinks that speak of topics.
 const TOPIC_KEYS: [&str; 2] = ["topics", "topics.regex"];
@@ -119,6 +140,13 @@ fn build<'a>(plugins: &[Plugin], entry: &'a Entry, problems: &mut Vec<(String, P
     Built { name: &entry.name, own, role }
 }
 
+fn retry(own: &Values) -> Retry {
+    Retry {
+        max: if own.has(MAX_RETRIES) { u32::try_from(own.int(MAX_RETRIES)).unwrap_or(u32::MAX) } else { RETRY.max },
+        backoff: if own.has(RETRY_BACKOFF) { own.millis(RETRY_BACKOFF) } else { RETRY.backoff },
+    }
+}
+
 fn tie(built: Vec<Built<'_>>, complete: bool, assembly: &mut Assembly) {
     let mut report = |name: &str, key: &str, message: String| {
         assembly.problems.push((name.to_owned(), Problem::new(key, message)));
@@ -132,6 +160,9 @@ fn tie(built: Vec<Built<'_>>, complete: bool, assembly: &mut Assembly) {
             Some(Role::Sink(sink)) => {
                 if own.has("sink") {
                     report(name, "sink", "only a source names a sink; this is one".into());
+                }
+                for key in [MAX_RETRIES, RETRY_BACKOFF].into_iter().filter(|key| own.has(key)) {
+                    report(name, key, "is a key of the source that feeds this sink: set it there".into());
                 }
                 if !named.iter().any(|n| n == name) {
                     unfed.push(name);
@@ -158,6 +189,7 @@ fn tie(built: Vec<Built<'_>>, complete: bool, assembly: &mut Assembly) {
                 source: Arc::clone(source),
                 sink_name: wanted.into(),
                 sink: Arc::clone(sink),
+                retry: retry(own),
             }),
             Some(None) => {}
             None if wanted.is_empty() => report(

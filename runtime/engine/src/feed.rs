@@ -1,24 +1,27 @@
 //! Deals out the splits of a plan: so many tables at a time, so many splits of each, the largest first, and
-//! frames each table's load as its splits end. The rows themselves go past it, from the split's reader into
-//! the queue.
+//! frames each table's load as its splits end. What fails and may pass rests for a while and gets its turn
+//! again: a split where it stood, a table that failed in the sink from its beginning. The rows themselves go
+//! past it, from the split's reader into the queue.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use connector_api::{
-    CancellationToken, Cut, Error, Event, LoadEvent, Plan, Result, Split, TableId, TableLoad, TablePlan, TaskContext,
+    CancellationToken, Error, Event, LoadEvent, Loaded, Result, TableId, TableLoad, TablePlan, TaskContext,
 };
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tracing::{Instrument as _, info, info_span};
 
 use crate::contain::from_panic;
-use crate::load::{Load, Verdict, verdict};
+use crate::load::Load;
 use crate::progress::{TableMeter, TableState};
 use crate::queue::{Gone, Sender};
-use crate::read::{ReadCounters, ReadEnd, SplitReader};
+use crate::read::{Part, ReadEnd, SplitReader};
 use crate::report::Outcome;
+use crate::retry::{Verdict, chance};
 use crate::write::Wrote;
 
 /// How much is read at a time, and in what memory.
@@ -31,11 +34,30 @@ struct Width {
 
 /// A table whose splits are being read.
 struct Active {
+    /// Which attempt at the table this is.
+    attempt: u32,
     meter: Arc<TableMeter>,
     cancel: CancellationToken,
-    waiting: VecDeque<Split>,
+    waiting: VecDeque<Part>,
     open: usize,
-    failed: Option<Arc<Error>>,
+    /// Splits that failed and will be opened again.
+    resting: usize,
+    failed: Option<Fate>,
+}
+
+/// What comes of a table's attempt that failed.
+enum Fate {
+    ForGood(Arc<Error>),
+    /// Another attempt after a wait.
+    Again(Duration),
+}
+
+/// What has rested long enough.
+enum Due {
+    /// A split, of that attempt at its table.
+    Split(u32, Part),
+    /// A table, and what the sink has of it by now.
+    Table(TableId, Result<Option<Loaded>>),
 }
 
 /// What is being read and what is to come.
@@ -43,43 +65,41 @@ pub(crate) struct Feed<'a> {
     pub(crate) load: &'a mut Load,
     /// Cancelled when the load ends: every reader stops.
     pub(crate) cancel: CancellationToken,
-    pub(crate) readers: JoinSet<(TableId, ReadEnd)>,
+    pub(crate) readers: JoinSet<(TableId, u32, ReadEnd)>,
     pub(crate) queue: Sender,
-    cut: Arc<Cut>,
     width: Width,
-    refused: Vec<(TableId, Error)>,
     waiting: VecDeque<TablePlan>,
     active: BTreeMap<TableId, Active>,
-    counters: ReadCounters,
+    /// Tables that the sink makes durable.
+    complete: BTreeSet<TableId>,
+    resting: JoinSet<Due>,
 }
 
 impl<'a> Feed<'a> {
-    pub(crate) fn new(load: &'a mut Load, plan: Plan, queue: Sender) -> Self {
-        let (tables, splits) = (plan.tables_at_a_time.max(1), plan.splits_at_a_time.max(1));
+    /// Feeds what the load has planned and not settled.
+    pub(crate) fn new(load: &'a mut Load, queue: Sender) -> Self {
+        let (tables, splits) = load.width;
         let memory = load.job.settings.memory / 4 / (tables * splits);
-        let mut waiting = plan.tables;
+        let mut waiting: Vec<_> = load.unsettled();
         waiting.sort_by_key(|t| Reverse(t.splits.iter().map(|s| s.bytes).sum::<u64>()));
         Self {
             cancel: CancellationToken::new(),
             readers: JoinSet::new(),
             queue,
-            cut: plan.cut,
             width: Width { tables, splits, memory },
-            refused: plan.refused,
             waiting: waiting.into(),
             active: BTreeMap::new(),
-            counters: ReadCounters::new(&load.metrics),
+            complete: BTreeSet::new(),
+            resting: JoinSet::new(),
             load,
         }
     }
 
-    /// Feeds until every table has its outcome, or something ends the load. Dropped or failed, it leaves
+    /// Feeds until every table has its outcome, or something ends the round. Dropped or failed, it leaves
     /// readers behind that end by `cancel`.
     pub(crate) async fn run(&mut self, reports: &mut mpsc::Receiver<Wrote>) -> Result<()> {
-        for (table, error) in std::mem::take(&mut self.refused) {
-            let error = Arc::new(error);
-            self.send(LoadEvent::Abort { table: table.clone(), error: Arc::clone(&error), attempts: 0 }).await;
-            self.load.settle(&table, Outcome::Failed(error));
+        for (table, error) in std::mem::take(&mut self.load.refused) {
+            self.abort(&table, Arc::new(error), 0).await;
         }
         loop {
             while self.active.len() < self.width.tables
@@ -93,10 +113,14 @@ impl<'a> Feed<'a> {
             }
             tokio::select! {
                 biased;
-                Some(report) = reports.recv() => self.reported(report)?,
+                Some(report) = reports.recv() => self.reported(report).await?,
                 Some(read) = self.readers.join_next(), if !self.readers.is_empty() => match read {
-                    Ok((table, end)) => self.split_ended(&table, end).await?,
-                    Err(dead) => return Err(self.reader_died(dead)),
+                    Ok((table, attempt, end)) => self.split_ended(&table, attempt, end).await?,
+                    Err(dead) => return Err(self.died(dead)),
+                },
+                Some(due) = self.resting.join_next(), if !self.resting.is_empty() => match due {
+                    Ok(due) => self.due(due).await?,
+                    Err(dead) => return Err(self.died(dead)),
                 },
                 // Nothing more will come of it: the sink has ended, and whoever runs this sees that.
                 else => std::future::pending().await,
@@ -113,30 +137,30 @@ impl<'a> Feed<'a> {
 
     async fn begin(&mut self, plan: TablePlan) {
         let table = plan.schema.table().clone();
-        let Some(meter) = self.load.meter(&table) else { return };
+        let (Some(meter), Some(cut)) = (self.load.meter(&table), self.load.cut.clone()) else { return };
         meter.enter(TableState::Loading);
-        let settings = &self.load.job.settings;
+        let attempt = self.load.attempt(&table);
         let load = TableLoad {
             schema: plan.schema,
-            cut: Arc::clone(&self.cut),
+            cut,
             source: Arc::clone(&self.load.job.pipeline.source_name),
             splits: plan.splits.len(),
-            attempt: 1,
-            replace: !settings.resume,
+            attempt,
+            replace: !self.load.job.settings.resume,
         };
-        info!(table = %table, splits = load.splits, rows = plan.rows, "the load begins");
+        info!(table = %table, attempt, splits = load.splits, rows = plan.rows, "the load begins");
         self.send(LoadEvent::Begin(Arc::new(load))).await;
-        let mut waiting = plan.splits;
-        waiting.sort_by_key(|s| Reverse(s.bytes));
-        let (cancel, waiting) = (self.cancel.child_token(), waiting.into());
-        self.active.insert(table, Active { meter, cancel, waiting, open: 0, failed: None });
+        let mut splits = plan.splits;
+        splits.sort_by_key(|s| Reverse(s.bytes));
+        let (cancel, waiting) = (self.cancel.child_token(), splits.into_iter().map(Part::new).collect());
+        self.active.insert(table, Active { attempt, meter, cancel, waiting, open: 0, resting: 0, failed: None });
     }
 
     fn open_splits(&mut self) {
         let pipeline = &self.load.job.pipeline;
         for (table, active) in &mut self.active {
             while active.open < self.width.splits
-                && let Some(split) = active.waiting.pop_front()
+                && let Some(part) = active.waiting.pop_front()
             {
                 active.open += 1;
                 let context = TaskContext {
@@ -146,61 +170,155 @@ impl<'a> Feed<'a> {
                     memory: self.width.memory,
                     metrics: self.load.metrics.clone(),
                 };
-                let span = info_span!("read", table = %table, split = %split.id);
+                let span = info_span!("read", table = %table, split = %part.split.id);
                 let reader = SplitReader {
                     source: Arc::clone(&pipeline.source),
-                    split,
+                    part,
                     context,
                     queue: self.queue.clone(),
                     meter: Arc::clone(&active.meter),
-                    counters: self.counters.clone(),
+                    counters: self.load.counters.clone(),
                 };
-                let table = table.clone();
-                self.readers.spawn(async move { (table, reader.run().await) }.instrument(span));
+                let (table, attempt) = (table.clone(), active.attempt);
+                self.readers.spawn(async move { (table, attempt, reader.run().await) }.instrument(span));
             }
         }
     }
 
-    async fn split_ended(&mut self, table: &TableId, end: ReadEnd) -> Result<()> {
+    async fn split_ended(&mut self, table: &TableId, attempt: u32, end: ReadEnd) -> Result<()> {
         let Some(active) = self.active.get_mut(table) else { return Ok(()) };
         active.open -= 1;
         match end {
             ReadEnd::Done | ReadEnd::Cancelled => {}
             ReadEnd::SinkGone => std::future::pending().await,
-            ReadEnd::Failed(error) => match verdict(error.kind()) {
-                Verdict::LoadEnds => return Err(error),
-                Verdict::TableFails => active.fail(Arc::new(error)),
-            },
+            ReadEnd::Failed(error, mut part) => {
+                match self.load.job.pipeline.retry.verdict(&error, part.failures, chance()) {
+                    Verdict::LoadEnds | Verdict::PlanAgain => return Err(error),
+                    Verdict::Fails => active.fail(Fate::ForGood(Arc::new(error))),
+                    Verdict::Again(_) if active.failed.is_some() => {}
+                    Verdict::Again(wait) => {
+                        part.failures += 1;
+                        active.resting += 1;
+                        self.load.tried(table, &error, part.failures, wait, "reading failed, and goes on where it was");
+                        self.resting.spawn(async move {
+                            tokio::time::sleep(wait).await;
+                            Due::Split(attempt, part)
+                        });
+                    }
+                }
+            }
         }
-        if active.open > 0 || !active.waiting.is_empty() {
-            return Ok(());
+        self.end_if_over(table).await;
+        Ok(())
+    }
+
+    /// Ends a table's attempt once nothing of it is read any more.
+    async fn end_if_over(&mut self, table: &TableId) {
+        let Some(active) = self.active.remove(table) else { return };
+        if !active.is_over() {
+            self.active.insert(table.clone(), active);
+            return;
         }
-        let Some(active) = self.active.remove(table) else { return Ok(()) };
         match active.failed {
             None => {
                 active.meter.enter(TableState::Publishing);
+                self.complete.insert(table.clone());
                 self.send(LoadEvent::Complete(table.clone())).await;
             }
-            Some(error) => {
-                self.send(LoadEvent::Abort { table: table.clone(), error: Arc::clone(&error), attempts: 1 }).await;
-                self.load.settle(table, Outcome::Failed(error));
+            Some(fate) => self.seal(table, fate).await,
+        }
+    }
+
+    /// Brings about what is to come of a table none of whose splits is read any more.
+    async fn seal(&mut self, table: &TableId, fate: Fate) {
+        match fate {
+            Fate::ForGood(error) => {
+                let attempts = self.load.attempt(table);
+                self.abort(table, error, attempts).await;
             }
+            Fate::Again(wait) => {
+                self.load.restart(table);
+                let (load, table) = (self.load.looking_again(table), table.clone());
+                self.resting.spawn(async move {
+                    tokio::time::sleep(wait).await;
+                    Due::Table(table, load.await)
+                });
+            }
+        }
+    }
+
+    async fn abort(&mut self, table: &TableId, error: Arc<Error>, attempts: u32) {
+        self.send(LoadEvent::Abort { table: table.clone(), error: Arc::clone(&error), attempts }).await;
+        self.load.settle(table, Outcome::Failed(error));
+    }
+
+    async fn due(&mut self, due: Due) -> Result<()> {
+        match due {
+            Due::Split(attempt, part) => {
+                let table = part.split.table.clone();
+                if let Some(active) = self.active.get_mut(&table).filter(|a| a.attempt == attempt) {
+                    active.resting -= 1;
+                    if active.failed.is_none() {
+                        active.waiting.push_front(part);
+                    }
+                }
+                Ok(())
+            }
+            // A commit whose answer was lost has got through, or another instance was faster.
+            Due::Table(table, Ok(Some(loaded))) => {
+                self.load.found_loaded(&table, loaded);
+                Ok(())
+            }
+            Due::Table(table, Ok(None)) => {
+                self.waiting.extend(self.load.planned.get(&table).cloned());
+                Ok(())
+            }
+            Due::Table(table, Err(error)) => self.failed_in_sink(table, error).await,
+        }
+    }
+
+    async fn reported(&mut self, report: Wrote) -> Result<()> {
+        match report {
+            Wrote::Durable(table, loaded) => {
+                self.complete.remove(&table);
+                self.load.published(&table, &loaded);
+                Ok(())
+            }
+            Wrote::Failed(table, error) if self.complete.remove(&table) || self.active.contains_key(&table) => {
+                self.failed_in_sink(table, error).await
+            }
+            // Told twice: its answer is on its way.
+            Wrote::Failed(..) => Ok(()),
+        }
+    }
+
+    /// A table may fail in the sink while it is still being read: then its splits stop first.
+    async fn failed_in_sink(&mut self, table: TableId, error: Error) -> Result<()> {
+        let failures = self.load.restarts(&table);
+        let fate = match self.load.job.pipeline.retry.verdict(&error, failures, chance()) {
+            Verdict::LoadEnds => {
+                let error = Arc::new(error);
+                self.load.settle(&table, Outcome::Failed(Arc::clone(&error)));
+                return Err(Error::fatal("the sink cannot go on").with("table", &table).caused_by(error));
+            }
+            // A cut is no matter of a sink.
+            Verdict::Fails | Verdict::PlanAgain => Fate::ForGood(Arc::new(error)),
+            Verdict::Again(wait) => {
+                self.load.tried(&table, &error, failures + 1, wait, "writing failed, and begins anew");
+                Fate::Again(wait)
+            }
+        };
+        match self.active.get_mut(&table) {
+            Some(active) => {
+                active.fail(fate);
+                self.end_if_over(&table).await;
+            }
+            None => self.seal(&table, fate).await,
         }
         Ok(())
     }
 
-    /// A table may fail in the sink while it is still being read: then its splits stop.
-    fn reported(&mut self, report: Wrote) -> Result<()> {
-        if let Wrote::Failed(table, error) = &report
-            && let Some(active) = self.active.get_mut(table)
-        {
-            let why = Error::new(error.kind(), "the table failed in the sink").with("table", table);
-            active.fail(Arc::new(why));
-        }
-        self.load.wrote(report)
-    }
-
-    fn reader_died(&self, dead: tokio::task::JoinError) -> Error {
+    fn died(&self, dead: JoinError) -> Error {
         match dead.try_into_panic() {
             Ok(panic) => from_panic(&self.load.job.pipeline.source_name, "drop", &*panic),
             Err(aborted) => Error::fatal("a reader was aborted").caused_by(aborted),
@@ -209,10 +327,15 @@ impl<'a> Feed<'a> {
 }
 
 impl Active {
-    /// The first error stands; splits that are open stop, those that wait are not opened.
-    fn fail(&mut self, error: Arc<Error>) {
-        self.failed.get_or_insert(error);
+    /// The first failure stands; splits that are open stop, those that wait are not opened.
+    fn fail(&mut self, fate: Fate) {
+        self.failed.get_or_insert(fate);
         self.waiting.clear();
         self.cancel.cancel();
+    }
+
+    /// Whether none of its splits is read, or will be.
+    fn is_over(&self) -> bool {
+        self.open == 0 && (self.failed.is_some() || self.waiting.is_empty() && self.resting == 0)
     }
 }

@@ -13,6 +13,8 @@ mod progress;
 mod queue;
 mod read;
 mod report;
+mod retry;
+mod round;
 mod status;
 mod write;
 
@@ -20,4 +22,5 @@ pub use assemble::{Assembly, Entry, Pipeline, assemble, runtime_keys};
 pub use load::{Job, Settings, run};
 pub use progress::{LoadProgress, TableProgress, TableState, lines};
 pub use report::{End, LoadReport, Outcome, TableReport};
+pub use retry::Retry;
 pub use status::{ConnectorStatus, Shared, State, TaskStatus};

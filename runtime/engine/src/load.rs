@@ -1,30 +1,28 @@
-//! Loads a source's tables into a sink: plans, opens splits in parallel, frames each table's load, and
-//! brings everything to a clean end, whatever happens.
+//! Loads a source's tables into a sink: plans, moves what is planned in rounds until nothing is left to be
+//! tried again, and brings everything to a clean end, whatever happens.
 //!
 //! What must hold: a table's `Complete` is sent only after all its splits are in the queue; a failed
 //! table's `Abort` only after none of its splits runs any more; no outcome is `Loaded` before the sink said
-//! durable. Only the sink's progress decides what is read again.
+//! durable; a table's rows are of one cut. Only the sink's progress decides what is read again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use connector_api::{
-    CancellationToken, ConnectorKind, Cut, Error, ErrorKind, Metrics, Plan, Progress, Result, Selection, TableId,
-    TaskContext,
+    CancellationToken, ConnectorKind, Cut, Error, Loaded, Metrics, Plan, Progress, Result, Selection, TableId,
+    TablePlan,
 };
-use tokio::sync::mpsc;
-use tokio::task::JoinError;
 use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::assemble::Pipeline;
-use crate::contain::{contain, from_panic};
-use crate::feed::Feed;
+use crate::contain::contain;
 use crate::progress::{LoadProgress, TableMeter, TableState};
-use crate::queue::queue;
+use crate::read::ReadCounters;
 use crate::report::{End, LoadReport, Outcome, TableReport};
+use crate::retry::{Verdict, chance};
 use crate::status::Shared;
-use crate::write::{WriteCounters, Writer, Wrote};
+use crate::write::Wrote;
 
 /// How to run a load.
 #[derive(Clone, Debug)]
@@ -56,8 +54,7 @@ pub async fn run(job: Job, shared: Arc<Shared>, cancel: CancellationToken) -> Lo
     let metrics = Metrics::default();
     let task = shared.start_task(&source, ConnectorKind::Source, &metrics);
     let span = info_span!("load", connector = %source, task);
-    let mut load =
-        Load { job, shared: Arc::clone(&shared), cancel, metrics, task, progress, tables: BTreeMap::new(), cut: None };
+    let mut load = Load::new(job, Arc::clone(&shared), cancel, metrics, task, progress);
     let end = load.run().instrument(span.clone()).await.unwrap_or_else(End::Failed);
     let report = span.in_scope(|| load.report(source, sink, end));
     shared.end_task(&report.source, task, trace(&report));
@@ -77,23 +74,14 @@ fn trace(report: &LoadReport) -> Option<String> {
     (!failures.is_empty()).then(|| failures.join("\n"))
 }
 
-/// What an error of one table means for the load. Where retries will be decided.
-pub(crate) enum Verdict {
-    TableFails,
-    LoadEnds,
-}
-
-pub(crate) fn verdict(kind: ErrorKind) -> Verdict {
-    match kind {
-        ErrorKind::Retriable { .. } | ErrorKind::Data => Verdict::TableFails,
-        ErrorKind::Fatal => Verdict::LoadEnds,
-    }
-}
-
 /// A table of this load.
 struct Table {
     meter: Arc<TableMeter>,
     outcome: Option<Outcome>,
+    /// Attempts after a failure, of the whole table and of its splits.
+    retries: u32,
+    /// Attempts from the beginning after a failure in the sink.
+    restarts: u32,
 }
 
 /// A load at work.
@@ -101,223 +89,272 @@ pub(crate) struct Load {
     pub(crate) job: Job,
     /// The source's counters.
     pub(crate) metrics: Metrics,
+    pub(crate) counters: ReadCounters,
     /// The source's task number.
     pub(crate) task: u32,
-    shared: Arc<Shared>,
-    cancel: CancellationToken,
+    /// The last cut.
+    pub(crate) cut: Option<Arc<Cut>>,
+    /// What is to be read under it.
+    pub(crate) planned: BTreeMap<TableId, TablePlan>,
+    /// What it refused, not yet told to the sink.
+    pub(crate) refused: Vec<(TableId, Error)>,
+    /// Tables, and splits of each, to read at a time.
+    pub(crate) width: (usize, usize),
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) cancel: CancellationToken,
     progress: Arc<LoadProgress>,
     tables: BTreeMap<TableId, Table>,
-    cut: Option<Arc<Cut>>,
+    /// Failures of whole rounds since a table was last published.
+    setbacks: u32,
 }
 
 impl Load {
+    fn new(
+        job: Job,
+        shared: Arc<Shared>,
+        cancel: CancellationToken,
+        metrics: Metrics,
+        task: u32,
+        progress: Arc<LoadProgress>,
+    ) -> Self {
+        let counters = ReadCounters::new(&metrics);
+        let (planned, tables) = (BTreeMap::new(), BTreeMap::new());
+        let (cut, refused, width, setbacks) = (None, Vec::new(), (1, 1), 0);
+        Self { job, metrics, counters, task, cut, planned, refused, width, shared, cancel, progress, tables, setbacks }
+    }
+
     async fn run(&mut self) -> Result<End> {
         let cancel = self.cancel.clone();
-        let Some(plan) = cancel.run_until_cancelled(self.plan()).await else { return Ok(End::Cancelled) };
-        match plan? {
-            Some(plan) => self.transfer(plan).await,
-            None if self.tables.is_empty() => Ok(End::Finished),
-            None => self.tend().await,
+        loop {
+            let error = match self.round().await {
+                Ok(end) => return Ok(end),
+                // Nothing is left that could be tried again.
+                Err(error) if !self.tables.is_empty() && self.settled() => return Err(error),
+                Err(error) => error,
+            };
+            let retry = self.job.pipeline.retry;
+            let wait = match retry.verdict(&error, self.setbacks, chance()) {
+                Verdict::Again(wait) => wait,
+                Verdict::PlanAgain if self.setbacks < retry.max => {
+                    self.planned.clear();
+                    retry.wait(self.setbacks, chance())
+                }
+                Verdict::PlanAgain | Verdict::Fails | Verdict::LoadEnds => return Err(error),
+            };
+            self.setbacks += 1;
+            self.counters.retries.add(1);
+            warn!(
+                error = format!("{error:#}"),
+                retry = self.setbacks,
+                of = retry.max,
+                wait_ms = wait.as_millis() as u64,
+                "the load was interrupted, and goes on with the tables that are not loaded"
+            );
+            if cancel.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+                return Ok(End::Cancelled);
+            }
         }
     }
 
-    /// Opens the sink's task with nothing to write, and closes it: what a run that died right after a commit
-    /// left undone in the sink's own books is made good by the next run, whether or not it has rows.
-    async fn tend(&mut self) -> Result<End> {
-        let Pipeline { sink_name, sink, .. } = self.job.pipeline.clone();
-        let (metrics, memory) = (Metrics::default(), self.job.settings.memory / 2);
-        let task = self.shared.start_task(&sink_name, ConnectorKind::Sink, &metrics);
-        let (connector, cancel) = (Arc::clone(&sink_name), self.cancel.clone());
-        let context = TaskContext { connector, task, cancel: cancel.clone(), memory, metrics };
-        let tended = async {
-            let opened = contain(&sink_name, "open", sink.open(context)).await?;
-            contain(&sink_name, "close", opened.close()).await
-        };
-        let ended = cancel.run_until_cancelled(tended).await;
-        let trace = ended.as_ref().and_then(|e| e.as_ref().err()).map(|error| format!("{error:#}"));
-        self.shared.end_task(&sink_name, task, trace);
-        ended.map_or(Ok(End::Cancelled), |result| result.map(|()| End::Finished))
+    /// Plans, unless there is a plan to go on with, and moves the planned tables.
+    async fn round(&mut self) -> Result<End> {
+        let cancel = self.cancel.clone();
+        let planned = async { if self.unsettled().is_empty() { self.plan().await } else { self.look_again().await } };
+        let Some(planned) = cancel.run_until_cancelled(planned).await else { return Ok(End::Cancelled) };
+        planned?;
+        match self.tables.is_empty() {
+            true => Ok(End::Finished),
+            false if self.settled() => self.tend().await,
+            false => self.transfer().await,
+        }
     }
 
-    /// Asks the sink what it has and the source for the rest; `None` when there is nothing to do.
-    async fn plan(&mut self) -> Result<Option<Plan>> {
-        let Pipeline { source_name, source, sink_name, sink } = self.job.pipeline.clone();
+    /// Asks the sink what it has and the source for the rest.
+    async fn plan(&mut self) -> Result<()> {
+        let Pipeline { source_name, source, sink_name, sink, .. } = self.job.pipeline.clone();
         let Selection { system, tables: selected } = contain(&source_name, "tables", source.tables()).await?;
         // A table of the same name from another database is left for the sink to refuse.
         let held = contain(&sink_name, "progress", sink.progress(&selected)).await?.of_system(&system);
-        let done = if self.job.settings.resume { held } else { Progress::default() };
-        for table in &selected {
-            if let Some(loaded) = done.loaded(table) {
-                let meter = TableMeter::settled(table.clone(), TableState::AlreadyLoaded, loaded.rows);
-                self.list(table, meter, Some(Outcome::AlreadyLoaded))?;
+        let mut done = Progress::default();
+        for (table, loaded) in held.tables() {
+            // What this run has loaded, it has loaded, even when it was to replace what was there.
+            let ours = matches!(self.tables.get(table), Some(Table { outcome: Some(Outcome::Loaded), .. }));
+            if self.job.settings.resume || ours {
+                done.set_loaded(table.clone(), loaded.clone());
+            }
+            if self.job.settings.resume && !self.is_settled(table) {
+                self.list(table, TableMeter::settled(table.clone(), TableState::AlreadyLoaded, loaded.rows));
+                self.settle(table, Outcome::AlreadyLoaded);
                 info!(table = %table, position = loaded.position, "already loaded");
             }
         }
-        if self.tables.len() == selected.len() {
+        if selected.iter().all(|table| self.is_settled(table)) {
             info!(tables = selected.len(), "nothing to do: every selected table is loaded already");
-            return Ok(None);
+            return Ok(());
         }
         let plan = contain(&source_name, "plan", source.plan(&done)).await?;
-        self.cut = Some(Arc::clone(&plan.cut));
+        self.take(plan)?;
+        for table in selected {
+            if !self.planned.contains_key(&table) && !self.refused.iter().any(|(refused, _)| *refused == table) {
+                if self.is_settled(&table) {
+                    continue;
+                }
+                // Dropped between the two calls; not to be passed over in silence.
+                let gone = Error::data("the table was selected but is no longer there").with("table", &table);
+                self.list(&table, TableMeter::settled(table.clone(), TableState::Waiting, None));
+                self.settle(&table, Outcome::Failed(Arc::new(gone)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists what a plan has, but for what has its outcome.
+    fn take(&mut self, plan: Plan) -> Result<()> {
         info!(
             position = plan.cut.position,
             tables = plan.tables.len(),
             refused = plan.refused.len(),
             "the cut is taken"
         );
-        for table in &plan.tables {
-            self.list(table.schema.table(), TableMeter::waiting(table), None)?;
-        }
-        for (table, _) in &plan.refused {
-            self.list(table, TableMeter::settled(table.clone(), TableState::Waiting, None), None)?;
-        }
-        for table in selected {
-            if !self.tables.contains_key(&table) {
-                // Dropped between the two calls; not to be passed over in silence.
-                let gone = Error::data("the table was selected but is no longer there").with("table", &table);
-                self.list(&table, TableMeter::settled(table.clone(), TableState::Waiting, None), None)?;
-                self.settle(&table, Outcome::Failed(Arc::new(gone)));
-            }
-        }
-        Ok(Some(plan))
-    }
-
-    fn list(&mut self, table: &TableId, meter: TableMeter, outcome: Option<Outcome>) -> Result<()> {
-        let meter = self.progress.add(meter);
-        match self.tables.insert(table.clone(), Table { meter, outcome }) {
-            None => Ok(()),
-            Some(_) => Err(Error::fatal("the source planned a table twice").with("table", table)),
-        }
-    }
-
-    /// Moves the planned tables; every task it starts has ended when it returns.
-    async fn transfer(&mut self, plan: Plan) -> Result<End> {
-        let sink_name = Arc::clone(&self.job.pipeline.sink_name);
-        let metrics = Metrics::default();
-        let task = self.shared.start_task(&sink_name, ConnectorKind::Sink, &metrics);
-        let ended = self.transfer_as(plan, task, metrics).await;
-        let trace = match &ended {
-            Err((error, true)) => Some(format!("{error:#}")),
-            _ => None,
-        };
-        self.shared.end_task(&sink_name, task, trace);
-        ended.map_err(|(error, _)| error)
-    }
-
-    /// The error comes with whether it is the sink's.
-    async fn transfer_as(
-        &mut self,
-        plan: Plan,
-        task: u32,
-        metrics: Metrics,
-    ) -> std::result::Result<End, (Error, bool)> {
-        let Settings { memory, shutdown_timeout, .. } = self.job.settings;
-        let (sink_name, sink) = (Arc::clone(&self.job.pipeline.sink_name), Arc::clone(&self.job.pipeline.sink));
-        // Cancelled only when a stop takes too long: work under way may end by itself first.
-        let hard = CancellationToken::new();
-        let counters = WriteCounters::new(&metrics);
-        let context =
-            TaskContext { connector: Arc::clone(&sink_name), task, cancel: hard.clone(), memory: memory / 2, metrics };
-        let open = contain(&sink_name, "open", sink.open(context));
-        let Some(opened) = self.cancel.run_until_cancelled(open).await else { return Ok(End::Cancelled) };
-        let sink_task = opened.map_err(|e| (e, true))?;
-
-        let (sender, receiver) = queue(memory / 8, &self.metrics);
-        let (wrote, mut reports) = mpsc::channel(64);
-        let stop = CancellationToken::new();
-        let span = info_span!(parent: None, "write", connector = %sink_name, task);
-        let writer = Writer {
-            sink: Arc::clone(&sink_name),
-            task: sink_task,
-            queue: receiver,
-            wrote,
-            stop: stop.clone(),
-            counters,
-            undecided: Default::default(),
-        };
-        let mut writer = tokio::spawn(writer.run().instrument(span));
-        let _abort = AbortOnDrop(writer.abort_handle());
-
-        let mut feed = Feed::new(self, plan, sender);
-        let cancel = feed.load.cancel.clone();
-        let ended = tokio::select! {
-            biased;
-            () = cancel.cancelled() => Ended::Cancelled,
-            fed = feed.run(&mut reports) => fed.map_or_else(Ended::Source, |()| Ended::Fed),
-            written = &mut writer => Ended::Sink(flat(&sink_name, written)),
-        };
-
-        // Whichever way it ended: readers first, then the writer, then what it reported on its way.
-        feed.cancel.cancel();
-        let Feed { load, mut readers, queue, .. } = feed;
-        drop(queue);
-        if !matches!(ended, Ended::Fed) {
-            stop.cancel();
-        }
-        let is_over = matches!(ended, Ended::Sink(_));
-        let drain = async {
-            while readers.join_next().await.is_some() {}
-            let mut result = Ok(());
-            while let Some(report) = reports.recv().await {
-                result = result.and(load.wrote(report));
-            }
-            if is_over { result } else { result.and(flat(&sink_name, (&mut writer).await)) }
-        };
-        let late = async {
-            if matches!(ended, Ended::Fed) {
-                cancel.cancelled().await;
-            }
-            tokio::time::sleep(shutdown_timeout).await;
-        };
-        let closed = tokio::select! {
-            biased;
-            closed = drain => closed,
-            () = late => {
-                hard.cancel();
-                let seconds = shutdown_timeout.as_secs();
-                Err(Error::fatal("the stop took too long: what was left was dropped").with("seconds", seconds))
-            }
-        };
-        match (ended, closed) {
-            (Ended::Source(error), _) => Err((error, false)),
-            (Ended::Sink(Err(error)), _) | (Ended::Cancelled | Ended::Fed, Err(error)) => Err((error, true)),
-            (Ended::Sink(Ok(())), _) => Err((Error::fatal("the sink ended before the load did"), true)),
-            (Ended::Cancelled, Ok(())) => Ok(End::Cancelled),
-            (Ended::Fed, Ok(())) => Ok(End::Finished),
-        }
-    }
-
-    /// Takes note of a table's end in the sink.
-    ///
-    /// # Errors
-    /// When it ends the load as well.
-    pub(crate) fn wrote(&mut self, report: Wrote) -> Result<()> {
-        match report {
-            Wrote::Durable(table, loaded) => {
-                let read = self.meter(&table).map(|m| m.snapshot(&self.job.pipeline.source_name).rows);
-                let outcome = match (read, loaded.rows) {
-                    (Some(read), Some(holds)) if read != holds => Outcome::Failed(Arc::new(
-                        Error::fatal("the published table has another number of rows than were read")
-                            .with("table", &table)
-                            .with("read", read)
-                            .with("published", holds),
-                    )),
-                    _ => Outcome::Loaded,
-                };
-                self.settle(&table, outcome);
-                Ok(())
-            }
-            Wrote::Failed(table, error) => {
-                let error = Arc::new(error);
-                self.settle(&table, Outcome::Failed(Arc::clone(&error)));
-                match verdict(error.kind()) {
-                    Verdict::TableFails => Ok(()),
-                    Verdict::LoadEnds => {
-                        Err(Error::fatal("the sink cannot go on").with("table", &table).caused_by(error))
-                    }
+        (self.cut, self.width) = (Some(plan.cut), (plan.tables_at_a_time.max(1), plan.splits_at_a_time.max(1)));
+        self.refused.clear();
+        self.planned.clear();
+        let twice = |table: &TableId| Error::fatal("the source planned a table twice").with("table", table);
+        for planned in plan.tables {
+            let table = planned.schema.table().clone();
+            if !self.is_settled(&table) {
+                self.list(&table, TableMeter::waiting(&planned));
+                if self.planned.insert(table.clone(), planned).is_some() {
+                    return Err(twice(&table));
                 }
             }
         }
+        for (table, why) in plan.refused {
+            if self.planned.contains_key(&table) {
+                return Err(twice(&table));
+            }
+            if !self.is_settled(&table) {
+                self.list(&table, TableMeter::settled(table.clone(), TableState::Waiting, None));
+                self.refused.push((table, why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the sink what it has by now of the tables that a round has left, and resets their meters.
+    async fn look_again(&mut self) -> Result<()> {
+        for plan in self.unsettled() {
+            let table = plan.schema.table();
+            if let Some(loaded) = self.looking_again(table).await? {
+                self.found_loaded(table, loaded);
+            } else {
+                self.list(table, TableMeter::waiting(&plan));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the sink has of a planned table by now; nothing if it is to be replaced whatever it has.
+    pub(crate) fn looking_again(
+        &self,
+        table: &TableId,
+    ) -> impl Future<Output = Result<Option<Loaded>>> + Send + 'static {
+        let Pipeline { sink_name, sink, .. } = self.job.pipeline.clone();
+        let system = self.cut.as_ref().map(|cut| cut.system.clone()).filter(|_| self.job.settings.resume);
+        let table = table.clone();
+        async move {
+            let Some(system) = system else { return Ok(None) };
+            let held = contain(&sink_name, "progress", sink.progress(std::slice::from_ref(&table))).await?;
+            Ok(held.of_system(&system).loaded(&table).cloned())
+        }
+    }
+
+    /// Puts a table on the list, or its meter back to the beginning.
+    fn list(&mut self, table: &TableId, meter: TableMeter) {
+        let meter = self.progress.put(meter);
+        match self.tables.get_mut(table) {
+            Some(known) => known.meter = meter,
+            None => {
+                self.tables.insert(table.clone(), Table { meter, outcome: None, retries: 0, restarts: 0 });
+            }
+        }
+    }
+
+    /// What is planned and has no outcome.
+    pub(crate) fn unsettled(&self) -> Vec<TablePlan> {
+        self.planned.iter().filter(|(table, _)| !self.is_settled(table)).map(|(_, plan)| plan.clone()).collect()
+    }
+
+    /// Which attempt at a table is under way, from 1.
+    pub(crate) fn attempt(&self, table: &TableId) -> u32 {
+        1 + self.tables.get(table).map_or(0, |t| t.retries)
+    }
+
+    /// How often a table began anew after a failure in the sink.
+    pub(crate) fn restarts(&self, table: &TableId) -> u32 {
+        self.tables.get(table).map_or(0, |t| t.restarts)
+    }
+
+    /// Puts a table back to its beginning.
+    pub(crate) fn restart(&mut self, table: &TableId) {
+        if let Some(plan) = self.planned.get(table) {
+            let meter = TableMeter::waiting(plan);
+            self.list(table, meter);
+        }
+        if let Some(entry) = self.tables.get_mut(table) {
+            entry.restarts += 1;
+        }
+    }
+
+    /// Counts and tells an attempt that will follow a failure.
+    pub(crate) fn tried(&mut self, table: &TableId, error: &Error, nth: u32, wait: Duration, what: &str) {
+        self.counters.retries.add(1);
+        if let Some(entry) = self.tables.get_mut(table) {
+            entry.retries += 1;
+        }
+        let (of, wait_ms) = (self.job.pipeline.retry.max, wait.as_millis() as u64);
+        warn!(table = %table, error = format!("{error:#}"), retry = nth, of, wait_ms, "{what}");
+    }
+
+    /// A table is durable.
+    pub(crate) fn published(&mut self, table: &TableId, loaded: &Loaded) {
+        let read = self.meter(table).map(|m| m.snapshot(&self.job.pipeline.source_name).rows);
+        let outcome = match (read, loaded.rows) {
+            (Some(read), Some(holds)) if read != holds => Outcome::Failed(Arc::new(
+                Error::fatal("the published table has another number of rows than were read")
+                    .with("table", table)
+                    .with("read", read)
+                    .with("published", holds),
+            )),
+            _ => Outcome::Loaded,
+        };
+        self.setbacks = 0;
+        self.settle(table, outcome);
+    }
+
+    /// A table that was to be tried again is in the sink.
+    pub(crate) fn found_loaded(&mut self, table: &TableId, loaded: Loaded) {
+        if !self.is_settled(table) {
+            info!(table = %table, position = loaded.position, "the sink has it: nothing to try again");
+            self.list(table, TableMeter::settled(table.clone(), TableState::AlreadyLoaded, loaded.rows));
+            self.settle(table, Outcome::AlreadyLoaded);
+        }
+    }
+
+    /// Takes note of what the sink reports once a round is over. A failure that may pass leaves the table
+    /// to the next round.
+    pub(crate) fn wrote(&mut self, report: Wrote) {
+        match report {
+            Wrote::Durable(table, loaded) => self.published(&table, &loaded),
+            Wrote::Failed(table, error) => match self.job.pipeline.retry.verdict(&error, 0, 0.0) {
+                Verdict::Again(_) => warn!(table = %table, error = format!("{error:#}"), "the table is not loaded yet"),
+                _ => self.settle(&table, Outcome::Failed(Arc::new(error))),
+            },
+        }
+    }
+
+    fn is_settled(&self, table: &TableId) -> bool {
+        self.tables.get(table).is_some_and(|t| t.outcome.is_some())
     }
 
     /// Whether every table has its outcome.
@@ -354,7 +391,7 @@ impl Load {
         for table in open {
             self.settle(&table, Outcome::Cancelled);
         }
-        let line = |(table, Table { meter, outcome }): (TableId, Table)| {
+        let line = |(table, Table { meter, outcome, .. }): (TableId, Table)| {
             let seen = meter.snapshot(&source);
             let outcome = outcome.unwrap_or(Outcome::Cancelled);
             let held = if matches!(outcome, Outcome::AlreadyLoaded) { seen.rows_total } else { None };
@@ -363,33 +400,5 @@ impl Load {
         };
         let tables = self.tables.into_iter().map(line).collect();
         LoadReport { source, sink, cut: self.cut, tables, end, elapsed: self.progress.elapsed() }
-    }
-}
-
-/// Why the feeding ended.
-enum Ended {
-    /// Every table has its outcome.
-    Fed,
-    Cancelled,
-    /// By an error of the source, or one that ends the load.
-    Source(Error),
-    /// The sink's task ended first.
-    Sink(Result<()>),
-}
-
-/// A dropped load leaves no task behind.
-struct AbortOnDrop(tokio::task::AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-fn flat(connector: &str, joined: std::result::Result<Result<()>, JoinError>) -> Result<()> {
-    match joined.map_err(JoinError::try_into_panic) {
-        Ok(result) => result,
-        Err(Ok(panic)) => Err(from_panic(connector, "drop", &*panic)),
-        Err(Err(aborted)) => Err(Error::fatal("a task was aborted").caused_by(aborted)),
     }
 }

@@ -131,7 +131,7 @@ mod tests {
         shared.start_task("shop \"1\"", ConnectorKind::Source, &metrics);
         shared.add_connector("lake", ConnectorKind::Sink);
         let load = Arc::new(LoadProgress::new("shop".into()));
-        load.add(TableMeter::settled(TableId::new("public", "t"), TableState::Failed, None));
+        load.put(TableMeter::settled(TableId::new("public", "t"), TableState::Failed, None));
         shared.add_load(&load);
         let text = shared.metrics_text();
         let (ours, memory) = text.split_at(text.find("# HELP process").unwrap());

@@ -204,9 +204,14 @@ impl LoadProgress {
         lock(&self.tables).iter().map(|t| t.snapshot(&self.source)).collect()
     }
 
-    pub(crate) fn add(&self, meter: TableMeter) -> Arc<TableMeter> {
+    /// Adds a table, or takes the place of what was counted of it before.
+    pub(crate) fn put(&self, meter: TableMeter) -> Arc<TableMeter> {
         let meter = Arc::new(meter);
-        lock(&self.tables).push(Arc::clone(&meter));
+        let mut tables = lock(&self.tables);
+        match tables.iter_mut().find(|t| t.table == meter.table) {
+            Some(known) => *known = Arc::clone(&meter),
+            None => tables.push(Arc::clone(&meter)),
+        }
         meter
     }
 }

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use connector_api::{
     CancellationToken, CommitHandle, Counter, Error, Event, LoadEvent, Loaded, Metrics, Result, SinkTask, TableId,
 };
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::contain::{contain, from_panic};
 use crate::queue::{Queued, Receiver};
@@ -34,7 +36,12 @@ pub(crate) struct Writer {
     /// Tables that are complete and that no commit has decided about. With several commits under way, a
     /// table's outcome may come with that of another.
     pub(crate) undecided: BTreeSet<TableId>,
+    /// Whether something was written since the sink was last asked how its tables are.
+    pub(crate) unheard: bool,
 }
+
+/// How often the sink is asked how its tables are.
+const PULSE: Duration = Duration::from_secs(1);
 
 /// The sink's counters, under Kafka Connect's names.
 pub(crate) struct WriteCounters {
@@ -70,6 +77,8 @@ impl Writer {
 
     async fn pump(&mut self, commits: &mut JoinSet<Result<Vec<TableId>>>) -> Result<()> {
         let stop = self.stop.clone();
+        let mut pulse = tokio::time::interval_at(Instant::now() + PULSE, PULSE);
+        pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -77,6 +86,8 @@ impl Writer {
                 Some(commit) = commits.join_next(), if !commits.is_empty() => {
                     self.joined(commit, commits.is_empty())?;
                 }
+                // A table that fails while it is read is not read to its end for nothing.
+                _ = pulse.tick(), if self.unheard && commits.is_empty() => self.checkpoint(None, commits)?,
                 queued = self.queue.recv() => {
                     let Some(queued) = queued else { return Ok(()) };
                     let Some(written) = stop.run_until_cancelled(self.write(queued, commits)).await else {
@@ -100,13 +111,21 @@ impl Writer {
         contain(&self.sink, "write", self.task.write(event)).await.map_err(|e| named(e, &table))?;
         self.counters.sent.add(rows);
         drop(room);
-        if let Some(table) = complete {
-            // The call itself may panic as well as the handle it gives.
-            let handle = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.task.checkpoint()));
-            let handle = handle.map_err(|panic| named(from_panic(&self.sink, "checkpoint", &*panic), &table))?;
-            self.undecided.insert(table.clone());
-            commits.spawn(commit(Arc::clone(&self.sink), table, handle, self.wrote.clone()));
+        self.unheard = true;
+        match complete {
+            Some(table) => self.checkpoint(Some(table), commits),
+            None => Ok(()),
         }
+    }
+
+    /// Asks for a commit, of a table that is complete or of whatever there is.
+    fn checkpoint(&mut self, table: Option<TableId>, commits: &mut JoinSet<Result<Vec<TableId>>>) -> Result<()> {
+        // The call itself may panic as well as the handle it gives.
+        let handle = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.task.checkpoint()));
+        let handle = handle.map_err(|panic| of_table(from_panic(&self.sink, "checkpoint", &*panic), table.as_ref()))?;
+        self.unheard = false;
+        self.undecided.extend(table.clone());
+        commits.spawn(commit(Arc::clone(&self.sink), table, handle, self.wrote.clone()));
         Ok(())
     }
 
@@ -130,15 +149,15 @@ impl Writer {
     }
 }
 
-/// Awaits the commit that was asked for when `table` was complete, reports what it says, and returns the
+/// Awaits the commit that was asked for (when `table` was complete, if one was), reports what it says, and returns the
 /// tables that it speaks of.
 async fn commit(
     sink: Arc<str>,
-    table: TableId,
+    table: Option<TableId>,
     handle: CommitHandle,
     wrote: mpsc::Sender<Wrote>,
 ) -> Result<Vec<TableId>> {
-    let checkpoint = contain(&sink, "commit", handle).await.map_err(|e| named(e, &table))?;
+    let checkpoint = contain(&sink, "commit", handle).await.map_err(|e| of_table(e, table.as_ref()))?;
     let failed = checkpoint.failed.iter().map(|(table, _)| table);
     let decided = checkpoint.durable.tables().map(|(table, _)| table).chain(failed).cloned().collect();
     let durable = checkpoint.durable.tables().map(|(t, loaded)| Wrote::Durable(t.clone(), loaded.clone()));
@@ -148,6 +167,13 @@ async fn commit(
         let _ = wrote.send(report).await;
     }
     Ok(decided)
+}
+
+fn of_table(error: Error, table: Option<&TableId>) -> Error {
+    match table {
+        Some(table) => named(error, table),
+        None => error,
+    }
 }
 
 fn named(error: Error, table: &TableId) -> Error {

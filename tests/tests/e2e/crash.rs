@@ -4,15 +4,19 @@ use std::path::Path;
 
 use connect_tests::compare::assert_same;
 use connect_tests::poll::Poller;
-use connect_tests::postgres::{Database, Server};
+use connect_tests::postgres::{Database, Server, free_port};
 use connect_tests::proxy::Proxy;
-use connect_tests::runtime::{Job, OK};
+use connect_tests::runtime::{Job, OK, Outcome, SOME_TABLES_FAILED};
 
 const ROWS: u64 = 30_000;
 const TABLES: [&str; 3] = ["large", "small", "none"];
 
 fn shop() -> Database {
-    let database = Server::shared().database();
+    shop_on(Server::shared())
+}
+
+fn shop_on(server: &'static Server) -> Database {
+    let database = server.database();
     database.sql_as_user(&format!(
         "CREATE TABLE large (id bigint PRIMARY KEY, v text, n numeric(10,2));
          INSERT INTO large SELECT i, md5(i::text), i / 7.0 FROM generate_series(1, {ROWS}) i;
@@ -133,22 +137,87 @@ fn killed_in_the_middle_of_reading() {
     assert!(seen.iter().all(|n| matches!(n, None | Some(60_000))), "{seen:?}");
 }
 
-#[test]
-fn a_lost_connection_leaves_nothing_half_loaded() {
-    let database = shop();
+/// A load held still in the middle of `large`, disturbed, and let go on: it ends well by itself. Gives how
+/// many cuts it took.
+fn disturbed(database: &Database, disturb: impl FnOnce(&Proxy)) -> (usize, Outcome) {
     database.sql_as_user("INSERT INTO large SELECT -i, repeat(md5(i::text), 20) FROM generate_series(1, 30000) i");
     let proxy = Proxy::holding_after(database.port(), 8 << 20);
-    let mut job = Job::new(&database).source("database.port", &proxy.port.to_string());
+    let job = Job::new(database)
+        .source("database.port", &proxy.port.to_string())
+        .source("parallel.chunk.size", "8MiB")
+        .source("max.retries", "10");
+    let poller = Poller::start(&job.lake(), "large", "id");
     let mut running = job.start(&[]);
     running.until("held", || proxy.holds().then_some(()));
-    proxy.cut();
-    let outcome = running.wait();
+    disturb(&proxy);
+    proxy.release();
+    let outcome = running.wait().expect(OK);
+    all_loaded(database, &job);
+    let seen = poller.finish();
+    assert!(seen.iter().all(|n| matches!(n, None | Some(60_000))), "{seen:?}");
+    (outcome.output.matches("took the cut").count(), outcome)
+}
+
+#[test]
+fn a_reading_connection_that_breaks_is_replaced_under_the_same_cut() {
+    let database = shop();
+    let (cuts, outcome) = disturbed(&database, |_| {
+        let killed = database.sql(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+             WHERE datname = current_database() AND query LIKE 'COPY%' AND state = 'active'",
+        );
+        assert_ne!(killed, "0");
+    });
+    outcome.says(&["goes on where it was"]);
+    assert_eq!(cuts, 1);
+}
+
+#[test]
+fn a_network_that_breaks_costs_a_new_cut() {
+    let (cuts, outcome) = disturbed(&shop(), Proxy::cut);
+    outcome.says(&["the cut is gone", "goes on with the tables that are not loaded"]);
+    assert!(cuts >= 2, "{cuts}");
+}
+
+#[test]
+fn a_server_that_restarts_costs_a_new_cut() {
+    let server: &Server = Box::leak(Box::new(Server::start()));
+    let (cuts, _) = disturbed(&shop_on(server), |_| server.restart());
+    assert!(cuts >= 2, "{cuts}");
+}
+
+/// The server is not there yet when the program starts.
+#[test]
+fn a_server_that_comes_late_is_waited_for() {
+    let database = shop();
+    let port = free_port();
+    let job = Job::new(&database).source("database.port", &port.to_string()).source("max.retries", "12");
+    let mut running = job.start(&[]);
+    let output = job.folder().join("output");
+    running.until("a retry", || std::fs::read_to_string(&output).unwrap().contains("was interrupted").then_some(()));
+    let _proxy = Proxy::at(port, database.port(), u64::MAX);
+    running.wait().expect(OK);
+    all_loaded(&database, &job);
+}
+
+/// A table that fails for good is told with the number of its attempts; the others are loaded.
+#[test]
+fn a_table_that_fails_for_good_is_recorded_and_the_others_are_loaded() {
+    let database = shop();
+    let job = Job::new(&database).source("max.retries", "2").source("parallel.workers", "1");
     let lake = job.lake();
-    for table in lake.loaded_tables() {
-        assert_same(&database, &table, &lake, &table);
-    }
-    assert!(outcome.code != Some(OK) || lake.loaded_tables().len() == TABLES.len(), "{}", outcome.output);
-    job.source.insert("database.port".into(), database.port().to_string());
+    // Where its data files belong there is a file.
+    let table = lake.folder().join("bronze/shop/large");
+    std::fs::create_dir_all(&table).unwrap();
+    std::fs::write(table.join("data"), "in the way").unwrap();
+    let outcome = job.run(&[]).expect(SOME_TABLES_FAILED).says(&["public.large", "begins anew"]);
+    assert_eq!(outcome.output.matches("begins anew").count(), 2, "{}", outcome.output);
+    assert_same(&database, "small", &lake, "small");
+    assert!(lake.describe("large").is_null());
+    let status = lake.status("public.large").unwrap();
+    assert_eq!((status["load_status"].as_str(), status["attempts"].as_str()), ("failed", "3"), "{status:?}");
+    assert!(status["error"].contains("data file"), "{status:?}");
+    std::fs::remove_file(table.join("data")).unwrap();
     job.run(&[]).expect(OK);
     all_loaded(&database, &job);
 }
