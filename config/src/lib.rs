@@ -49,4 +49,4 @@ mod yaml;
 pub use load::{Config, Entry, load};
 pub use problem::{At, ConfigProblem, Place};
 pub use settings::Settings;
-pub use worker::{Listener, Worker};
+pub use worker::{Listener, LogFormat, LogRotation, ProgressDisplay, Worker};

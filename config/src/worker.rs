@@ -28,6 +28,37 @@ impl fmt::Display for Listener {
     }
 }
 
+/// When a log file is closed and the next one begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogRotation {
+    /// At midnight, UTC.
+    Daily,
+    /// At every full hour.
+    Hourly,
+    /// One file for ever; something else may rotate it.
+    Never,
+}
+
+/// What a line of the log looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgressDisplay {
+    /// Bars where a person looks at a terminal, lines elsewhere.
+    Auto,
+    /// Bars on any terminal that can show them.
+    Bars,
+    /// Lines in the log.
+    Lines,
+}
+
 /// Settings of the process. Debug leaves free text out: it may have come from a reference.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Worker {
@@ -39,10 +70,18 @@ pub struct Worker {
     pub memory_max: usize,
     /// `state.dir`: working files that survive a restart; a relative path starts at the working directory.
     pub state_dir: PathBuf,
-    /// `log.dir`: where the log file is written; none without it.
+    /// `log.dir`: where log files are written; none without it.
     pub log_dir: Option<PathBuf>,
+    /// `log.rotation`: when the next file is begun.
+    pub log_rotation: LogRotation,
+    /// `log.max.files`: how many files are kept, the newest; `None` when they are not rotated.
+    pub log_max_files: Option<usize>,
+    /// `log.format`: what a line looks like, on the console and in files.
+    pub log_format: LogFormat,
     /// `log.level`: error, warn, info, debug or trace.
     pub log_level: String,
+    /// `progress.display`: how progress is shown.
+    pub progress_display: ProgressDisplay,
     /// `progress.interval.ms`: time between progress lines; none when it is 0.
     pub progress_interval: Option<Duration>,
     /// `shutdown.timeout.ms`: how long a stop may take before work in hand is dropped.
@@ -73,13 +112,17 @@ impl Worker {
             .optional("bootstrap.servers", Kind::Text, "Kafka brokers as host:port, separated by commas")
             .defaulted("memory.max", Kind::Bytes, "512MiB", "what queues and buffers may hold together; at least 64MiB")
             .defaulted("state.dir", Kind::Text, "./state", "directory of working files that survive a restart")
-            .optional("log.dir", Kind::Text, "directory of the log file; without it the log goes to the console only")
+            .optional("log.dir", Kind::Text, "directory of the log files; without it the log goes to the console only")
+            .defaulted("log.rotation", Kind::OneOf(&["daily", "hourly", "never"]), "daily", "when a log file is closed and the next one begun (UTC)")
+            .defaulted("log.max.files", Kind::Int(1, 10_000), "14", "how many log files are kept; older ones are deleted; not used with log.rotation=never")
+            .defaulted("log.format", Kind::OneOf(&["text", "json"]), "text", "lines for people, or one JSON object a line, on the console and in files")
             .defaulted(
                 "log.level",
                 Kind::OneOf(&["error", "warn", "info", "debug", "trace"]),
                 "info",
                 "what is logged: this level and those before it",
             )
+            .defaulted("progress.display", Kind::OneOf(&["auto", "bars", "lines"]), "auto", "how progress is shown: bars on a terminal that can show them, or lines; auto takes lines where CI is set, and with log.format=json")
             .defaulted("progress.interval.ms", Kind::Millis, "5000", "time between progress lines; 0 for none")
             .defaulted(
                 "shutdown.timeout.ms",
@@ -123,7 +166,19 @@ impl Worker {
             memory_max,
             state_dir: values.text("state.dir").into(),
             log_dir: given("log.dir").map(PathBuf::from),
+            log_rotation: match values.text("log.rotation") {
+                "hourly" => LogRotation::Hourly,
+                "never" => LogRotation::Never,
+                _ => LogRotation::Daily,
+            },
+            log_max_files: (values.text("log.rotation") != "never").then(|| values.count("log.max.files")),
+            log_format: if values.text("log.format") == "json" { LogFormat::Json } else { LogFormat::Text },
             log_level: values.text("log.level").to_owned(),
+            progress_display: match values.text("progress.display") {
+                "bars" => ProgressDisplay::Bars,
+                "lines" => ProgressDisplay::Lines,
+                _ => ProgressDisplay::Auto,
+            },
             progress_interval: Some(values.millis("progress.interval.ms")).filter(|interval| !interval.is_zero()),
             shutdown_timeout: values.millis("shutdown.timeout.ms"),
         }
@@ -166,6 +221,10 @@ mod tests {
             memory_max: 512 << 20,
             state_dir: "./state".into(),
             log_dir: None,
+            log_rotation: LogRotation::Daily,
+            log_max_files: Some(14),
+            log_format: LogFormat::Text,
+            progress_display: ProgressDisplay::Auto,
             log_level: "info".into(),
             progress_interval: Some(Duration::from_secs(5)),
             shutdown_timeout: Duration::from_secs(30),
@@ -182,6 +241,10 @@ mod tests {
             ("memory.max", "64MiB"),
             ("state.dir", "/var/lib/x"),
             ("log.dir", "./logs"),
+            ("log.rotation", "never"),
+            ("log.max.files", "3"),
+            ("log.format", "json"),
+            ("progress.display", "bars"),
             ("log.level", "DEBUG"),
             ("progress.interval.ms", "0"),
             ("shutdown.timeout.ms", "1500"),
@@ -198,11 +261,18 @@ mod tests {
             memory_max: 64 << 20,
             state_dir: "/var/lib/x".into(),
             log_dir: Some("./logs".into()),
+            log_rotation: LogRotation::Never,
+            log_max_files: None,
+            log_format: LogFormat::Json,
+            progress_display: ProgressDisplay::Bars,
             log_level: "debug".into(),
             progress_interval: None,
             shutdown_timeout: Duration::from_millis(1500),
         };
         assert_eq!(worker, expected);
+        let (worker, _) = parse(&[("log.rotation", "hourly"), ("log.max.files", "3"), ("progress.display", "lines")]);
+        assert_eq!((worker.log_rotation, worker.log_max_files), (LogRotation::Hourly, Some(3)));
+        assert_eq!(worker.progress_display, ProgressDisplay::Lines);
     }
 
     #[test]

@@ -4,6 +4,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use connect_config::ProgressDisplay;
+
+use crate::setup::Setup;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -75,9 +78,35 @@ pub(crate) struct Tuning {
     /// Load again what is loaded already, replacing each table in one commit.
     #[arg(long)]
     pub(crate) no_resume: bool,
+    /// How to show progress [progress.display].
+    #[arg(long, value_name = "HOW")]
+    pub(crate) progress: Option<Display>,
+}
+
+/// [`ProgressDisplay`] as a flag's value.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Display {
+    /// Bars where a person looks at a terminal, lines elsewhere.
+    Auto,
+    /// Bars on any terminal that can show them.
+    Bars,
+    /// Lines in the log.
+    Lines,
 }
 
 impl Tuning {
+    /// The setup with the flags that override a setting of the worker.
+    pub(crate) fn applied_to(&self, mut setup: Setup) -> Setup {
+        if let Some(display) = self.progress {
+            setup.worker.progress_display = match display {
+                Display::Auto => ProgressDisplay::Auto,
+                Display::Bars => ProgressDisplay::Bars,
+                Display::Lines => ProgressDisplay::Lines,
+            };
+        }
+        setup
+    }
+
     /// The configuration keys that the flags override, with their values.
     pub(crate) fn overrides(&self) -> Vec<(&'static str, String)> {
         [

@@ -21,7 +21,6 @@ mod setup;
 mod validate;
 
 use std::io::Write as _;
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -29,6 +28,7 @@ use clap::Parser as _;
 use connector_api::Plugin;
 
 use cli::{Cli, Command, ConfigArgs, Tuning};
+use logging::Console;
 pub use plugins::PLUGINS;
 use setup::{Setup, prepare};
 
@@ -69,7 +69,7 @@ fn dispatch(plugins: &[Plugin], cli: &Cli) -> Result<Outcome> {
     match &cli.command {
         Some(Command::Load(args)) => load(plugins, &args.config, &args.tuning, Some(&args.source)),
         Some(Command::Validate(args)) => match prepare(plugins, &args.config.files, &[], Some(&args.source)) {
-            Ok(setup) => start(plugins, &setup, async |setup: &Setup| match setup.pipelines.first() {
+            Ok(setup) => start(plugins, &setup, async |setup: &Setup, _| match setup.pipelines.first() {
                 Some(pipeline) => validate::validate(pipeline, args).await,
                 None => Ok(Outcome::Done),
             }),
@@ -88,17 +88,25 @@ fn dispatch(plugins: &[Plugin], cli: &Cli) -> Result<Outcome> {
 }
 
 fn load(plugins: &[Plugin], config: &ConfigArgs, tuning: &Tuning, source: Option<&str>) -> Result<Outcome> {
-    match prepare(plugins, &config.files, &tuning.overrides(), source) {
-        Ok(setup) => start(plugins, &setup, async |setup: &Setup| run::run(setup, !tuning.no_resume).await),
+    match prepare(plugins, &config.files, &tuning.overrides(), source).map(|setup| tuning.applied_to(setup)) {
+        Ok(setup) => start(plugins, &setup, async |setup: &Setup, console: &Console| {
+            run::run(setup, console, !tuning.no_resume).await
+        }),
         Err(problems) => Ok(misconfigured(&problems)),
     }
 }
 
 /// Starts logging and the async runtime for a command.
-fn start(plugins: &[Plugin], setup: &Setup, command: impl AsyncFnOnce(&Setup) -> Result<Outcome>) -> Result<Outcome> {
-    let _flushes = logging::start(plugins, &setup.worker.log_level, setup.worker.log_dir.as_deref().map(Path::new))?;
+fn start(
+    plugins: &[Plugin],
+    setup: &Setup,
+    command: impl AsyncFnOnce(&Setup, &Console) -> Result<Outcome>,
+) -> Result<Outcome> {
+    let logging = logging::start(plugins, &setup.worker)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    let outcome = runtime.block_on(command(setup));
+    let outcome = runtime.block_on(command(setup, &logging.console));
+    // Whatever follows on the terminal follows below the lines.
+    logging.console.clear();
     // A thread that is stuck in a system call must not keep the process.
     runtime.shutdown_background();
     outcome

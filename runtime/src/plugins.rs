@@ -66,6 +66,7 @@ mod tests {
         let missing: Vec<_> = PLUGINS
             .iter()
             .flat_map(|plugin| (plugin.definition)().keys().to_vec())
+            .chain(connect_config::Worker::definition().keys().to_vec())
             .map(|key| {
                 let default = match (key.required, key.default) {
                     (true, _) => "required".to_owned(),

@@ -13,11 +13,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::Outcome;
+use crate::logging::{Console, PROGRESS};
 use crate::rest::Rest;
 use crate::setup::Setup;
 
+/// Time between two looks at the progress for its bars.
+const REDRAW: Duration = Duration::from_millis(100);
+
 /// Loads every pipeline's tables; with `resume` those that are loaded already are left alone.
-pub(crate) async fn run(setup: &Setup, resume: bool) -> Result<Outcome> {
+pub(crate) async fn run(setup: &Setup, console: &Console, resume: bool) -> Result<Outcome> {
     let cancel = stop_on_signals()?;
     let worker_id = setup
         .worker
@@ -38,15 +42,20 @@ pub(crate) async fn run(setup: &Setup, resume: bool) -> Result<Outcome> {
         jobs.spawn(connect_engine::run(Job { pipeline, settings }, Arc::clone(&shared), cancel.clone()));
     }
     rest.started();
-    let progress = setup.worker.progress_interval.map(|interval| tokio::spawn(show_progress(shared, interval)));
+    let mut progress = JoinSet::new();
+    if let Some(interval) = setup.worker.progress_interval {
+        progress.spawn(log_progress(Arc::clone(&shared), interval));
+    }
+    if console.has_bars() {
+        progress.spawn(draw_progress(shared, console.clone()));
+    }
     let mut outcome = Outcome::Done;
     let mut reports = Vec::new();
     while let Some(report) = jobs.join_next().await {
         reports.push(report.context("a load ended abnormally")?);
     }
-    if let Some(progress) = progress {
-        progress.abort();
-    }
+    progress.shutdown().await;
+    console.clear();
     reports.sort_by(|a, b| a.source.cmp(&b.source));
     for report in &reports {
         print(report).context("standard output")?;
@@ -88,15 +97,23 @@ fn stop_on_signals() -> Result<CancellationToken> {
     Ok(cancel)
 }
 
-async fn show_progress(shared: Arc<Shared>, interval: Duration) {
+async fn log_progress(shared: Arc<Shared>, interval: Duration) {
     let mut ticks = tokio::time::interval(interval);
     ticks.tick().await;
     loop {
         ticks.tick().await;
         for load in shared.loads() {
             for line in lines(&load.tables(), load.elapsed()) {
-                tracing::info!(connector = load.source(), "{line}");
+                tracing::info!(target: PROGRESS, connector = load.source(), "{line}");
             }
         }
+    }
+}
+
+async fn draw_progress(shared: Arc<Shared>, console: Console) {
+    let mut ticks = tokio::time::interval(REDRAW);
+    loop {
+        ticks.tick().await;
+        console.draw(&shared);
     }
 }

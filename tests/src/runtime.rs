@@ -176,9 +176,22 @@ impl Job {
 
     /// Starts the program with just these arguments, in the job's folder.
     pub fn program(&self, args: &[&str], env: &[(&str, &str)]) -> Running {
+        self.spawn(Command::new(binary()), args, env)
+    }
+
+    /// Starts the load on a terminal of 120 columns, whose bytes are the output.
+    pub fn start_on_terminal(&self, args: &[&str], env: &[(&str, &str)]) -> Running {
+        let path = self.write(&self.config().to_string());
+        let mut all = vec!["--config", &path];
+        all.extend(args);
+        let mut terminal = Command::new("python3");
+        terminal.arg("-B").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("terminal.py")).arg(binary());
+        self.spawn(terminal, &all, env)
+    }
+
+    fn spawn(&self, mut command: Command, args: &[&str], env: &[(&str, &str)]) -> Running {
         let folder = self.folder.path().to_owned();
         let log = fs::File::create(folder.join("output")).unwrap();
-        let mut command = Command::new(binary());
         command.args(args).current_dir(&folder).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(&self.env).envs(env.iter().copied());
         // One file for both, so that the order in which an operator sees them is kept.

@@ -20,7 +20,7 @@ mod write;
 
 pub use assemble::{Assembly, Entry, Pipeline, assemble, runtime_keys};
 pub use load::{Job, Settings, run};
-pub use progress::{LoadProgress, TableProgress, TableState, lines};
+pub use progress::{Bar, LoadProgress, TableProgress, TableState, bars, lines};
 pub use report::{End, LoadReport, Outcome, TableReport};
 pub use retry::Retry;
 pub use status::{ConnectorStatus, Shared, State, TaskStatus};

@@ -110,20 +110,56 @@ fn eta(fraction: f64, elapsed: Duration) -> Option<Duration> {
 ///
 /// `elapsed` is the time since the load began; it gives the whole's pace.
 pub fn lines(tables: &[TableProgress], elapsed: Duration) -> Vec<String> {
-    let at_work = |t: &&TableProgress| matches!(t.state, TableState::Loading | TableState::Publishing);
-    let mut lines: Vec<_> = tables.iter().filter(at_work).map(line).collect();
+    let mut lines: Vec<_> =
+        at_work(tables).map(|t| format!("{}: {}: {} rows, {}", t.source, t.table, count(t), pace(t))).collect();
+    lines.extend(whole(tables, elapsed).map(|bar| bar.text));
+    lines
+}
+
+/// How far something is, for a bar.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bar {
+    /// What it is.
+    pub name: String,
+    /// 0 to 1.
+    pub fraction: f64,
+    /// Counts, pace and time left.
+    pub text: String,
+}
+
+/// A bar for each table that is at work, the largest `most` of them, and one for the whole at the end.
+/// Nothing when no table is known yet.
+pub fn bars(tables: &[TableProgress], elapsed: Duration, most: usize) -> Vec<Bar> {
+    let mut shown: Vec<_> = at_work(tables).collect();
+    shown.sort_by_key(|t| std::cmp::Reverse(t.size));
+    let mut bars: Vec<_> = shown
+        .iter()
+        .take(most)
+        .map(|t| Bar {
+            name: t.table.to_string(),
+            fraction: t.fraction(),
+            text: format!("{} rows, {}", count(t), pace(t)),
+        })
+        .collect();
+    bars.extend(whole(tables, elapsed));
+    bars
+}
+
+fn at_work(tables: &[TableProgress]) -> impl Iterator<Item = &TableProgress> {
+    tables.iter().filter(|t| matches!(t.state, TableState::Loading | TableState::Publishing))
+}
+
+fn whole(tables: &[TableProgress], elapsed: Duration) -> Option<Bar> {
     // A table that was loaded before is no part of this run's pace.
     let ours: Vec<_> = tables.iter().filter(|t| t.state != TableState::AlreadyLoaded).collect();
-    if ours.is_empty() {
-        return lines;
-    }
+    let name = ours.first()?.source.to_string();
     // An empty or unmeasured table still weighs a little, so that the sum is never 0.
     let weight = |t: &TableProgress| t.size.max(8192) as f64;
     let total: f64 = ours.iter().map(|t| weight(t)).sum();
     let fraction = ours.iter().map(|t| weight(t) * t.fraction()).sum::<f64>() / total;
     let (rows, bytes) = ours.iter().fold((0, 0), |(r, b), t| (r + t.rows, b + t.bytes));
     let count = |state| ours.iter().filter(|t| t.state == state).count();
-    let mut line = format!(
+    let mut text = format!(
         "{}/{} tables, {} rows, {:.1} MB/s, {:.0} %",
         count(TableState::Loaded),
         ours.len(),
@@ -132,26 +168,26 @@ pub fn lines(tables: &[TableProgress], elapsed: Duration) -> Vec<String> {
         100.0 * fraction,
     );
     if count(TableState::Failed) > 0 {
-        line.push_str(&format!(", {} failed", count(TableState::Failed)));
+        text.push_str(&format!(", {} failed", count(TableState::Failed)));
     }
     if let Some(rest) = eta(fraction, elapsed).filter(|_| fraction < 1.0) {
-        line.push_str(&format!(", {} left", duration(rest)));
+        text.push_str(&format!(", {} left", duration(rest)));
     }
-    lines.push(line);
-    lines
+    Some(Bar { name, fraction, text })
 }
 
-fn line(table: &TableProgress) -> String {
+fn count(table: &TableProgress) -> String {
     let of = table.rows_total.map(|total| format!(" of ~{}", grouped(total))).unwrap_or_default();
-    let pace = match table.state {
-        TableState::Publishing => "publishing".to_owned(),
-        _ => {
-            let rest = table.eta().map(|rest| format!(", {} left", duration(rest))).unwrap_or_default();
-            let (rows, bytes) = (table.rows_per_second(), table.megabytes_per_second());
-            format!("{} rows/s, {bytes:.1} MB/s{rest}", grouped(rows as u64))
-        }
-    };
-    format!("{}: {}: {}{of} rows, {pace}", table.source, table.table, grouped(table.rows))
+    format!("{}{of}", grouped(table.rows))
+}
+
+fn pace(table: &TableProgress) -> String {
+    if table.state == TableState::Publishing {
+        return "publishing".to_owned();
+    }
+    let rest = table.eta().map(|rest| format!(", {} left", duration(rest))).unwrap_or_default();
+    let (rows, bytes) = (table.rows_per_second(), table.megabytes_per_second());
+    format!("{} rows/s, {bytes:.1} MB/s{rest}", grouped(rows as u64))
 }
 
 /// `1234567` as `1,234,567`.
@@ -345,6 +381,23 @@ mod tests {
                 "1/6 tables, 5,000,500 rows, 25.0 MB/s, 49 %, 1 failed, 20.4s left",
             ]
         );
+    }
+
+    #[test]
+    fn bars_for_the_largest_and_the_whole() {
+        use TableState::*;
+        assert_eq!(bars(&[], Duration::ZERO, 8), []);
+        let tables = [
+            table("small", Loading, 50, Some(100), 1),
+            table("large", Publishing, 1_000, Some(1_000), 1),
+            table("middle", Loading, 0, Some(500), 0),
+            table("done", Loaded, 100, Some(100), 1),
+        ];
+        let bars = bars(&tables, Duration::from_secs(1), 2);
+        let names: Vec<_> = bars.iter().map(|b| b.name.as_str()).collect();
+        assert_eq!(names, ["public.large", "public.middle", "shop"]);
+        assert_eq!((bars[0].fraction, bars[0].text.as_str()), (0.99, "1,000 of ~1,000 rows, publishing"));
+        assert!(bars[2].fraction > 0.5 && bars[2].text.starts_with("1/4 tables, 1,150 rows, "), "{bars:?}");
     }
 
     #[test]

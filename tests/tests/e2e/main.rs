@@ -11,5 +11,6 @@ mod crash;
 mod cut;
 mod operator;
 mod tables;
+mod terminal;
 mod types;
 mod values;

@@ -174,6 +174,37 @@ fn the_summary_and_the_log_name_every_table() {
 }
 
 #[test]
+fn a_log_in_json_has_one_object_a_line() {
+    let database = shop();
+    let job = Job::new(&database).worker("log.dir", "logs").worker("log.format", "json");
+    let job = job.worker("log.rotation", "never").worker("progress.interval.ms", "20");
+    let (proxy, job) = (Proxy::holding_after(database.port(), 8 << 20), job);
+    let job = job.source("database.port", &proxy.port.to_string());
+    let mut running = job.start(&[]);
+    running.until("a progress line of a load at work", || {
+        running_output(&job).lines().any(|line| line.contains("public.wide") && line.contains("MB/s")).then_some(())
+    });
+    proxy.release();
+    let outcome = running.wait().expect(OK);
+    let file = std::fs::read_to_string(job.folder().join("logs/connect-runtime.log")).unwrap();
+    for log in [file.as_str(), outcome.output.split("table ").next().unwrap()] {
+        let objects: Vec<Value> =
+            log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect();
+        assert!(objects.len() > 3, "{log}");
+        for object in &objects {
+            assert!(["timestamp", "level", "target", "message"].iter().all(|key| object[*key].is_string()), "{object}");
+        }
+        assert!(objects.iter().any(|o| o["connector"] == "shop" && o["task"] == 0), "{log}");
+        assert!(objects.iter().any(|o| o["table"] == "public.wide"), "{log}");
+    }
+    assert!(!file.contains(PASSWORD));
+}
+
+fn running_output(job: &Job) -> String {
+    std::fs::read_to_string(job.folder().join("output")).unwrap()
+}
+
+#[test]
 fn validate_lists_and_finds_what_is_missing() {
     let database = shop();
     let job = Job::new(&database);
