@@ -5,6 +5,7 @@
 //! on loopback; a comparison that finds nothing has compared something. It must not know the program's
 //! code, only its command line, its configuration and the tables it leaves.
 
+pub mod certificates;
 pub mod compare;
 pub mod http;
 pub mod lake;

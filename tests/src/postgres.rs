@@ -45,6 +45,15 @@ impl Server {
     /// # Panics
     /// When there is no PostgreSQL on the machine (`scripts/setup` installs it) or it does not start.
     pub fn start() -> Self {
+        Self::start_with(|_| {}, &[], None)
+    }
+
+    /// Starts a server of its own with files that `files` puts into its folder, these lines more in
+    /// `postgresql.conf`, and another `pg_hba.conf` if one is given.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub fn start_with(files: impl FnOnce(&Path), settings: &[&str], hba: Option<&str>) -> Self {
         let bin = programs();
         let folder = tempfile::Builder::new().prefix("connect-pg-").tempdir().unwrap().keep();
         let user = unprivileged();
@@ -59,6 +68,15 @@ impl Server {
         let made = initdb.output().unwrap();
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
 
+        let known: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files(&folder);
+        if let Some((uid, gid)) = user {
+            let all = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+            all.filter(|path| !known.contains(path)).for_each(|path| chown(path, Some(uid), Some(gid)).unwrap());
+        }
+        if let Some(hba) = hba {
+            fs::write(folder.join("data/pg_hba.conf"), hba).unwrap();
+        }
         let port = free_port();
         // `read` returns when the test process closes the pipe or dies; SIGINT is a fast shutdown. A restart
         // has made another process of the server.
@@ -77,7 +95,10 @@ impl Server {
             "max_connections = 200",
             "max_wal_size = 4GB",
             "log_connections = off",
-        ] {
+        ]
+        .iter()
+        .chain(settings)
+        {
             let mut file = fs::OpenOptions::new().append(true).open(folder.join("data/postgresql.conf")).unwrap();
             writeln!(file, "{setting}").unwrap();
         }
@@ -121,6 +142,11 @@ impl Server {
         assert!(control.stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap().success(), "no restart");
     }
 
+    /// The folder with its files; its sockets are there too.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// A new, empty database on it.
     pub fn database(&'static self) -> Database {
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -128,6 +154,22 @@ impl Server {
         self.sql("postgres", &format!("CREATE DATABASE {name} OWNER {USER}"));
         self.sql(&name, &format!("ALTER SCHEMA public OWNER TO {USER}"));
         Database { server: self, name }
+    }
+
+    /// Runs statements in the database `postgres` as [`Database::sql`] does.
+    ///
+    /// # Panics
+    /// When a statement fails.
+    pub fn postgres(&self, sql: &str) -> String {
+        self.in_database("postgres", sql)
+    }
+
+    /// Runs statements in a database of that name as [`Database::sql`] does.
+    ///
+    /// # Panics
+    /// When a statement fails.
+    pub fn in_database(&self, name: &str, sql: &str) -> String {
+        self.sql(name, sql).trim_end_matches('\n').to_owned()
     }
 
     fn psql(&self, database: &str, sql: &str) -> Command {
@@ -163,7 +205,7 @@ impl Database {
     /// # Panics
     /// When a statement fails.
     pub fn sql(&self, sql: &str) -> String {
-        self.server.sql(&self.name, sql).trim_end_matches('\n').to_owned()
+        self.server.in_database(&self.name, sql)
     }
 
     /// Runs statements as [`USER`].

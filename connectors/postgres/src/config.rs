@@ -7,7 +7,7 @@ use connector_api::config::{ConfigDef, Kind, Problem, Values};
 
 use crate::filter::{Filter, Like, List};
 use crate::types::{Decimals, Handling, Unconstrained};
-use crate::wire::Endpoint;
+use crate::wire::{Endpoint, Files, SSL_MODES, SslMode, Tls};
 
 /// Smallest value of `parallel.chunk.size`, bytes: below it the splits cost more than they give.
 const SMALLEST_CHUNK: u64 = 64 << 10;
@@ -45,6 +45,19 @@ impl ConnectorConfig for PostgresConfig {
                 "Password: SCRAM-SHA-256, md5 or clear text as the server asks.",
             )
             .required("database.dbname", Kind::Text, "Database to read.")
+            .defaulted(
+                "database.sslmode",
+                Kind::OneOf(SSL_MODES),
+                "prefer",
+                "TLS as libpq's sslmode: disable, allow, prefer, require, verify-ca or verify-full.",
+            )
+            .optional(
+                "database.sslrootcert",
+                Kind::Text,
+                "PEM file of the authorities that may have signed the server's certificate; `system`: this machine's.",
+            )
+            .optional("database.sslcert", Kind::Text, "PEM file of the client's certificate and its intermediates.")
+            .optional("database.sslkey", Kind::Text, "PEM file of the client certificate's key, unencrypted.")
             .optional(
                 "topic.prefix",
                 Kind::Text,
@@ -172,9 +185,22 @@ impl ConnectorConfig for PostgresConfig {
         if values.has("parallel.chunk.size") && chunk < SMALLEST_CHUNK {
             problems.push(Problem::new("parallel.chunk.size", "must be at least 64KiB"));
         }
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+        let tls = Tls::new(
+            SslMode::of(values.text("database.sslmode")),
+            Files {
+                root: values.text("database.sslrootcert"),
+                certificate: values.text("database.sslcert"),
+                key: values.text("database.sslkey"),
+            },
+        );
+        let tls = match tls {
+            Ok(tls) if problems.is_empty() => tls,
+            Ok(_) => return Err(problems),
+            Err(more) => {
+                problems.extend(more);
+                return Err(problems);
+            }
+        };
         Ok(Self {
             endpoint: Endpoint {
                 host: values.text("database.hostname").to_owned(),
@@ -182,6 +208,7 @@ impl ConnectorConfig for PostgresConfig {
                 user: values.text("database.user").to_owned(),
                 password: values.secret("database.password"),
                 dbname: values.text("database.dbname").to_owned(),
+                tls,
                 connect_timeout: values.millis("connect.timeout.ms"),
             },
             filter: Filter { schemas, tables, columns, like },

@@ -95,6 +95,10 @@ impl Failure {
     /// The contract's error; `doing` completes "PostgreSQL failed while …".
     pub(crate) fn while_doing(self, doing: &'static str) -> Error {
         match self {
+            Self::Io(e) if tls_trouble(&e).is_some() => {
+                let what = tls_trouble(&e).unwrap_or_default();
+                Error::fatal(format!("TLS with PostgreSQL failed while {doing}: {what}")).caused_by(e)
+            }
             Self::Io(e) if matches!(e.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => {
                 Error::retriable(format!("PostgreSQL did not answer in time while {doing}")).caused_by(e)
             }
@@ -111,6 +115,16 @@ impl Failure {
         }
     }
 
+    /// Whether it is about TLS or its absence, so that a connection the other way may fare better.
+    pub(crate) fn is_of_the_way(&self) -> bool {
+        match self {
+            Self::Io(e) => tls_trouble(e).is_some(),
+            // Among others: no line of pg_hba.conf is for a connection of this kind.
+            Self::Server(e) => e.code == "28000",
+            _ => false,
+        }
+    }
+
     /// The SQLSTATE, if the server gave one.
     pub(crate) fn sqlstate(&self) -> Option<&str> {
         match self {
@@ -118,6 +132,29 @@ impl Failure {
             _ => None,
         }
     }
+}
+
+/// What to do about a TLS connection that one of the two sides does not want. A broken one may just have
+/// been cut.
+fn tls_trouble(e: &io::Error) -> Option<&'static str> {
+    use rustls::CertificateError as C;
+    Some(match e.get_ref()?.downcast_ref()? {
+        rustls::Error::InvalidCertificate(C::UnknownIssuer) => {
+            "the authority of the server's certificate is not in database.sslrootcert"
+        }
+        rustls::Error::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. }) => {
+            "the server's certificate is not made out to database.hostname; verify-ca does not ask for that"
+        }
+        rustls::Error::InvalidCertificate(C::Expired | C::ExpiredContext { .. }) => {
+            "the server's certificate has expired"
+        }
+        rustls::Error::InvalidCertificate(_) => "the server's certificate cannot be used",
+        rustls::Error::AlertReceived(_) => "the server refuses; database.sslcert may be missing or not trusted there",
+        rustls::Error::PeerIncompatible(_) | rustls::Error::NoCertificatesPresented => {
+            "the server's TLS is older than 1.2 or otherwise unusable"
+        }
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -150,5 +187,10 @@ mod tests {
         let e = Failure::Io(io::ErrorKind::ConnectionReset.into()).while_doing("testing");
         assert!(matches!(e.kind(), ErrorKind::Retriable { .. }));
         assert_eq!(Failure::Protocol("x").while_doing("testing").kind(), ErrorKind::Fatal);
+        // Bytes that do not decrypt are a damaged connection; a certificate that is wrong stays wrong.
+        let tls = |e: rustls::Error| Failure::Io(io::Error::new(io::ErrorKind::InvalidData, e));
+        assert!(matches!(tls(rustls::Error::DecryptError).while_doing("testing").kind(), ErrorKind::Retriable { .. }));
+        let unknown = tls(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer));
+        assert_eq!(unknown.while_doing("testing").kind(), ErrorKind::Fatal);
     }
 }

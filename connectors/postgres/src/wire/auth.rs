@@ -1,25 +1,27 @@
-//! Logging in: SCRAM-SHA-256, md5 and clear-text passwords.
+//! Logging in: SCRAM-SHA-256 (bound to the TLS channel where there is one), md5 and clear-text passwords.
 //!
 //! Works on message bodies; knows no socket. The password leaves its wrapper only here.
 
 use bytes::BytesMut;
 use connector_api::{Error, Secret};
 use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256};
 use postgres_protocol::message::frontend;
 
+use super::tls::Channel;
 use crate::error::Failure;
 
 /// The state of one login.
 pub(super) struct Login<'a> {
     user: &'a str,
     password: &'a Secret,
+    channel: Channel,
     scram: Option<ScramSha256>,
 }
 
 impl<'a> Login<'a> {
-    pub(super) fn new(user: &'a str, password: &'a Secret) -> Self {
-        Self { user, password, scram: None }
+    pub(super) fn new(user: &'a str, password: &'a Secret, channel: Channel) -> Self {
+        Self { user, password, channel, scram: None }
     }
 
     /// Answers the body of an `Authentication…` message into `out`; `true` once the server is satisfied.
@@ -37,11 +39,9 @@ impl<'a> Login<'a> {
                 self.password()?.write(|p| frontend::password_message(md5_hash(user, p, salt).as_bytes(), out))
             }
             10 => {
-                if !rest.split(|b| *b == 0).any(|m| m == SCRAM_SHA_256.as_bytes()) {
-                    return Err(unsupported("SASL without SCRAM-SHA-256"));
-                }
-                let scram = ScramSha256::new(self.password()?.0, ChannelBinding::unsupported());
-                frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), out)?;
+                let (mechanism, binding) = self.mechanism(rest)?;
+                let scram = ScramSha256::new(self.password()?.0, binding);
+                frontend::sasl_initial_response(mechanism, scram.message(), out)?;
                 self.scram = Some(scram);
                 Ok(false)
             }
@@ -58,6 +58,24 @@ impl<'a> Login<'a> {
             }
             7..=9 => Err(unsupported("Kerberos, GSSAPI or SSPI")),
             _ => Err(unsupported("unknown")),
+        }
+    }
+
+    /// The strongest of the mechanisms that the server offers.
+    fn mechanism(&self, offered: &[u8]) -> Result<(&'static str, ChannelBinding), Failure> {
+        let offers = |name: &str| offered.split(|b| *b == 0).any(|m| m == name.as_bytes());
+        match (&self.channel, offers(SCRAM_SHA_256_PLUS), offers(SCRAM_SHA_256)) {
+            // Somebody between us took the TLS away.
+            (Channel::Plain, true, _) => {
+                Err(Failure::Protocol("SCRAM-SHA-256-PLUS was offered on a connection without TLS"))
+            }
+            (Channel::Tls { end_point: Some(end_point) }, true, _) => {
+                Ok((SCRAM_SHA_256_PLUS, ChannelBinding::tls_server_end_point(end_point.clone())))
+            }
+            // Said in the exchange that is proven: a server that did offer it then sees that it was kept from us.
+            (Channel::Tls { end_point: Some(_) }, false, true) => Ok((SCRAM_SHA_256, ChannelBinding::unrequested())),
+            (_, _, true) => Ok((SCRAM_SHA_256, ChannelBinding::unsupported())),
+            _ => Err(unsupported("SASL without SCRAM-SHA-256")),
         }
     }
 
@@ -95,7 +113,27 @@ mod tests {
 
     fn check(password: &str, body: &[u8]) -> Result<(bool, Vec<u8>), Failure> {
         let (secret, mut out) = (Secret::new(password), BytesMut::new());
-        Login::new("md5_user", &secret).answer(body, &mut out).map(|done| (done, out.to_vec()))
+        Login::new("md5_user", &secret, Channel::Plain).answer(body, &mut out).map(|done| (done, out.to_vec()))
+    }
+
+    /// The mechanism and the beginning of the exchange.
+    fn check_binding(end_point: Option<&[u8]>, offered: &str) -> String {
+        let (secret, mut out) = (Secret::new("x"), BytesMut::new());
+        let channel = Channel::Tls { end_point: end_point.map(<[u8]>::to_vec) };
+        Login::new("u", &secret, channel).answer(format!("\0\0\0\x0a{offered}\0").as_bytes(), &mut out).unwrap();
+        let text = String::from_utf8_lossy(&out[5..]).into_owned();
+        let (mechanism, rest) = text.split_once('\0').unwrap();
+        format!("{mechanism} {}", rest.chars().skip(4).take(3).collect::<String>())
+    }
+
+    #[test]
+    fn binds_to_the_channel_where_it_can() {
+        let both = "SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0";
+        assert_eq!(check_binding(Some(b"hash"), both), "SCRAM-SHA-256-PLUS p=t");
+        assert_eq!(check_binding(Some(b"hash"), "SCRAM-SHA-256\0"), "SCRAM-SHA-256 y,,");
+        assert_eq!(check_binding(None, both), "SCRAM-SHA-256 n,,");
+        let plain = check("x", format!("\0\0\0\x0a{both}\0").as_bytes());
+        assert!(matches!(plain, Err(Failure::Protocol(_))));
     }
 
     #[test]

@@ -6,9 +6,11 @@
 //! Whatever the server sends is an error at worst, never a panic.
 
 mod auth;
+mod certificate;
 mod inbox;
+mod tls;
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -21,6 +23,9 @@ use socket2::{SockRef, TcpKeepalive};
 use crate::error::{Failure, ServerError};
 use auth::Login;
 use inbox::Inbox;
+use tls::{Stream, Way};
+
+pub(crate) use tls::{Files, SSL_MODES, SslMode, Tls};
 
 /// What the server shows of us in `pg_stat_activity`.
 const APPLICATION: &str = "connect-runtime";
@@ -38,43 +43,9 @@ pub(crate) struct Endpoint {
     pub(crate) user: String,
     pub(crate) password: Secret,
     pub(crate) dbname: String,
+    pub(crate) tls: Tls,
     /// For the whole way to a usable connection.
     pub(crate) connect_timeout: Duration,
-}
-
-/// The transport; TLS becomes its second kind.
-enum Stream {
-    Tcp(TcpStream),
-}
-
-impl Stream {
-    fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Tcp(tcp) => tcp,
-        }
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(tcp) => tcp.read(buffer),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(tcp) => tcp.write(buffer),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Tcp(tcp) => tcp.flush(),
-        }
-    }
 }
 
 /// A row of a simple query: text or NULL per column.
@@ -119,24 +90,45 @@ pub(crate) struct Connection {
     out: BytesMut,
     peer: SocketAddr,
     backend: (i32, i32),
+    /// How to secure one more connection to the same host; `None` when this one is not.
+    secured: Option<(Tls, String)>,
 }
 
 impl Connection {
     /// Connects to the first address that answers, and logs in. An error says which server it is about.
     pub(crate) fn open(to: &Endpoint) -> Result<Self, Failure> {
         let named = |e: Failure| e.while_doing("connecting").with("host", &to.host).with("port", to.port);
-        Self::reach(to).map_err(|e| Failure::Stopped(named(e)))
+        let deadline = Instant::now() + to.connect_timeout;
+        let mut ways = to.tls.ways().iter();
+        let mut why = None;
+        for way in &mut ways {
+            match Self::reach(to, *way, deadline) {
+                Ok(connection) => return Ok(connection),
+                Err(e) if e.is_of_the_way() => {
+                    // What the last way has met says more than what the first has, if it has met a server.
+                    tracing::debug!(host = to.host, way = ?way, "not connected this way");
+                    why = Some(e);
+                }
+                Err(e) if matches!(e, Failure::Server(_)) || why.is_none() => return Err(Failure::Stopped(named(e))),
+                Err(_) => break,
+            }
+        }
+        Err(Failure::Stopped(named(why.unwrap_or(Failure::Protocol("no way to connect")))))
     }
 
-    fn reach(to: &Endpoint) -> Result<Self, Failure> {
-        let deadline = Instant::now() + to.connect_timeout;
+    fn reach(to: &Endpoint, way: Way, deadline: Instant) -> Result<Self, Failure> {
         let tcp = dial(to, deadline)?;
         let patience = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         tcp.set_read_timeout(Some(patience))?;
         tcp.set_write_timeout(Some(patience))?;
         let peer = tcp.peer_addr()?;
+        let stream = match way {
+            Way::Plain => Stream::Tcp(tcp),
+            Way::Tls { or_plain } => to.tls.secure(tcp, &to.host, or_plain)?,
+        };
         let (inbox, out) = (Inbox::new(), BytesMut::new());
-        let mut connection = Self { stream: Stream::Tcp(tcp), inbox, out, peer, backend: (0, 0) };
+        let secured = matches!(stream, Stream::Tls(_)).then(|| (to.tls.clone(), to.host.clone()));
+        let mut connection = Self { stream, inbox, out, peer, backend: (0, 0), secured };
         connection.log_in(to)?;
         connection.stream.tcp().set_read_timeout(None)?;
         connection.stream.tcp().set_write_timeout(None)?;
@@ -153,7 +145,7 @@ impl Connection {
         frontend::startup_message(parameters, &mut self.out)
             .map_err(|_| Failure::Protocol("a zero byte in the user or database name"))?;
         self.send()?;
-        let mut login = Login::new(&to.user, &to.password);
+        let mut login = Login::new(&to.user, &to.password, self.stream.channel());
         loop {
             if self.inbox.announced() > LONGEST_GREETING {
                 return Err(Failure::Protocol("the greeting is not PostgreSQL's"));
@@ -246,7 +238,8 @@ impl Connection {
 
     /// What ends this connection from another thread.
     pub(crate) fn lifeline(&self) -> Result<Lifeline, Failure> {
-        Ok(Lifeline { socket: self.stream.tcp().try_clone()?, peer: self.peer, backend: self.backend })
+        let (socket, secured) = (self.stream.tcp().try_clone()?, self.secured.clone());
+        Ok(Lifeline { socket, peer: self.peer, backend: self.backend, secured })
     }
 
     fn ask(&mut self, sql: &str) -> Result<(), Failure> {
@@ -256,6 +249,7 @@ impl Connection {
 
     fn send(&mut self) -> Result<(), Failure> {
         self.stream.write_all(&self.out)?;
+        self.stream.flush()?;
         self.out.clear();
         Ok(())
     }
@@ -276,6 +270,7 @@ impl Drop for Connection {
         self.out.clear();
         frontend::terminate(&mut self.out);
         let _ = self.stream.write(&self.out);
+        let _ = self.stream.flush();
     }
 }
 
@@ -284,6 +279,7 @@ pub(crate) struct Lifeline {
     socket: TcpStream,
     peer: SocketAddr,
     backend: (i32, i32),
+    secured: Option<(Tls, String)>,
 }
 
 impl Lifeline {
@@ -297,9 +293,17 @@ impl Lifeline {
     pub(crate) fn cancel_statement(&self, patience: Duration) {
         let mut message = BytesMut::new();
         frontend::cancel_request(self.backend.0, self.backend.1, &mut message);
-        if let Ok(mut socket) = TcpStream::connect_timeout(&self.peer, patience) {
-            let _ = socket.set_write_timeout(Some(patience));
-            let _ = socket.write_all(&message);
+        let Ok(socket) = TcpStream::connect_timeout(&self.peer, patience) else { return };
+        let _ = socket.set_write_timeout(Some(patience));
+        let _ = socket.set_read_timeout(Some(patience));
+        // The key in it is a secret of the connection: it travels as the connection does.
+        let stream = match &self.secured {
+            None => Ok(Stream::Tcp(socket)),
+            Some((tls, host)) => tls.secure(socket, host, false),
+        };
+        if let Ok(mut stream) = stream {
+            let _ = stream.write_all(&message);
+            let _ = stream.flush();
         }
     }
 }
