@@ -107,6 +107,7 @@
 //! ```
 
 mod change;
+mod check;
 pub mod config;
 mod connector;
 mod context;
@@ -120,6 +121,7 @@ mod source;
 pub mod testing;
 
 pub use change::{ChangeBatch, Cut, Event, LoadEvent, TableLoad};
+pub use check::{Finding, Severity};
 pub use config::Secret;
 pub use connector::{Connector, ConnectorConfig, ConnectorKind, Plugin, Role};
 pub use context::{CancellationToken, Counter, Gauge, Metric, Metrics, TaskContext};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{ChangeBatch, Cut, Error, Position, Progress, Result, TableId, TableSchema, TaskContext};
+use crate::{ChangeBatch, Cut, Error, Finding, Position, Progress, Result, TableId, TableSchema, TaskContext};
 
 /// Names a split within a plan (`public.orders/3`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,6 +77,12 @@ pub struct Selection {
 pub trait Source: Send + Sync {
     /// The tables that the configuration selects. Takes no cut and holds nothing.
     async fn tables(&self) -> Result<Selection>;
+
+    /// What stands in the way of [`plan`](Self::plan) or will bite during the load. Changes nothing, takes no
+    /// cut. What blocks one table is in [`Plan::refused`] too; what blocks all is an error of the load.
+    async fn check(&self) -> Result<Vec<Finding>> {
+        Ok(Vec::new())
+    }
 
     /// Captures the cut and splits every selected table that `done` does not have as loaded. The source
     /// keeps the cut readable until it is dropped; a second call takes a new cut.

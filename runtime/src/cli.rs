@@ -21,11 +21,13 @@ Examples:
       Load every table again; each is replaced in one commit when its load is complete.
   connect-runtime validate --config cdc.json --source shop --hide-empty
       List the loaded tables with their rows, and what the lake lacks.
+  connect-runtime check --config cdc.json --source shop
+      What stands in the way of a load, each with the statement that removes it. Writes no table.
   connect-runtime plugins postgres
       Every key of a connector with its type, default and meaning.
 
 Exit codes: 0 all tables loaded, or stopped by SIGINT/SIGTERM; 1 the run failed; 2 the configuration or
-the command line is wrong; 3 the run ended but some tables were not loaded (validate: are missing).";
+the command line is wrong; 3 the run ended but some tables were not loaded (validate: are missing; check: something blocks).";
 
 /// Loads tables from databases into Apache Iceberg.
 #[derive(Debug, Parser)]
@@ -45,6 +47,8 @@ pub(crate) enum Command {
     Load(LoadArgs),
     /// List the tables of one source with their rows in the lake. Writes nothing.
     Validate(ValidateArgs),
+    /// Tell what stands in the way of the sources and their sinks. Writes no table.
+    Check(CheckArgs),
     /// List the connectors that this program has, or the configuration keys of one.
     Plugins(PluginsArgs),
 }
@@ -139,6 +143,15 @@ pub(crate) struct LoadArgs {
     pub(crate) source: String,
     #[command(flatten)]
     pub(crate) tuning: Tuning,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Name of the source connector; without it, of every one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@
 //! }
 //! ```
 
+mod check;
 mod cli;
 mod logging;
 mod plugins;
@@ -73,6 +74,10 @@ fn dispatch(plugins: &[Plugin], cli: &Cli) -> Result<Outcome> {
                 Some(pipeline) => validate::validate(pipeline, args).await,
                 None => Ok(Outcome::Done),
             }),
+            Err(problems) => Ok(misconfigured(&problems)),
+        },
+        Some(Command::Check(args)) => match prepare(plugins, &args.config.files, &[], args.source.as_deref()) {
+            Ok(setup) => start(plugins, &setup, async |setup: &Setup, _| check::check(setup).await),
             Err(problems) => Ok(misconfigured(&problems)),
         },
         Some(Command::Plugins(args)) => match plugins::describe(plugins, args.name.as_deref()) {

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::Outcome;
+use crate::check;
 use crate::logging::{Console, PROGRESS};
 use crate::rest::Rest;
 use crate::setup::Setup;
@@ -35,6 +36,9 @@ pub(crate) async fn run(setup: &Setup, console: &Console, resume: bool) -> Resul
     }
     let rest = Rest::new(Arc::clone(&shared));
     rest.serve(&setup.worker.rest_listeners).await?;
+    for finding in check::state(&setup.worker.state_dir) {
+        tracing::warn!("{finding}");
+    }
     let memory = setup.worker.memory_max / setup.pipelines.len().max(1);
     let mut jobs = JoinSet::new();
     for pipeline in setup.pipelines.iter().cloned() {

@@ -65,22 +65,28 @@ pub(crate) fn relations(connection: &mut Connection) -> Answer<Vec<Relation>> {
 }
 
 impl Relation {
-    /// Why the table cannot be read, as far as that shows before its lock.
-    pub(crate) fn obstacle(&self) -> Option<Error> {
-        let why = if !self.usage {
-            "no USAGE privilege on the table's schema"
+    /// Why this user cannot read the table, as far as that shows before its lock; the context `remedy` is
+    /// what removes it. With `policies` the rows that row-level security shows are taken for all.
+    pub(crate) fn obstacle(&self, user: &str, policies: bool) -> Option<Error> {
+        let (schema, user) = (escape_identifier(self.id.schema()), escape_identifier(user));
+        let table = format!("{schema}.{}", escape_identifier(self.id.name()));
+        let (why, remedy) = if !self.usage {
+            ("no USAGE privilege on the table's schema", format!("GRANT USAGE ON SCHEMA {schema} TO {user}"))
         } else if !self.select {
-            "no SELECT privilege on the table"
-        } else if self.row_security {
-            "row-level security would hide rows of the table from this user"
+            ("no SELECT privilege on the table", format!("GRANT SELECT ON TABLE {table} TO {user}"))
+        } else if self.row_security && !policies {
+            let remedy = format!("ALTER ROLE {user} BYPASSRLS; or set row.security=on to load what the policies show");
+            ("row-level security would hide rows of the table from this user", remedy)
         } else if self.foreign_partition {
-            "the table has a foreign table as a partition, which is outside the snapshot"
+            let what = "the table has a foreign table as a partition, which is outside the snapshot";
+            (what, "leave it out by table.exclude.list".into())
         } else if self.unreadable_here {
-            "the table is unlogged and so cannot be read on a replica"
+            let what = "the table is unlogged and so cannot be read on a replica";
+            (what, "read it from the primary, or leave it out by table.exclude.list".into())
         } else {
             return None;
         };
-        Some(Error::data(why).with("table", &self.id))
+        Some(Error::data(why).with("table", &self.id).with("remedy", remedy))
     }
 
     /// What LOCK and SELECT take: with its partitions, but without tables that inherit from it, which are
@@ -235,6 +241,19 @@ pub(crate) fn leaves(connection: &mut Connection, oids: &[u32]) -> Answer<HashMa
         }
     }
     Ok(all)
+}
+
+/// Who holds, or waits for, what keeps us from locking one of these tables: its name and the session's pid.
+pub(crate) fn locker(connection: &mut Connection, oids: &[u32]) -> Answer<Option<(String, u32)>> {
+    let sql = format!(
+        "SELECT o::regclass, l.pid FROM unnest({}) o
+         JOIN pg_locks l ON l.relation = o OR l.relation IN (SELECT relid FROM pg_partition_tree(o))
+         WHERE l.mode = 'AccessExclusiveLock' AND l.pid <> pg_backend_pid()
+           AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+         ORDER BY l.granted DESC LIMIT 1",
+        array(oids)
+    );
+    connection.query(&sql)?.first().map(|row| Ok((row.text(0)?.to_owned(), row.parse(1)?))).transpose()
 }
 
 fn array(oids: &[u32]) -> String {

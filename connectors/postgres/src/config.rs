@@ -19,6 +19,8 @@ pub struct PostgresConfig {
     pub(crate) filter: Filter,
     /// How values are loaded where there is a choice.
     pub(crate) handling: Handling,
+    /// Whether the rows that row-level security shows are taken for all.
+    pub(crate) row_security: bool,
     /// Tables at a time.
     pub(crate) tables_at_a_time: usize,
     /// Splits of one table at a time.
@@ -111,6 +113,12 @@ impl ConnectorConfig for PostgresConfig {
                 Kind::OneOf(&["fail", "null"]),
                 "fail",
                 "What an infinite date or timestamp does: fail its table, or become NULL.",
+            )
+            .defaulted(
+                "row.security",
+                Kind::OneOf(&["off", "on"]),
+                "off",
+                "off: a table with policies that apply to the user is refused; on: the rows that they show are loaded.",
             )
             .defaulted("parallel.workers", Kind::Int(1, 64), "2", "Tables to read at a time.")
             .defaulted("parallel.tables", Kind::Int(1, 64), "2", "Chunks of one table to read at a time.")
@@ -213,6 +221,7 @@ impl ConnectorConfig for PostgresConfig {
             },
             filter: Filter { schemas, tables, columns, like },
             handling,
+            row_security: values.text("row.security") == "on",
             tables_at_a_time: values.count("parallel.workers"),
             splits_at_a_time: values.count("parallel.tables"),
             chunk,

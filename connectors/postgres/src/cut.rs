@@ -28,6 +28,7 @@ const LOCKS_AT_ONCE: usize = 200;
 /// A cut that is being held, and the connections that read under it.
 pub(crate) struct Session {
     endpoint: Endpoint,
+    row_security: bool,
     snapshot: String,
     tables: HashMap<TableId, Arc<Readable>>,
     /// Owns the locks and the exported snapshot. Locked only for one round trip at a time.
@@ -44,7 +45,7 @@ impl Session {
             let selected = selected(&mut holder, config).map_err(|e| e.while_doing("finding the tables"))?;
             let (mut wanted, mut refused) = (vec![], vec![]);
             for relation in selected.into_iter().filter(|r| done.loaded(&r.id).is_none()) {
-                match relation.obstacle() {
+                match relation.obstacle(&config.endpoint.user, config.row_security) {
                     Some(why) => refused.push((relation.id, why)),
                     None => wanted.push(relation),
                 }
@@ -92,6 +93,7 @@ impl Session {
         refused.sort_by(|(a, _), (b, _)| a.cmp(b));
         let session = Self {
             endpoint: config.endpoint.clone(),
+            row_security: config.row_security,
             snapshot: taken.exported,
             tables: readable,
             holder: Mutex::new(holder),
@@ -119,7 +121,8 @@ impl Session {
         }
         let doing = "opening a reading connection";
         let mut connection = Connection::open(&self.endpoint).map_err(|e| e.while_doing(doing))?;
-        prepare(&mut connection, Duration::ZERO, Duration::ZERO).map_err(|e| e.while_doing(doing))?;
+        prepare(&mut connection, Duration::ZERO, Duration::ZERO, self.row_security)
+            .map_err(|e| e.while_doing(doing))?;
         // Such a server holds bytes, not characters: unconverted, the decoder can name the column that is
         // not text, where the server's own conversion names only the bytes.
         let raw = "SELECT set_config('client_encoding', 'SQL_ASCII', false) WHERE current_setting('server_encoding') = 'SQL_ASCII'";
@@ -175,9 +178,9 @@ fn system(server: &Server, config: &PostgresConfig) -> String {
     format!("postgresql:{}/{}", server.system, config.endpoint.dbname)
 }
 
-struct Server {
-    version: u32,
-    replica: bool,
+pub(crate) struct Server {
+    pub(crate) version: u32,
+    pub(crate) replica: bool,
     page: u64,
     system: u64,
 }
@@ -191,17 +194,18 @@ struct Taken {
     leaves: HashMap<u32, (String, bool)>,
 }
 
-fn connect(config: &PostgresConfig) -> Result<(Connection, Server)> {
+pub(crate) fn connect(config: &PostgresConfig) -> Result<(Connection, Server)> {
     let mut connection = Connection::open(&config.endpoint).map_err(|e| e.while_doing("connecting"))?;
     let server = identify(&mut connection, config).map_err(|e| e.while_doing("asking the server what it is"))?;
     if server.version < OLDEST {
-        return Err(Error::fatal("PostgreSQL 13 or newer is needed").with("server_version_num", server.version));
+        let error = Error::fatal("PostgreSQL 13 or newer is needed").with("server_version_num", server.version);
+        return Err(error.with("remedy", "upgrade the server"));
     }
     Ok((connection, server))
 }
 
 fn identify(connection: &mut Connection, config: &PostgresConfig) -> Answer<Server> {
-    let version = prepare(connection, config.statement_timeout, config.lock_timeout)?;
+    let version = prepare(connection, config.statement_timeout, config.lock_timeout, config.row_security)?;
     let sql = "SELECT pg_is_in_recovery(), current_setting('block_size'), system_identifier FROM pg_control_system()";
     let rows = connection.query(sql)?;
     let row = rows.first().ok_or(Failure::Protocol("no answer about the server"))?;
@@ -211,7 +215,7 @@ fn identify(connection: &mut Connection, config: &PostgresConfig) -> Answer<Serv
 }
 
 /// Sets what each of our connections needs whatever the server's defaults are; gives the server's version.
-fn prepare(connection: &mut Connection, statement: Duration, lock: Duration) -> Answer<u32> {
+fn prepare(connection: &mut Connection, statement: Duration, lock: Duration, policies: bool) -> Answer<u32> {
     let rows = connection.query("SELECT current_setting('server_version_num')")?;
     let version = rows.first().ok_or(Failure::Protocol("no answer about the version"))?.parse(0)?;
     let mut settings = vec![
@@ -219,8 +223,8 @@ fn prepare(connection: &mut Connection, statement: Duration, lock: Duration) -> 
         ("statement_timeout", statement.as_millis().to_string()),
         ("lock_timeout", lock.as_millis().to_string()),
         ("idle_in_transaction_session_timeout", "0".into()),
-        // Rows hidden by a policy are an error, not a smaller table.
-        ("row_security", "off".into()),
+        // Off: rows hidden by a policy are an error, not a smaller table.
+        ("row_security", if policies { "on" } else { "off" }.into()),
         // The same rows in the same order each time a split is read.
         ("synchronize_seqscans", "off".into()),
         ("max_parallel_workers_per_gather", "0".into()),
@@ -235,6 +239,9 @@ fn prepare(connection: &mut Connection, statement: Duration, lock: Duration) -> 
         ("bytea_output", "hex".into()),
         ("quote_all_identifiers", "off".into()),
     ];
+    if version >= 140_000 {
+        settings.push(("idle_session_timeout", "0".into()));
+    }
     if version >= 170_000 {
         settings.push(("transaction_timeout", "0".into()));
     }
@@ -243,7 +250,7 @@ fn prepare(connection: &mut Connection, statement: Duration, lock: Duration) -> 
     Ok(version)
 }
 
-fn selected(connection: &mut Connection, config: &PostgresConfig) -> Answer<Vec<Relation>> {
+pub(crate) fn selected(connection: &mut Connection, config: &PostgresConfig) -> Answer<Vec<Relation>> {
     Ok(catalog::relations(connection)?.into_iter().filter(|r| config.filter.selects(&r.id)).collect())
 }
 
@@ -256,7 +263,11 @@ fn take(
 ) -> Result<Option<Taken>> {
     match lock_all(holder, config, wanted) {
         Err(e) if matches!(e.sqlstate(), Some("42P01" | "3F000" | "42809")) => return Ok(None),
-        Err(e) => return Err(e.while_doing("locking the tables against being truncated")),
+        Err(e) => {
+            let timed_out = e.sqlstate() == Some("55P03");
+            let error = e.while_doing("locking the tables against being truncated");
+            return Err(if timed_out { blamed(error, holder, wanted) } else { error });
+        }
         Ok(()) => {}
     }
     failpoint::hit("postgres.locked")?;
@@ -271,6 +282,20 @@ fn take(
         );
     }
     Ok(taken)
+}
+
+/// The error of a lock that was not had in time, with the table and the session that keeps it, if that is
+/// still to be seen.
+fn blamed(error: Error, holder: &mut Connection, wanted: &[Relation]) -> Error {
+    let oids: Vec<u32> = wanted.iter().map(|r| r.oid).collect();
+    let found = holder.query("ROLLBACK").and_then(|_| catalog::locker(holder, &oids));
+    match found {
+        Ok(Some((table, pid))) => {
+            let remedy = format!("SELECT pg_terminate_backend({pid}); or wait for it, with a longer lock.timeout.ms");
+            error.with("table", table).with("locked_by_pid", pid).with("remedy", remedy)
+        }
+        _ => error,
+    }
 }
 
 fn lock_all(holder: &mut Connection, config: &PostgresConfig, wanted: &[Relation]) -> Answer<()> {
@@ -307,8 +332,9 @@ fn snapshot(
     };
     // A name may have passed to another table before it was locked: what is locked must be what is read.
     let mut seen: HashMap<u32, Relation> = catalog::relations(holder)?.into_iter().map(|r| (r.oid, r)).collect();
+    let readable = |r: &Relation| r.obstacle(&config.endpoint.user, config.row_security).is_none();
     let relations: Vec<_> =
-        wanted.iter().filter_map(|w| seen.remove(&w.oid).filter(|s| s.id == w.id && s.obstacle().is_none())).collect();
+        wanted.iter().filter_map(|w| seen.remove(&w.oid).filter(|s| s.id == w.id && readable(s))).collect();
     // And a partition may have come since its parent was locked.
     let oids: Vec<u32> = relations.iter().map(|r| r.oid).collect();
     let leaves = catalog::leaves(holder, &oids)?;

@@ -9,6 +9,9 @@ use std::io;
 
 use connector_api::{Error, ErrorKind};
 
+/// Rows that the snapshot sees have been removed.
+const SNAPSHOT_TOO_OLD: &str = "72000";
+
 /// What an exchange with the server gave.
 pub(crate) type Answer<T> = Result<T, Failure>;
 
@@ -63,16 +66,30 @@ impl ServerError {
         let retriable = ErrorKind::Retriable { after: None };
         match self.code.as_str() {
             // A statement cancelled or timed out, the server stopping or not yet started, a lock not had in time.
-            "57014" | "57P01" | "57P02" | "57P03" | "57P05" | "55P03" | "25P03" | "58030" => retriable,
-            // A damaged table.
-            "XX001" | "XX002" => ErrorKind::Data,
+            "57014" | "57P01" | "57P02" | "57P03" | "57P05" | "55P03" | "25P03" | "25P04" | "58030" => retriable,
+            // A missing file; most internal errors met while reading are of a damaged table too.
+            "58P01" => ErrorKind::Data,
             code => match code.get(..2) {
                 // Connection, resources, serialization and deadlock (on a replica: a conflict with recovery).
                 Some("08" | "53" | "40") => retriable,
-                // Values; rights on and existence of what is read.
-                Some("22" | "42") => ErrorKind::Data,
+                // Values; rights on and existence of what is read; limits; damage.
+                Some("22" | "42" | "54" | "XX") => ErrorKind::Data,
                 _ => ErrorKind::Fatal,
             },
+        }
+    }
+}
+
+impl ServerError {
+    /// What an operator can do about errors that come back.
+    fn remedy(&self) -> Option<&'static str> {
+        match self.code.as_str() {
+            SNAPSHOT_TOO_OLD => Some("ALTER SYSTEM SET old_snapshot_threshold = -1, and restart the server"),
+            "40001" if self.message.contains("recovery") => {
+                Some("on the replica: ALTER SYSTEM SET hot_standby_feedback = on; SELECT pg_reload_conf()")
+            }
+            "53300" => Some("lower parallel.workers and parallel.tables, or raise max_connections"),
+            _ => None,
         }
     }
 }
@@ -105,9 +122,19 @@ impl Failure {
             Self::Io(e) => {
                 Error::retriable(format!("the connection to PostgreSQL was lost while {doing}")).caused_by(e)
             }
-            Self::Server(e) => Error::new(e.kind(), format!("PostgreSQL reported an error while {doing}"))
-                .with("sqlstate", &e.code)
-                .caused_by(e),
+            Self::Server(e) => {
+                let message = format!("PostgreSQL reported an error while {doing}");
+                // Whoever asks again under the same snapshot is told the same.
+                let error = match e.code.as_str() {
+                    SNAPSHOT_TOO_OLD => Error::cut_lost(message),
+                    _ => Error::new(e.kind(), message),
+                };
+                let error = match e.remedy() {
+                    Some(remedy) => error.with("remedy", remedy),
+                    None => error,
+                };
+                error.with("sqlstate", &e.code).caused_by(e)
+            }
             Self::Protocol(what) => {
                 Error::fatal(format!("the server broke the PostgreSQL protocol while {doing}")).with("what", what)
             }
@@ -174,12 +201,26 @@ mod tests {
         for code in ["08006", "53300", "40001", "40P01", "57014", "57P01", "57P03", "55P03"] {
             assert!(matches!(check(code), ErrorKind::Retriable { .. }), "{code}");
         }
-        for code in ["22021", "42501", "42P01", "XX001"] {
+        for code in ["22021", "42501", "42P01", "54000", "58P01", "XX000", "XX001"] {
             assert_eq!(check(code), ErrorKind::Data, "{code}");
         }
-        for code in ["28P01", "28000", "3D000", "XX000", "?"] {
+        for code in ["28P01", "28000", "3D000", "57P04", "?"] {
             assert_eq!(check(code), ErrorKind::Fatal, "{code}");
         }
+    }
+
+    #[test]
+    fn what_comes_back_names_its_remedy() {
+        let error = |code: &str, message: &str| {
+            let body = format!("C{code}\0M{message}\0\0");
+            Failure::Server(ServerError::parse(body.as_bytes())).while_doing("reading rows")
+        };
+        let old = error("72000", "snapshot too old");
+        assert!(old.is_cut_lost() && old.context("remedy").is_some_and(|r| r.contains("old_snapshot_threshold")));
+        let conflict = error("40001", "canceling statement due to conflict with recovery");
+        assert!(!conflict.is_cut_lost() && matches!(conflict.kind(), ErrorKind::Retriable { .. }));
+        assert!(conflict.context("remedy").is_some_and(|r| r.contains("hot_standby_feedback")));
+        assert_eq!(error("40001", "could not serialize access").context("remedy"), None);
     }
 
     #[test]

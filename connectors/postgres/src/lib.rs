@@ -13,6 +13,7 @@ mod describe;
 mod error;
 mod filter;
 mod plan;
+mod preflight;
 mod source;
 mod task;
 mod types;

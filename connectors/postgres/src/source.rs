@@ -3,11 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use connector_api::{Error, Plan, Position, Progress, Result, Selection, Source, SourceTask, Split, TaskContext};
+use connector_api::{
+    Error, Finding, Plan, Position, Progress, Result, Selection, Source, SourceTask, Split, TaskContext,
+};
 
 use crate::config::PostgresConfig;
 use crate::cut::{self, Session};
 use crate::plan::Part;
+use crate::preflight;
 use crate::task::{Reading, SplitTask};
 
 /// Reads the selected tables of one database.
@@ -32,6 +35,11 @@ impl Source for PostgresSource {
     async fn tables(&self) -> Result<Selection> {
         let config = Arc::clone(&self.config);
         blocking(move || cut::select(&config)).await
+    }
+
+    async fn check(&self) -> Result<Vec<Finding>> {
+        let config = Arc::clone(&self.config);
+        blocking(move || preflight::check(&config)).await
     }
 
     async fn plan(&self, done: &Progress) -> Result<Plan> {

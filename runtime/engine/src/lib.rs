@@ -7,6 +7,7 @@
 mod assemble;
 mod contain;
 mod feed;
+mod inspect;
 mod load;
 mod metrics;
 mod progress;

@@ -17,6 +17,7 @@ use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::assemble::Pipeline;
 use crate::contain::contain;
+use crate::inspect::inspect;
 use crate::progress::{LoadProgress, TableMeter, TableState};
 use crate::read::ReadCounters;
 use crate::report::{End, LoadReport, Outcome, TableReport};
@@ -106,6 +107,8 @@ pub(crate) struct Load {
     tables: BTreeMap<TableId, Table>,
     /// Failures of whole rounds since a table was last published.
     setbacks: u32,
+    /// Whether the source has looked at its surroundings.
+    inspected: bool,
 }
 
 impl Load {
@@ -119,8 +122,23 @@ impl Load {
     ) -> Self {
         let counters = ReadCounters::new(&metrics);
         let (planned, tables) = (BTreeMap::new(), BTreeMap::new());
-        let (cut, refused, width, setbacks) = (None, Vec::new(), (1, 1), 0);
-        Self { job, metrics, counters, task, cut, planned, refused, width, shared, cancel, progress, tables, setbacks }
+        let (cut, refused, width, setbacks, inspected) = (None, Vec::new(), (1, 1), 0, false);
+        Self {
+            job,
+            metrics,
+            counters,
+            task,
+            cut,
+            planned,
+            refused,
+            width,
+            shared,
+            cancel,
+            progress,
+            tables,
+            setbacks,
+            inspected,
+        }
     }
 
     async fn run(&mut self) -> Result<End> {
@@ -191,6 +209,10 @@ impl Load {
         if selected.iter().all(|table| self.is_settled(table)) {
             info!(tables = selected.len(), "nothing to do: every selected table is loaded already");
             return Ok(());
+        }
+        if !self.inspected {
+            inspect(&source_name, &source).await?;
+            self.inspected = true;
         }
         let plan = contain(&source_name, "plan", source.plan(&done)).await?;
         self.take(plan)?;

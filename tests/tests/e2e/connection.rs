@@ -72,7 +72,7 @@ fn a_lock_that_someone_holds() {
         == "0"
     {}
     let job = Job::new(&database).source("lock.timeout.ms", "500");
-    check(&job, &["shop", "lock"]);
+    check(&job, &["shop", "lock", "table=public.held", "SELECT pg_terminate_backend("]);
     drop(holder);
 }
 
