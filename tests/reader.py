@@ -188,6 +188,20 @@ class Lake:
         quoted = location.replace("'", "''")
         return self.duckdb().execute(f"SELECT {what} FROM iceberg_scan('{quoted}'{codec})")
 
+    def references(self, request):
+        """Every file that the table refers to, by any of its snapshots."""
+        table = self.load(request)
+        if table is None:
+            return []
+        found = {table.metadata_location} | {e.metadata_file for e in table.metadata.metadata_log}
+        for snapshot in table.metadata.snapshots:
+            found.add(snapshot.manifest_list)
+            for manifest in snapshot.manifests(table.io):
+                found.add(manifest.manifest_path)
+                entries = manifest.fetch_manifest_entry(table.io, discard_deleted=True)
+                found |= {e.data_file.file_path for e in entries}
+        return sorted(found)
+
     def read(self, request):
         if request["engine"] == "duckdb":
             found = self.scan(request, "*")

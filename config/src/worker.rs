@@ -111,7 +111,7 @@ impl Worker {
             )
             .optional("bootstrap.servers", Kind::Text, "Kafka brokers as host:port, separated by commas")
             .defaulted("memory.max", Kind::Bytes, "512MiB", "what queues and buffers may hold together; at least 64MiB")
-            .defaulted("state.dir", Kind::Text, "./state", "directory of working files that survive a restart")
+            .defaulted("state.dir", Kind::Text, "./state", "directory of journals, by which a run deletes what a killed one left; may be lost, may be shared")
             .optional("log.dir", Kind::Text, "directory of the log files; without it the log goes to the console only")
             .defaulted("log.rotation", Kind::OneOf(&["daily", "hourly", "never"]), "daily", "when a log file is closed and the next one begun (UTC)")
             .defaulted("log.max.files", Kind::Int(1, 10_000), "14", "how many log files are kept; older ones are deleted; not used with log.rotation=never")

@@ -1,6 +1,7 @@
 //! What the runtime lends a task: who it is, when to stop, where to count.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,13 +20,15 @@ pub struct TaskContext {
     pub memory: usize,
     /// Where the task counts.
     pub metrics: Metrics,
+    /// Where it may keep files that outlive the process and can be lost without harm.
+    pub state_dir: Option<Arc<Path>>,
 }
 
 impl TaskContext {
-    /// A context that nothing cancels yet, with metrics of its own.
+    /// A context that nothing cancels yet, with metrics of its own and nowhere to keep files.
     pub fn new(connector: impl Into<Arc<str>>, task: u32, memory: usize) -> Self {
         let (cancel, metrics) = (CancellationToken::new(), Metrics::default());
-        Self { connector: connector.into(), task, cancel, memory, metrics }
+        Self { connector: connector.into(), task, cancel, memory, metrics, state_dir: None }
     }
 }
 

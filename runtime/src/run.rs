@@ -42,7 +42,8 @@ pub(crate) async fn run(setup: &Setup, console: &Console, resume: bool) -> Resul
     let memory = setup.worker.memory_max / setup.pipelines.len().max(1);
     let mut jobs = JoinSet::new();
     for pipeline in setup.pipelines.iter().cloned() {
-        let settings = Settings { resume, memory, shutdown_timeout: setup.worker.shutdown_timeout };
+        let state_dir = Some(setup.worker.state_dir.as_path().into());
+        let settings = Settings { resume, memory, state_dir, shutdown_timeout: setup.worker.shutdown_timeout };
         jobs.spawn(connect_engine::run(Job { pipeline, settings }, Arc::clone(&shared), cancel.clone()));
     }
     rest.started();

@@ -1,6 +1,7 @@
 //! What the program left, as foreign readers see it: PyIceberg and DuckDB, through `reader.py`.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -93,6 +94,29 @@ impl Lake {
     /// Schema, properties and snapshot of a table as PyIceberg reports them; `Null` when there is none.
     pub fn describe(&self, table: &str) -> Value {
         self.ask("describe", Engine::PyIceberg, table, json!({}))
+    }
+
+    /// The files of a local lake that none of the namespace's tables refers to.
+    pub fn orphans(&self) -> Vec<PathBuf> {
+        let mut referred = BTreeSet::new();
+        for table in self.tables() {
+            let answer = self.ask("references", Engine::PyIceberg, &table, json!({}));
+            let plain = |path: &Value| PathBuf::from(path.as_str().unwrap().trim_start_matches("file://"));
+            referred.extend(answer.as_array().unwrap().iter().map(plain));
+        }
+        let (mut found, mut folders) = (Vec::new(), vec![self.folder.clone()]);
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().map(Result::unwrap) {
+                let path = entry.path();
+                let is_ours = path.extension().is_some_and(|e| e == "parquet" || e == "avro" || e == "json");
+                if path.is_dir() {
+                    folders.push(path);
+                } else if is_ours && !referred.contains(&path) {
+                    found.push(path);
+                }
+            }
+        }
+        found
     }
 
     /// The names of the namespace's tables, sorted.

@@ -80,6 +80,13 @@ pub struct Config {
     pub(crate) status_retention_ms: i64,
 }
 
+impl Config {
+    /// Tells this catalog and its files from others.
+    pub(crate) fn identity(&self) -> String {
+        format!("{} {} {}", self.database.shown(), self.catalog, self.warehouse.display())
+    }
+}
+
 impl ConnectorConfig for Config {
     fn definition() -> ConfigDef {
         ConfigDef::default()

@@ -7,9 +7,11 @@
 mod commit;
 mod config;
 mod error;
+mod journal;
 mod lane;
 mod ledger;
 mod names;
+mod orphans;
 mod outcomes;
 mod position;
 mod publish;

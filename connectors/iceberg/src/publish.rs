@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::commit::{self, Change, CommitFailure, Committer, Decision, NewTable, Proposal, Site, new_snapshot_id};
 use crate::config::Files;
+use crate::journal::{Attempt, Journal};
 use crate::position::{self, Standing};
 use crate::schema::{self, SchemaChange};
 use async_trait::async_trait;
@@ -25,6 +26,7 @@ pub(crate) struct Publication {
     site: Site,
     schema: Schema,
     snapshot_id: i64,
+    attempt: Attempt,
     properties: HashMap<String, String>,
     seen: Option<Seen>,
 }
@@ -69,6 +71,7 @@ impl Publication {
         ident: TableIdent,
         load: Arc<TableLoad>,
         files: &Files,
+        journal: &Arc<Journal>,
     ) -> Result<Self> {
         let table = committer.load(&ident).await?;
         let metadata = table.as_ref().map(|t| t.metadata());
@@ -86,6 +89,7 @@ impl Publication {
             },
             None => committer.site(&ident, &schema).await?,
         };
+        let snapshot_id = new_snapshot_id();
         let version = |m: &TableMetadata| m.properties().get(position::SCHEMA_VERSION).and_then(|v| v.parse().ok());
         Ok(Self {
             properties: properties(&load, files),
@@ -95,7 +99,8 @@ impl Publication {
                 schema: m.current_schema().as_ref().clone(),
                 version: version(m),
             }),
-            snapshot_id: new_snapshot_id(),
+            attempt: journal.attempt(snapshot_id, &ident),
+            snapshot_id,
             load,
             ident,
             schema,
@@ -120,6 +125,16 @@ impl Publication {
     /// Storage of its files.
     pub(crate) fn storage(&self) -> &FileIO {
         &self.site.storage
+    }
+
+    /// Its name in the catalog.
+    pub(crate) fn ident(&self) -> &TableIdent {
+        &self.ident
+    }
+
+    /// What hears of its files.
+    pub(crate) fn attempt(&self) -> &Attempt {
+        &self.attempt
     }
 
     /// The writer generation that it will have.
@@ -169,6 +184,7 @@ struct Guard<'a> {
 impl Proposal for Guard<'_> {
     async fn on(&mut self, base: Option<&Table>) -> Result<Decision> {
         let p = self.publication;
+        p.attempt.on_base(base.and_then(|t| t.metadata().current_snapshot_id()));
         let refuse = |e: Error| Err(e.with("table", p.load.schema.table()).with("name", &p.ident));
         match (base.map(Table::metadata), &p.seen) {
             (Some(metadata), _) if position::has_commit(metadata, p.snapshot_id) => Ok(Decision::Done),
@@ -216,6 +232,7 @@ impl Guard<'_> {
             properties,
             summary: stamp.summary,
             keep_snapshots: None,
+            attempt: p.attempt.clone(),
             failpoint: "iceberg.before-commit",
         })
     }

@@ -12,7 +12,9 @@ use tokio::sync::OnceCell;
 use crate::commit::{Committer, SqlCommitter};
 use crate::config::Config;
 use crate::error;
+use crate::journal::Journal;
 use crate::ledger::{Ledger, StatusRow};
+use crate::orphans;
 use crate::position::{self, Standing};
 use crate::task::IcebergTask;
 
@@ -104,7 +106,10 @@ impl Sink for IcebergSink {
         let committer = Arc::clone(self.committer().await?);
         committer.ensure_namespace().await?;
         let published = std::mem::take(&mut *self.published.lock().unwrap_or_else(PoisonError::into_inner));
-        let ledger = Ledger::start(Arc::clone(&committer), Arc::clone(&self.place), published);
-        Ok(Box::new(IcebergTask::new(Arc::clone(&self.place), committer, ledger, context)))
+        let folder = context.state_dir.as_deref().map(|dir| dir.join("iceberg"));
+        let journal = Journal::open(folder.as_deref(), &self.place.config.identity());
+        orphans::bury_all(committer.as_ref(), &journal).await;
+        let ledger = Ledger::start(Arc::clone(&committer), Arc::clone(&self.place), Arc::clone(&journal), published);
+        Ok(Box::new(IcebergTask::new(Arc::clone(&self.place), committer, ledger, journal, context)))
     }
 }

@@ -17,8 +17,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::commit::{Committer, delete_best_effort, now_ms};
+use crate::journal::Journal;
 use crate::lane::Lane;
 use crate::ledger::{self, Ledger, Status, StatusRow};
+use crate::orphans;
 use crate::outcomes::{Outcomes, Pending};
 use crate::position;
 use crate::publish::{Publication, Published};
@@ -47,6 +49,7 @@ struct Shared {
     place: Arc<Place>,
     committer: Arc<dyn Committer>,
     ledger: Ledger,
+    journal: Arc<Journal>,
     outcomes: Outcomes,
     /// Failed attempts that the runtime may follow by another: the ledger hears of them with its `Abort`.
     held: Mutex<HashMap<TableId, StatusRow>>,
@@ -62,7 +65,13 @@ struct Counters {
 }
 
 impl IcebergTask {
-    pub(crate) fn new(place: Arc<Place>, committer: Arc<dyn Committer>, ledger: Ledger, context: TaskContext) -> Self {
+    pub(crate) fn new(
+        place: Arc<Place>,
+        committer: Arc<dyn Committer>,
+        ledger: Ledger,
+        journal: Arc<Journal>,
+        context: TaskContext,
+    ) -> Self {
         let m = &context.metrics;
         let counters = Counters {
             records: m.counter("kafka_connect_sink_task_sink_record_send", "Rows accepted from the source"),
@@ -71,7 +80,8 @@ impl IcebergTask {
             files: m.counter("iceberg_committed_data_files", "Data files committed"),
         };
         let (outcomes, permits) = (Outcomes::default(), Semaphore::new(PUBLISH_AT_A_TIME));
-        let shared = Arc::new(Shared { place, committer, ledger, outcomes, held: Mutex::default(), permits, counters });
+        let shared =
+            Arc::new(Shared { place, committer, ledger, journal, outcomes, held: Mutex::default(), permits, counters });
         Self { shared, budget: Budget::new(context.memory), lanes: HashMap::new(), publishing: HashMap::new() }
     }
 
@@ -90,7 +100,7 @@ impl IcebergTask {
         let begun = async {
             let ident = place.ident(&table)?;
             let committer = self.shared.committer.as_ref();
-            Publication::begin(committer, ident, Arc::clone(&load), &place.config.files).await
+            Publication::begin(committer, ident, Arc::clone(&load), &place.config.files, &self.shared.journal).await
         };
         match begun.await {
             Ok(publication) => {
@@ -101,6 +111,7 @@ impl IcebergTask {
                     folder: publication.data_folder(),
                     files: place.config.files,
                     budget: self.budget.clone(),
+                    attempt: publication.attempt().clone(),
                 };
                 self.lanes.insert(table, Slot::Open(Box::new(Lane::new(publication, target, started))));
             }
@@ -237,6 +248,8 @@ impl SinkTask for IcebergTask {
         let held = std::mem::take(&mut *self.shared.held());
         held.into_values().for_each(|row| self.shared.ledger.status(StatusRow { status: Status::Failed, ..row }));
         self.shared.ledger.close().await;
+        orphans::bury_all(self.shared.committer.as_ref(), &self.shared.journal).await;
+        self.shared.journal.close();
         Ok(())
     }
 }
@@ -304,11 +317,14 @@ async fn try_publish(shared: &Shared, lane: Lane, row: &StatusRow) -> Result<Loa
         Err(failure) => {
             if failure.certain {
                 delete_best_effort(publication.storage(), paths.iter().map(String::as_str)).await;
+                publication.attempt().done();
             }
             return Err(failure.error);
         }
     };
+    publication.attempt().done();
     failpoint::hit("iceberg.after-commit")?;
+    orphans::bury(committer, &shared.journal, publication.ident()).await;
     shared.counters.commits.add(1);
     shared.counters.bytes.add(published.bytes);
     shared.counters.files.add(paths.len() as u64);

@@ -169,6 +169,7 @@ impl<'a> Feed<'a> {
                     cancel: active.cancel.clone(),
                     memory: self.width.memory,
                     metrics: self.load.metrics.clone(),
+                    state_dir: self.load.job.settings.state_dir.clone(),
                 };
                 let span = info_span!("read", table = %table, split = %part.split.id);
                 let reader = SplitReader {

@@ -6,6 +6,7 @@
 //! durable; a table's rows are of one cut. Only the sink's progress decides what is read again.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub struct Settings {
     pub memory: usize,
     /// How long a stop may take before what is left is dropped without waiting.
     pub shutdown_timeout: Duration,
+    /// Where connectors may keep files that outlive the process.
+    pub state_dir: Option<Arc<Path>>,
     /// Whether tables that the sink holds are left as they are; else they are replaced.
     pub resume: bool,
 }

@@ -35,13 +35,19 @@ impl Load {
 
     /// The error comes with whether it is the sink's.
     async fn transfer_as(&mut self, task: u32, metrics: Metrics) -> std::result::Result<End, (Error, bool)> {
-        let Settings { memory, shutdown_timeout, .. } = self.job.settings;
+        let Settings { memory, shutdown_timeout, state_dir, .. } = self.job.settings.clone();
         let (sink_name, sink) = (Arc::clone(&self.job.pipeline.sink_name), Arc::clone(&self.job.pipeline.sink));
         // Cancelled only when a stop takes too long: work under way may end by itself first.
         let hard = CancellationToken::new();
         let counters = WriteCounters::new(&metrics);
-        let context =
-            TaskContext { connector: Arc::clone(&sink_name), task, cancel: hard.clone(), memory: memory / 2, metrics };
+        let context = TaskContext {
+            connector: Arc::clone(&sink_name),
+            task,
+            cancel: hard.clone(),
+            memory: memory / 2,
+            metrics,
+            state_dir,
+        };
         let open = contain(&sink_name, "open", sink.open(context));
         let Some(opened) = self.cancel.run_until_cancelled(open).await else { return Ok(End::Cancelled) };
         let sink_task = opened.map_err(|e| (e, true))?;
@@ -119,7 +125,8 @@ impl Load {
         let (metrics, memory) = (Metrics::default(), self.job.settings.memory / 2);
         let task = self.shared.start_task(&sink_name, ConnectorKind::Sink, &metrics);
         let (connector, cancel) = (Arc::clone(&sink_name), self.cancel.clone());
-        let context = TaskContext { connector, task, cancel: cancel.clone(), memory, metrics };
+        let state_dir = self.job.settings.state_dir.clone();
+        let context = TaskContext { connector, task, cancel: cancel.clone(), memory, metrics, state_dir };
         let tended = async {
             let opened = contain(&sink_name, "open", sink.open(context)).await?;
             contain(&sink_name, "close", opened.close()).await

@@ -50,16 +50,17 @@ impl SqlCommitter {
     /// Opens the database, creating a SQLite file and the catalog's tables where they are missing.
     pub(crate) async fn connect(config: &Config) -> Result<Self> {
         sqlx::any::install_default_drivers();
-        let (url, begin, shown) = match &config.database {
+        let shown = config.database.shown();
+        let (url, begin) = match &config.database {
             Database::Sqlite(path) => {
                 if let Some(parent) = path.parent() {
                     std::fs::create_dir_all(parent)
                         .map_err(|e| error::io("cannot create the catalog's folder", parent, e))?;
                 }
                 // Taking the write lock first makes "busy" show where nothing has happened yet.
-                (sqlite_url(path), "BEGIN IMMEDIATE", path.display().to_string())
+                (sqlite_url(path), "BEGIN IMMEDIATE")
             }
-            Database::Postgres(url) => (url.expose().to_owned(), "BEGIN", without_login(url.expose())),
+            Database::Postgres(url) => (url.expose().to_owned(), "BEGIN"),
         };
         let sql = |e| error::sql("cannot open the catalog", e).with("catalog", &shown);
         let options = AnyConnectOptions::from_str(&url).map_err(sql)?.disable_statement_logging();
@@ -152,6 +153,7 @@ impl SqlCommitter {
         staged: &Staged,
     ) -> Result<Table, SendError> {
         let metadata = &staged.metadata;
+        staged.attempt.creates(&location.to_string());
         metadata
             .write_to(&self.storage, &location)
             .await
@@ -221,11 +223,6 @@ async fn in_time<T>(limit: Duration, work: impl Future<Output = sqlx::Result<T>>
 /// A SQLite file as the address sqlx takes. What it would decode is encoded.
 fn sqlite_url(path: &Path) -> String {
     format!("sqlite://{}?mode=rwc", path.display().to_string().replace('%', "%25").replace('#', "%23"))
-}
-
-/// An address as errors name it.
-fn without_login(url: &str) -> String {
-    url.rsplit_once('@').map_or(url, |(_, rest)| rest).split('?').next().unwrap_or_default().to_owned()
 }
 
 const CREATE_TABLES: &str = "CREATE TABLE IF NOT EXISTS iceberg_tables (

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::committer::Site;
 use crate::error;
+use crate::journal::Attempt;
 
 /// A snapshot to make.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub(crate) struct Change {
     pub(crate) summary: HashMap<String, String>,
     /// Drop all but the newest so many snapshots, this one included.
     pub(crate) keep_snapshots: Option<usize>,
+    /// Hears of each file before it is created.
+    pub(crate) attempt: Attempt,
     /// The named point that a test may act at, after the metadata is written and before the catalog swaps.
     pub(crate) failpoint: &'static str,
 }
@@ -62,6 +65,8 @@ pub(crate) struct Staged {
     pub(crate) storage: FileIO,
     /// Manifests and manifest list written for it.
     pub(crate) written: Vec<String>,
+    /// Hears of each file before it is created.
+    pub(crate) attempt: Attempt,
     /// See [`Change::failpoint`].
     pub(crate) failpoint: &'static str,
 }
@@ -153,6 +158,7 @@ async fn add_snapshot(
         snapshot_id: change.snapshot_id,
         version: after.format_version(),
         written: Vec::new(),
+        attempt: &change.attempt,
     };
     let staged = async {
         let mut counts = SnapshotSummaryCollector::default();
@@ -206,6 +212,7 @@ async fn add_snapshot(
             metadata: built.metadata,
             storage: storage.clone(),
             written: manifests.written,
+            attempt: change.attempt.clone(),
             failpoint: change.failpoint,
         }),
         Err(e) => {
@@ -223,6 +230,7 @@ struct Manifests<'a> {
     snapshot_id: i64,
     version: FormatVersion,
     written: Vec<String>,
+    attempt: &'a Attempt,
 }
 
 impl Manifests<'_> {
@@ -233,6 +241,7 @@ impl Manifests<'_> {
         content: ManifestContentType,
     ) -> Result<ManifestWriter> {
         let path = format!("{}/{}-m{}.avro", self.folder, self.commit, self.written.len());
+        self.attempt.creates(&path);
         let output = self.storage.new_output(&path).map_err(io)?;
         self.written.push(path);
         let builder = ManifestWriterBuilder::new(output, Some(self.snapshot_id), schema, spec.clone());
@@ -277,6 +286,7 @@ impl Manifests<'_> {
         manifests: Vec<ManifestFile>,
     ) -> Result<(String, Option<u64>)> {
         let path = format!("{}/snap-{}-0-{}.avro", self.folder, self.snapshot_id, self.commit);
+        self.attempt.creates(&path);
         self.written.push(path.clone());
         let output = self.storage.new_output(&path).map_err(io)?.writer().await.map_err(io)?;
         let (id, sequence) = (self.snapshot_id, after.next_sequence_number());

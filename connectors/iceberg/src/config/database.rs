@@ -28,6 +28,19 @@ const SHAPES: &str = "write sqlite://./relative/path.db, sqlite:///absolute/path
 /// Parameters of a connection that are understood, as libpq names them.
 const PARAMETERS: &[&str] = &["sslmode", "sslrootcert", "sslcert", "sslkey", "application_name"];
 
+impl Database {
+    /// The address as errors name it: without a login.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Self::Sqlite(path) => path.display().to_string(),
+            Self::Postgres(url) => {
+                let url = url.expose();
+                url.rsplit_once('@').map_or(url, |(_, rest)| rest).split('?').next().unwrap_or_default().to_owned()
+            }
+        }
+    }
+}
+
 /// The database that the keys name.
 pub(super) fn parse(values: &Values) -> Result<Database, Problem> {
     let secret = values.secret(URI);

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::commit::{Committer, now_ms};
+use crate::journal::Journal;
 use crate::names;
 use crate::sink::Place;
 use schema_changes::{SchemaChangeRow, SchemaChangeRows};
@@ -40,6 +41,7 @@ pub(crate) struct Ledger {
 struct Shared {
     committer: Arc<dyn Committer>,
     place: Arc<Place>,
+    journal: Arc<Journal>,
     waiting: Mutex<Waiting>,
     arrived: Notify,
 }
@@ -59,8 +61,13 @@ impl Waiting {
 
 impl Ledger {
     /// Starts the writer. It first adds what `published` says and the ledger does not.
-    pub(crate) fn start(committer: Arc<dyn Committer>, place: Arc<Place>, published: Vec<StatusRow>) -> Self {
-        let shared = Arc::new(Shared { committer, place, waiting: Mutex::default(), arrived: Notify::new() });
+    pub(crate) fn start(
+        committer: Arc<dyn Committer>,
+        place: Arc<Place>,
+        journal: Arc<Journal>,
+        published: Vec<StatusRow>,
+    ) -> Self {
+        let shared = Arc::new(Shared { committer, place, journal, waiting: Mutex::default(), arrived: Notify::new() });
         let (closing, closed) = watch::channel(false);
         let writer = tokio::spawn(run(Arc::clone(&shared), published, closed));
         Self { shared, closing, writer: Mutex::new(Some(writer)) }
@@ -117,14 +124,14 @@ impl Shared {
     }
 
     async fn append_changes(&self, changes: &[SchemaChangeRow]) -> Result<()> {
-        rows::append(self.committer.as_ref(), &self.place, &SchemaChangeRows(changes)).await
+        rows::append(self.committer.as_ref(), &self.place, &self.journal, &SchemaChangeRows(changes)).await
     }
 
     async fn append_status(&self, status: impl Iterator<Item = &StatusRow>) -> Result<()> {
         let rows: Vec<StatusRow> = status.cloned().collect();
         let retention_ms = self.place.config.status_retention_ms;
         let rows = StatusRows { rows: &rows, retention_ms, now_ms: now_ms() };
-        rows::append(self.committer.as_ref(), &self.place, &rows).await
+        rows::append(self.committer.as_ref(), &self.place, &self.journal, &rows).await
     }
 
     /// Adds the published loads that the ledger does not know of.

@@ -3,7 +3,7 @@
 //! What must hold: a row's `sequence` is that of the snapshot that shows it, so the file is written anew on
 //! every base; an append never loses another instance's rows. Must not know what the rows mean.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::{BooleanArray, RecordBatch};
@@ -14,7 +14,7 @@ use connector_api::{Error, Result};
 use futures::TryStreamExt;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::io::FileIO;
-use iceberg::spec::{DataFile, ManifestFile, NestedField, NestedFieldRef, Operation, PrimitiveType, Schema, Type};
+use iceberg::spec::{DataFile, NestedField, NestedFieldRef, Operation, PrimitiveType, Schema, Type};
 use iceberg::table::Table;
 use tokio::runtime::Handle;
 
@@ -22,6 +22,8 @@ use crate::commit::{
     self, Change, Committed, Committer, Decision, NewTable, Proposal, delete_best_effort, new_snapshot_id,
 };
 use crate::error;
+use crate::journal::{Attempt, Journal};
+use crate::orphans;
 use crate::position;
 use crate::sink::Place;
 use crate::writer::{Budget, DataWriter, Shape, Target};
@@ -56,13 +58,21 @@ pub(crate) fn required(id: i32, name: &str, kind: PrimitiveType) -> NestedFieldR
 }
 
 /// Appends rows in one commit.
-pub(crate) async fn append(committer: &dyn Committer, place: &Place, rows: &dyn Rows) -> Result<()> {
+pub(crate) async fn append(
+    committer: &dyn Committer,
+    place: &Place,
+    journal: &Arc<Journal>,
+    rows: &dyn Rows,
+) -> Result<()> {
     let ident = place.of(rows.name());
+    let snapshot_id = new_snapshot_id();
+    let attempt = journal.attempt(snapshot_id, &ident);
     let mut append = Append {
         committer,
         place,
         rows,
-        snapshot_id: new_snapshot_id(),
+        snapshot_id,
+        attempt: attempt.clone(),
         files: Vec::new(),
         storage: None,
         done: false,
@@ -86,11 +96,14 @@ pub(crate) async fn append(committer: &dyn Committer, place: &Place, rows: &dyn 
             if let Some(before) = before {
                 remove_unreachable(table.file_io(), &before, &table).await;
             }
+            attempt.done();
+            orphans::bury(committer, journal, &ident).await;
             Ok(())
         }
         Err(failure) => {
             if failure.certain {
                 delete(&files).await;
+                attempt.done();
             }
             Err(failure.error)
         }
@@ -115,6 +128,7 @@ struct Append<'a> {
     place: &'a Place,
     rows: &'a dyn Rows,
     snapshot_id: i64,
+    attempt: Attempt,
     /// Every file written, in order of the attempts.
     files: Vec<String>,
     /// Where they were written.
@@ -128,6 +142,7 @@ struct Append<'a> {
 impl Proposal for Append<'_> {
     async fn on(&mut self, base: Option<&Table>) -> Result<Decision> {
         self.before = None;
+        self.attempt.on_base(base.and_then(|t| t.metadata().current_snapshot_id()));
         let Some(base) = base else {
             let schema = self.rows.schema()?;
             let site = self.committer.site(&self.place.of(self.rows.name()), &schema).await?;
@@ -177,6 +192,7 @@ impl Append<'_> {
             folder: format!("{}/data", location.trim_end_matches('/')),
             files: self.place.config.files,
             budget: Budget::new(MEMORY),
+            attempt: self.attempt.clone(),
         };
         let written = tokio::task::spawn_blocking(move || {
             let mut writer = DataWriter::new(shape, target);
@@ -207,6 +223,7 @@ impl Append<'_> {
             ]),
             summary: HashMap::from([(position::COMMIT_ID.to_owned(), self.snapshot_id.to_string())]),
             keep_snapshots: rewrite.then_some(KEEP_SNAPSHOTS),
+            attempt: self.attempt.clone(),
             failpoint: "iceberg.before-ledger-commit",
         }
     }
@@ -214,52 +231,13 @@ impl Append<'_> {
 
 /// Deletes what only the snapshots refer to that a rewrite dropped. Best effort: what stays costs space.
 async fn remove_unreachable(storage: &FileIO, before: &Table, after: &Table) {
-    match unreachable(storage, before, after).await {
+    match unreachable(before, after).await {
         Ok(paths) => delete_best_effort(storage, paths.iter().map(String::as_str)).await,
         Err(e) => tracing::debug!(error = %e, "expired files of a ledger stay behind"),
     }
 }
 
-async fn unreachable(storage: &FileIO, before: &Table, after: &Table) -> iceberg::Result<HashSet<String>> {
-    let mut kept_manifests = HashMap::new();
-    for snapshot in after.metadata().snapshots() {
-        for manifest in after.manifest_list_reader(snapshot).load().await?.entries().to_vec() {
-            kept_manifests.insert(manifest.manifest_path.clone(), manifest);
-        }
-    }
-    let mut gone = HashSet::new();
-    let mut gone_manifests = HashMap::new();
-    for snapshot in before.metadata().snapshots() {
-        if after.metadata().snapshot_by_id(snapshot.snapshot_id()).is_some() {
-            continue;
-        }
-        gone.insert(snapshot.manifest_list().to_owned());
-        for manifest in before.manifest_list_reader(snapshot).load().await?.entries().to_vec() {
-            if !kept_manifests.contains_key(&manifest.manifest_path) {
-                gone_manifests.insert(manifest.manifest_path.clone(), manifest);
-            }
-        }
-    }
-    let mut candidates = live_files(storage, gone_manifests.values()).await?;
-    if !candidates.is_empty() {
-        for kept in live_files(storage, kept_manifests.values()).await? {
-            candidates.remove(&kept);
-        }
-    }
-    gone.extend(candidates);
-    gone.extend(gone_manifests.into_keys());
-    Ok(gone)
-}
-
-async fn live_files(
-    storage: &FileIO,
-    manifests: impl Iterator<Item = &ManifestFile> + Send,
-) -> iceberg::Result<HashSet<String>> {
-    let manifests: Vec<&ManifestFile> = manifests.collect();
-    let mut files = HashSet::new();
-    for manifest in manifests {
-        let entries = manifest.load_manifest(storage).await?;
-        files.extend(entries.entries().iter().filter(|e| e.is_alive()).map(|e| e.file_path().to_owned()));
-    }
-    Ok(files)
+async fn unreachable(before: &Table, after: &Table) -> iceberg::Result<Vec<String>> {
+    let kept = orphans::references(after).await?;
+    Ok(orphans::references(before).await?.into_iter().filter(|path| !kept.contains(path)).collect())
 }

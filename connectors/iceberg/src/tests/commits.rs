@@ -9,6 +9,7 @@ use iceberg::spec::Schema;
 
 use super::*;
 use crate::commit::{CommitFailure, SendError, Site, Staged};
+use crate::journal::Journal;
 use crate::publish::{Publication, Published};
 
 /// What happens to the next sends, in order; then all is well.
@@ -72,7 +73,7 @@ impl Committer for Faulty {
 async fn begin(committer: &dyn Committer, lake: &Lake, load: TableLoad) -> Result<Publication> {
     let place = lake.place();
     let ident = place.ident(load.schema.table())?;
-    Publication::begin(committer, ident, Arc::new(load), &lake.config.files).await
+    Publication::begin(committer, ident, Arc::new(load), &lake.config.files, &Journal::open(None, "")).await
 }
 
 /// Publishes rows that are staged for it.
@@ -93,6 +94,7 @@ async fn publish(
         folder: publication.data_folder(),
         files: lake.config.files,
         budget: Budget::new(1 << 20),
+        attempt: publication.attempt().clone(),
     };
     let rows = rows(&publication.load().schema, ids);
     let files = tokio::task::spawn_blocking(move || {
@@ -215,6 +217,7 @@ async fn a_replacement_stands_on_what_came_meanwhile_if_it_may() {
     let table = lake.table("t").await.unwrap();
     let schema = crate::schema::iceberg_schema(&other, Some((table.metadata().current_schema(), 2))).unwrap();
     let change = crate::commit::Change {
+        attempt: Journal::open(None, "").attempt(5, &lake.place().of("t")),
         snapshot_id: 5,
         operation: iceberg::spec::Operation::Append,
         add: vec![],

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::journal::Journal;
 use crate::ledger::{Ledger, Status, StatusRow};
 use arrow_array::Array;
 
@@ -102,7 +103,7 @@ async fn a_ledger_is_rewritten_to_the_newest_rows() {
     committer.ensure_namespace().await.unwrap();
     let load = first("t");
     for n in 0..53 {
-        let ledger = Ledger::start(Arc::clone(&committer), lake.place(), vec![]);
+        let ledger = Ledger::start(Arc::clone(&committer), lake.place(), Journal::open(None, ""), vec![]);
         let row = StatusRow::of_load(&load, 1000);
         let status = if n % 2 == 0 { Status::Running } else { Status::Failed };
         ledger.status(StatusRow { status, error: Some(format!("try {n}")), ..row.clone() });
@@ -137,7 +138,7 @@ async fn two_instances_append_without_losing_each_others_rows() {
         async move {
             let committer: Arc<dyn Committer> = Arc::new(lake.committer().await);
             for m in 0..3 {
-                let ledger = Ledger::start(Arc::clone(&committer), lake.place(), vec![]);
+                let ledger = Ledger::start(Arc::clone(&committer), lake.place(), Journal::open(None, ""), vec![]);
                 let row = StatusRow::of_load(&first("t"), 1000);
                 ledger.status(StatusRow { table_name: format!("public.t{n}_{m}"), ..row });
                 ledger.close().await;

@@ -5,6 +5,7 @@ mod commits;
 mod contract;
 mod ledgers;
 mod loads;
+mod orphans;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

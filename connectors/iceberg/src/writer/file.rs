@@ -48,6 +48,7 @@ impl OpenFile {
     pub(super) fn create(shape: &Shape, target: &Target, folder: &str, first: &RecordBatch) -> Result<Self> {
         let path = format!("{folder}/{}.parquet", Uuid::now_v7());
         let storage = |e| error::iceberg("cannot open a data file", e).with("file", &path);
+        target.attempt.creates(&path);
         let output = target.storage.new_output(&path).map_err(storage)?;
         let writer = target.runtime.block_on(output.writer()).map_err(storage)?;
         let output = Output { runtime: target.runtime.clone(), buffer: Vec::new(), writer };

@@ -17,6 +17,7 @@ use iceberg::spec::{DataFile, SchemaRef};
 use tokio::runtime::Handle;
 
 use crate::config::Files;
+use crate::journal::Attempt;
 use file::OpenFile;
 
 mod bounds;
@@ -72,6 +73,8 @@ pub(crate) struct Target {
     pub(crate) files: Files,
     /// Memory.
     pub(crate) budget: Budget,
+    /// Hears of each file before it is created.
+    pub(crate) attempt: Attempt,
 }
 
 /// Writes rows of one table into data files. Blocking.

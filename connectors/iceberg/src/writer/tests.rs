@@ -11,8 +11,11 @@ use connector_api::{Column, TableId, TableSchema, UTC, instant};
 use iceberg::spec::Datum;
 
 use super::bounds::BOUND_BYTES;
+use iceberg::TableIdent;
+
 use super::*;
 use crate::config::Codec;
+use crate::journal::Journal;
 use crate::schema;
 
 /// Writes each column as a table of its own, in so many batches of at most `rows` rows.
@@ -31,6 +34,7 @@ async fn write(columns: Vec<(Column, ArrayRef)>, rows: usize) -> Result<Vec<Data
         folder: folder.path().display().to_string(),
         files,
         budget: Budget::new(1 << 20),
+        attempt: Journal::open(None, "").attempt(1, &TableIdent::from_strs(["n", "t"]).unwrap()),
     };
     let written = tokio::task::spawn_blocking(move || {
         let mut writer = DataWriter::new(shape, target);

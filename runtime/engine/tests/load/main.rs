@@ -48,7 +48,8 @@ struct Bench {
 
 impl Bench {
     fn new(source: MemorySource, script: Script) -> Self {
-        let settings = Settings { memory: 64 << 20, shutdown_timeout: Duration::from_secs(30), resume: true };
+        let settings =
+            Settings { memory: 64 << 20, shutdown_timeout: Duration::from_secs(30), state_dir: None, resume: true };
         let (sink, shared) = (MemorySink::default(), Arc::new(Shared::new("test")));
         Self { source, sink, script, shared, cancel: CancellationToken::new(), settings, retry: NEVER }
     }
