@@ -40,6 +40,8 @@ pub struct Job {
     pub catalog: Option<Properties>,
     /// Environment of the program, on top of a clean one.
     pub env: BTreeMap<String, String>,
+    /// The program: `connect-runtime`, or one that is built with more connectors.
+    pub program: &'static str,
 }
 
 /// A running program.
@@ -90,6 +92,7 @@ impl Job {
             ]),
             catalog: None,
             env: map(&[("SHOP_PASSWORD", PASSWORD)]),
+            program: "connect-runtime",
             folder,
         }
     }
@@ -176,7 +179,7 @@ impl Job {
 
     /// Starts the program with just these arguments, in the job's folder.
     pub fn program(&self, args: &[&str], env: &[(&str, &str)]) -> Running {
-        self.spawn(Command::new(binary()), args, env)
+        self.spawn(Command::new(binary(self.program)), args, env)
     }
 
     /// Starts the load on a terminal of 120 columns, whose bytes are the output.
@@ -185,7 +188,7 @@ impl Job {
         let mut all = vec!["--config", &path];
         all.extend(args);
         let mut terminal = Command::new("python3");
-        terminal.arg("-B").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("terminal.py")).arg(binary());
+        terminal.arg("-B").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("terminal.py")).arg(binary(self.program));
         self.spawn(terminal, &all, env)
     }
 
@@ -307,16 +310,18 @@ fn shown(output: &str) -> String {
     }
 }
 
-/// The program with failpoints: `CONNECT_RUNTIME_BIN`, or built here once.
-fn binary() -> &'static Path {
+/// A program with failpoints: `connect-runtime` is `CONNECT_RUNTIME_BIN`, or built here once; the others lie
+/// beside it.
+pub fn binary(program: &str) -> PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
+    let built = BINARY.get_or_init(|| {
         if let Some(path) = std::env::var_os("CONNECT_RUNTIME_BIN") {
             return path.into();
         }
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--package", "connect-runtime", "--features", "failpoints", "--message-format=json"]);
+        build.args(["build", "--package", "connect-runtime", "--package", "example-runtime"]);
+        build.args(["--features", "connect-runtime/failpoints", "--message-format=json"]);
         let built = build.current_dir(root).stderr(Stdio::inherit()).output().unwrap();
         assert!(built.status.success(), "the program does not build");
         let messages = String::from_utf8(built.stdout).unwrap();
@@ -326,5 +331,6 @@ fn binary() -> &'static Path {
                 .then(|| message["executable"].as_str().map(PathBuf::from))?
         });
         executables.next_back().expect("cargo named no executable")
-    })
+    });
+    built.with_file_name(program)
 }

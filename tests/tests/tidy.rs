@@ -23,6 +23,9 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
         &["connect-config", "connect-engine", "connector-api", "connector-iceberg", "connector-postgres"],
     ),
     ("connect-tests", &[]),
+    // Written as by a third party: the contract, and for the program its library.
+    ("connector-jsonl", &["connector-api"]),
+    ("example-runtime", &["connect-runtime", "connector-jsonl"]),
 ];
 /// Crates that talk to a system: the contract and the engine must do without.
 const DRIVERS: &[&str] = &["iceberg", "iceberg-catalog-sql", "parquet", "postgres-protocol", "rdkafka", "sqlx", "axum"];

@@ -10,6 +10,7 @@ mod configuration;
 mod connection;
 mod crash;
 mod cut;
+mod first_connector;
 mod operator;
 mod tables;
 mod terminal;
