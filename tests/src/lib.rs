@@ -7,9 +7,12 @@
 
 pub mod certificates;
 pub mod compare;
+pub mod faults;
 pub mod http;
+mod keeper;
 pub mod lake;
 pub mod poll;
 pub mod postgres;
 pub mod proxy;
 pub mod runtime;
+pub mod store;

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::lake::{Lake, Properties};
 use crate::postgres::{Database, PASSWORD, USER};
+use crate::store::SECRET_KEY;
 
 /// All tables loaded, or stopped on request.
 pub const OK: i32 = 0;
@@ -257,7 +258,9 @@ impl Running {
         let status = self.status();
         let outcome = Outcome { code: status.code(), output: self.output(), elapsed: self.started.elapsed() };
         assert!(!outcome.output.contains("panicked at"), "{}", outcome.output);
-        assert!(!outcome.output.contains(PASSWORD), "the password is in the output:\n{}", outcome.output);
+        for secret in [PASSWORD, SECRET_KEY] {
+            assert!(!outcome.output.contains(secret), "a secret is in the output:\n{}", outcome.output);
+        }
         outcome
     }
 

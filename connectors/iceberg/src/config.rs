@@ -9,10 +9,13 @@ use connector_api::config::{ConfigDef, Kind, Problem, Values};
 use iceberg::NamespaceIdent;
 
 use crate::names::NameFormat;
+use crate::store::Settings;
 
 mod database;
+mod store;
 
 pub(crate) use database::Database;
+pub(crate) use store::Warehouse;
 
 /// Compression of Parquet pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +67,10 @@ pub struct Config {
     pub(crate) catalog: String,
     /// Its database.
     pub(crate) database: Database,
-    /// Absolute folder, without a scheme.
-    pub(crate) warehouse: PathBuf,
+    /// Where tables lie.
+    pub(crate) warehouse: Warehouse,
+    /// How to reach their store.
+    pub(crate) store: Settings,
     /// Namespace of the tables.
     pub(crate) namespace: NamespaceIdent,
     /// How tables are named.
@@ -83,13 +88,13 @@ pub struct Config {
 impl Config {
     /// Tells this catalog and its files from others.
     pub(crate) fn identity(&self) -> String {
-        format!("{} {} {}", self.database.shown(), self.catalog, self.warehouse.display())
+        format!("{} {} {}", self.database.shown(), self.catalog, self.warehouse.location())
     }
 }
 
 impl ConnectorConfig for Config {
     fn definition() -> ConfigDef {
-        ConfigDef::default()
+        let definition = ConfigDef::default()
             .defaulted("iceberg.catalog", Kind::Text, "iceberg", "Name of the catalog")
             .required(
                 "iceberg.catalog.type",
@@ -115,7 +120,8 @@ impl ConnectorConfig for Config {
             .required(
                 "iceberg.catalog.warehouse",
                 Kind::Text,
-                "Folder of the tables: a path, or a file:// URI; created if missing",
+                "Folder of the tables: a path or a file:// URI, created if missing; or s3://bucket/path, gs://bucket/path, \
+                 abfss://filesystem@account.dfs.core.windows.net/path",
             )
             .required("iceberg.namespace", Kind::Text, "Namespace of the tables, levels separated by dots")
             .defaulted(
@@ -166,7 +172,8 @@ impl ConnectorConfig for Config {
                 Kind::Millis,
                 "604800000",
                 "How long _cdc_status keeps rows that are not a table's newest",
-            )
+            );
+        store::define(definition)
     }
 
     fn from_values(values: &Values) -> Result<Self, Vec<Problem>> {
@@ -174,8 +181,11 @@ impl ConnectorConfig for Config {
         let mut note = |key: &str, message: String| problems.push(Problem::new(key, message));
 
         let database = database::parse(values).map_err(|p| note(&p.key, p.message.clone())).ok();
-        let warehouse = warehouse_path(values.text("iceberg.catalog.warehouse"));
-        let warehouse = warehouse.map_err(|m| note("iceberg.catalog.warehouse", m)).unwrap_or_default();
+        let warehouse = store::warehouse(values.text("iceberg.catalog.warehouse"));
+        let warehouse = warehouse.map_err(|m| note("iceberg.catalog.warehouse", m)).ok();
+        let properties = store::properties(values)
+            .map_err(|all| all.into_iter().for_each(|p| note(&p.key, p.message)))
+            .unwrap_or_default();
 
         let catalog = values.text("iceberg.catalog").to_owned();
         if catalog.is_empty() {
@@ -222,11 +232,12 @@ impl ConnectorConfig for Config {
         }
         let retention = values.millis("status.retention.ms").as_millis();
 
-        match (database, names, namespace) {
-            (Some(database), Some(names), Some(namespace)) if problems.is_empty() => Ok(Self {
+        match (database, warehouse, names, namespace) {
+            (Some(database), Some(warehouse), Some(names), Some(namespace)) if problems.is_empty() => Ok(Self {
                 catalog,
                 database,
                 warehouse,
+                store: Settings { properties, timeout: request_timeout },
                 namespace,
                 names,
                 files: Files { codec, target, row_group },
@@ -241,22 +252,6 @@ impl ConnectorConfig for Config {
 
 /// The smallest file or row group that makes sense, bytes.
 const MIN_SIZE: usize = 4096;
-
-fn warehouse_path(text: &str) -> Result<PathBuf, String> {
-    let path = match text.split_once("://") {
-        Some(("file", path)) if path.starts_with('/') => path,
-        Some(("file", _)) => return Err("a file URI has three slashes: file:///path".into()),
-        Some((scheme, _)) => {
-            return Err(format!("storage \"{scheme}\" is not supported: use a path or a file:// URI"));
-        }
-        None => text.strip_prefix("file:").unwrap_or(text),
-    };
-    // Locations are URIs to some readers and paths to others: what they would decode is refused.
-    if let Some(odd) = path.chars().find(|c| matches!(c, '%' | '?' | '#' | '*' | '[' | ']' | '{' | '}')) {
-        return Err(format!("holds '{odd}', which readers of Iceberg locations take for something else"));
-    }
-    absolute(path)
-}
 
 fn absolute(path: &str) -> Result<PathBuf, String> {
     let path = std::path::absolute(path).map_err(|e| format!("is not a path: {e}"))?;
@@ -309,7 +304,7 @@ mod tests {
     fn defaults() {
         let c = check(&[]).unwrap();
         assert_eq!(c.catalog, "iceberg");
-        assert_eq!(c.warehouse, PathBuf::from("/tmp/lake"));
+        assert_eq!(c.warehouse, Warehouse::Local("/tmp/lake".into()));
         assert_eq!(c.namespace.as_ref(), &["bronze".to_owned(), "shop".into()]);
         assert_eq!(c.files, Files { codec: Codec::Zstd(3), target: 512 << 20, row_group: 128 << 20 });
         assert_eq!((c.commit_retries, c.status_retention_ms), (10, 7 * 86_400_000));
@@ -332,14 +327,17 @@ mod tests {
         .unwrap();
         let here = std::env::current_dir().unwrap();
         assert_eq!(c.catalog, "lake");
-        assert_eq!(c.warehouse, PathBuf::from("/x/y"));
+        assert_eq!(c.warehouse, Warehouse::Local("/x/y".into()));
         assert_eq!(c.files, Files { codec: Codec::Gzip(6), target: 64 << 20, row_group: 8 << 20 });
         assert_eq!((c.commit_retries, c.status_retention_ms), (0, 1000));
         let codec = |name| check(&[("write.parquet.compression-codec", name)]).unwrap().files.codec;
         assert_eq!(codec("snappy"), Codec::Snappy);
         assert_eq!(codec("lz4"), Codec::Lz4);
         assert_eq!(codec("UNCOMPRESSED"), Codec::Uncompressed);
-        assert_eq!(check(&[("iceberg.catalog.warehouse", "lake")]).unwrap().warehouse, here.join("lake"));
+        assert_eq!(
+            check(&[("iceberg.catalog.warehouse", "lake")]).unwrap().warehouse,
+            Warehouse::Local(here.join("lake"))
+        );
     }
 
     #[test]
@@ -352,7 +350,8 @@ mod tests {
         has("iceberg.catalog.type", "<absent>", "missing");
         has("iceberg.catalog.type", "hive", "not one of: sql, jdbc");
         has("iceberg.catalog.uri", "mysql://x", "neither a SQLite nor a PostgreSQL URI");
-        has("iceberg.catalog.warehouse", "s3://bucket/x", "\"s3\" is not supported");
+        has("iceberg.catalog.warehouse", "hdfs://bucket/x", "\"hdfs\" is not supported");
+        has("iceberg.catalog.s3.endpont", "x", "did you mean \"endpoint\"");
         has("iceberg.catalog.warehouse", "file://x", "three slashes");
         has("iceberg.catalog.warehouse", "/a%20b", "'%'");
         has("iceberg.namespace", "a..b", "level is empty");

@@ -6,6 +6,11 @@ use iceberg::ErrorKind;
 
 /// An error of the `iceberg` crate: storage trouble may pass, a table we cannot read stays so.
 pub(crate) fn iceberg(what: &str, e: iceberg::Error) -> Error {
+    #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+    if let Some(refusal) = crate::store::refusal(&e) {
+        let error = if refusal.is_permanent() { Error::data(what) } else { Error::retriable(what) };
+        return error.caused_by(refusal);
+    }
     let error = match e.kind() {
         ErrorKind::FeatureUnsupported => Error::data(what),
         // Its local storage reports a missing or unreadable file as invalid data, so a kind alone cannot

@@ -17,6 +17,7 @@ mod position;
 mod publish;
 mod schema;
 mod sink;
+mod store;
 mod task;
 #[cfg(test)]
 mod tests;

@@ -4,18 +4,19 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use connector_api::{Error, Loaded, Progress, Result, Sink, SinkTask, TableId, TaskContext};
+use connector_api::{Error, ErrorKind, Loaded, Progress, Result, Sink, SinkTask, TableId, TaskContext};
 use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::TableIdent;
 use tokio::sync::OnceCell;
 
 use crate::commit::{Committer, SqlCommitter};
-use crate::config::Config;
+use crate::config::{Config, Warehouse};
 use crate::error;
 use crate::journal::Journal;
 use crate::ledger::{Ledger, StatusRow};
 use crate::orphans;
 use crate::position::{self, Standing};
+use crate::store;
 use crate::task::IcebergTask;
 
 /// Tables whose metadata is read at a time.
@@ -74,7 +75,17 @@ async fn connect(config: &Config) -> Result<Arc<dyn Committer>> {
     let create = |path: &Path| {
         std::fs::create_dir_all(path).map_err(|e| error::io("cannot create the warehouse's folder", path, e))
     };
-    create(&config.warehouse)?;
+    match &config.warehouse {
+        Warehouse::Local(path) => create(path)?,
+        Warehouse::Remote(location) => store::probe(&store::file_io(&config.store), location).await.map_err(|e| {
+            let cause = error::iceberg("the object store refuses", e);
+            let error = match cause.kind() {
+                ErrorKind::Data => Error::fatal("the warehouse's store cannot be used"),
+                kind => Error::new(kind, "the warehouse's store cannot be used"),
+            };
+            error.with("warehouse", location).caused_by(cause)
+        })?,
+    }
     Ok(Arc::new(SqlCommitter::connect(config).await?))
 }
 

@@ -2,12 +2,13 @@
 
 use connect_tests::compare::assert_same;
 use connect_tests::poll::Poller;
-use connect_tests::postgres::{Database, PASSWORD, Server, USER};
-use connect_tests::runtime::{FAILED, Job, OK, SOME_TABLES_FAILED};
+use connect_tests::postgres::{Database, PASSWORD, Server, USER, free_port};
+use connect_tests::runtime::{CONFIGURATION, FAILED, Job, OK, SOME_TABLES_FAILED};
+use connect_tests::store::{ACCESS_KEY, Bucket, SECRET_KEY, Store};
 
-const ROWS: u64 = 20_000;
+pub(crate) const ROWS: u64 = 20_000;
 
-fn shop() -> Database {
+pub(crate) fn shop() -> Database {
     let database = Server::shared().database();
     database.sql_as_user(&format!(
         "CREATE TABLE orders (id bigint PRIMARY KEY, v text, n numeric(10,2), at timestamptz);
@@ -86,4 +87,94 @@ fn a_catalog_that_refuses_us_is_named() {
     catalog.sql("CREATE TABLE iceberg_tables (a int)");
     let job = on_postgres(&source, &catalog);
     job.run(&[]).expect(FAILED).says(&["catalog"]);
+}
+
+/// A job with its own SQLite catalog whose tables lie in a bucket, reached through a port.
+pub(crate) fn on_s3(source: &Database, bucket: &Bucket, port: u16) -> Job {
+    let mut job = Job::new(source);
+    let warehouse = format!("s3://{}/wh", bucket.name);
+    job.sink.insert("iceberg.catalog.warehouse".into(), warehouse.clone());
+    for (name, value) in bucket.properties(port) {
+        job.sink.insert(format!("iceberg.catalog.{name}"), value);
+    }
+    job.sink.insert("iceberg.catalog.s3.secret-access-key".into(), "${env:S3_SECRET}".into());
+    job.env.insert("S3_SECRET".into(), SECRET_KEY.into());
+    let uri = format!("sqlite:///{}", job.folder().join("lake/catalog.db").display());
+    let catalog = [("type", "sql".into()), ("uri", uri), ("warehouse", warehouse)];
+    let catalog = catalog.into_iter().chain(bucket.properties(bucket.port()));
+    job.catalog = Some(catalog.map(|(k, v)| (k.to_owned(), v)).collect());
+    job
+}
+
+#[test]
+fn tables_in_an_object_store_are_read_back_from_there() {
+    let (source, bucket) = (shop(), Store::shared().bucket());
+    source.sql_as_user(
+        "CREATE TABLE large (id bigint PRIMARY KEY, v text);
+         INSERT INTO large SELECT i, (SELECT string_agg(md5(i::text || j), '') FROM generate_series(1, 40) j)
+             FROM generate_series(1, 20000) i",
+    );
+    // Without compression a file of several parts.
+    let job = on_s3(&source, &bucket, bucket.port()).sink("write.parquet.compression-codec", "uncompressed");
+    let poller = Poller::start(&job.lake(), "orders", "id");
+    job.run(&[]).expect(OK);
+    let lake = job.lake();
+    for table in ["orders", "none", "large"] {
+        assert_same(&source, table, &lake, table);
+    }
+    let files = lake.describe("large")["files"].clone();
+    assert!(files[0].as_str().unwrap().starts_with(&format!("s3://{}/wh/bronze/shop/large/data/", bucket.name)));
+    job.run(&["--no-resume"]).expect(OK);
+    assert_same(&source, "orders", &lake, "orders");
+    assert_eq!(bucket.open_uploads(), 0);
+    let seen = poller.finish();
+    assert!(seen.iter().all(|n| matches!(n, None | Some(ROWS))), "{seen:?}");
+}
+
+/// Environment, a profile of the shared files, a profile named in the configuration.
+#[test]
+fn credentials_come_from_where_aws_clients_look() {
+    let (source, bucket) = (shop(), Store::shared().bucket());
+    let without = |env: &[(&str, &str)]| {
+        let mut job = on_s3(&source, &bucket, bucket.port());
+        for key in ["access-key-id", "secret-access-key", "region"] {
+            job.sink.remove(&format!("iceberg.catalog.s3.{key}"));
+        }
+        // No instance to ask here.
+        job.env.insert("AWS_EC2_METADATA_DISABLED".into(), "true".into());
+        job.env.extend(env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+        job
+    };
+    let job = without(&[("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", SECRET_KEY)]);
+    job.run(&[]).expect(OK);
+    assert_same(&source, "orders", &job.lake(), "orders");
+
+    let file = job.folder().join("credentials");
+    let profile = format!("[lake]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n");
+    std::fs::write(&file, profile).unwrap();
+    let shared = ("AWS_SHARED_CREDENTIALS_FILE", file.to_str().unwrap());
+    without(&[shared, ("AWS_PROFILE", "lake")]).run(&["--no-resume"]).expect(OK);
+    without(&[shared]).sink("iceberg.catalog.s3.profile-name", "lake").run(&["--no-resume"]).expect(OK);
+
+    // The twin: none of these. An end, soon, that says what is missing.
+    let outcome = without(&[shared]).run(&[]);
+    assert_ne!(outcome.code, Some(OK), "{}", outcome.output);
+    let outcome = outcome.says(&["no credentials", "AWS_ACCESS_KEY_ID"]);
+    assert!(outcome.elapsed.as_secs() < 30, "took {:?}", outcome.elapsed);
+}
+
+#[test]
+fn a_store_that_cannot_be_used_is_named() {
+    let (source, bucket) = (shop(), Store::shared().bucket());
+    let mut job = on_s3(&source, &bucket, bucket.port());
+    job.sink.insert("iceberg.catalog.warehouse".into(), "s3://no-such-bucket/wh".into());
+    let outcome = job.run(&[]);
+    assert_ne!(outcome.code, Some(OK), "{}", outcome.output);
+    outcome.says(&["no-such-bucket", "NoSuchBucket"]);
+    let mut job = on_s3(&source, &bucket, free_port());
+    job.sink.insert("request.timeout.ms".into(), "2000".into());
+    let outcome = job.run(&[]).expect(FAILED).says(&["the warehouse's store cannot be used", "127.0.0.1"]);
+    assert!(outcome.elapsed.as_secs() < 60, "took {:?}", outcome.elapsed);
+    let job = on_s3(&source, &bucket, bucket.port()).sink("iceberg.catalog.s3.endpont", "x");
+    job.run(&[]).expect(CONFIGURATION).says(&["iceberg.catalog.s3.endpont", "did you mean \"endpoint\""]);
 }

@@ -10,6 +10,7 @@ mod configuration;
 mod connection;
 mod crash;
 mod cut;
+mod faults;
 mod first_connector;
 mod operator;
 mod tables;

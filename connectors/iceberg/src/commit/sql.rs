@@ -24,6 +24,7 @@ use super::stage::Staged;
 use crate::config::{Config, Database};
 use crate::error;
 use crate::names;
+use crate::store;
 
 /// How long a statement waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -95,8 +96,8 @@ impl SqlCommitter {
             pool,
             catalog: config.catalog.clone(),
             namespace: config.namespace.to_vec(),
-            folder: format!("file://{}/{}", config.warehouse.display(), levels.join("/")),
-            storage: FileIO::new_with_fs(),
+            folder: format!("{}/{}", config.warehouse.location(), levels.join("/")),
+            storage: store::file_io(&config.store),
             begin,
             typed,
             timeout: config.request_timeout,

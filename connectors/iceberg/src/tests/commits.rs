@@ -196,7 +196,7 @@ async fn a_replacement_stands_on_what_came_meanwhile_if_it_may() {
     let catalog = SqlCatalogBuilder::default()
         .with_storage_factory(Arc::new(iceberg::io::LocalFsStorageFactory))
         .uri(format!("sqlite://{}/catalog.db", lake.dir.path().display()))
-        .warehouse_location(lake.config.warehouse.display().to_string())
+        .warehouse_location(lake.config.warehouse.location())
         .sql_bind_style(SqlBindStyle::QMark)
         .load("iceberg", Default::default())
         .await

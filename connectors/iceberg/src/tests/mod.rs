@@ -85,7 +85,7 @@ impl Lake {
     /// Every file under the warehouse whose path ends so.
     pub(crate) fn files(&self, ending: &str) -> Vec<String> {
         let mut found = Vec::new();
-        let mut folders = vec![self.config.warehouse.clone()];
+        let mut folders = vec![self.dir.path().join("wh")];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
                 let path = entry.path();

@@ -21,7 +21,7 @@ impl Scene {
         if loaded {
             lake.load(&first("t"), 0..10).await;
         }
-        let folder = lake.config.warehouse.join("bronze/shop/t/data");
+        let folder = lake.dir.path().join("wh/bronze/shop/t/data");
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("stray.parquet"), "x").unwrap();
         let stray = format!("file://{}", folder.join("stray.parquet").display());
@@ -108,7 +108,7 @@ async fn the_next_publication_cleans_up() {
     let context = || TaskContext { state_dir: Some(Arc::clone(&state)), ..context() };
     // Begun and dropped as by a kill: its journal is found unlocked.
     let journal = Journal::open(Some(&state.join("iceberg")), &lake.config.identity());
-    let folder = lake.config.warehouse.join("bronze/shop/t/data");
+    let folder = lake.dir.path().join("wh/bronze/shop/t/data");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("stray.parquet"), "x").unwrap();
     let attempt = journal.attempt(77, &lake.place().of("t"));
