@@ -39,6 +39,8 @@ pub struct Job {
     pub sink: BTreeMap<String, String>,
     /// The catalog as readers find it, where it is not the job's own.
     pub catalog: Option<Properties>,
+    /// The largest file that the program may write, KiB: writing beyond it fails as on a full disk.
+    pub file_limit: Option<u64>,
     /// Environment of the program, on top of a clean one.
     pub env: BTreeMap<String, String>,
     /// The program: `connect-runtime`, or one that is built with more connectors.
@@ -92,6 +94,7 @@ impl Job {
                 ("iceberg.namespace", NAMESPACE),
             ]),
             catalog: None,
+            file_limit: None,
             env: map(&[("SHOP_PASSWORD", PASSWORD)]),
             program: "connect-runtime",
             folder,
@@ -180,7 +183,17 @@ impl Job {
 
     /// Starts the program with just these arguments, in the job's folder.
     pub fn program(&self, args: &[&str], env: &[(&str, &str)]) -> Running {
-        self.spawn(Command::new(binary(self.program)), args, env)
+        let command = match self.file_limit {
+            None => Command::new(binary(self.program)),
+            // The signal is ignored, so that the write fails; 512-byte blocks, as POSIX has it.
+            Some(kib) => {
+                let mut shell = Command::new("/bin/sh");
+                let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", 2 * kib);
+                shell.args(["-c", &script]).arg(binary(self.program));
+                shell
+            }
+        };
+        self.spawn(command, args, env)
     }
 
     /// Starts the load on a terminal of 120 columns, whose bytes are the output.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_api::{
-    CancellationToken, Error, Event, LoadEvent, Loaded, Result, TableId, TableLoad, TablePlan, TaskContext,
+    CancellationToken, Error, Event, LoadEvent, Loaded, Result, TableId, TableLoad, TablePlan, TaskContext, failpoint,
 };
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
@@ -149,6 +149,7 @@ impl<'a> Feed<'a> {
             replace: !self.load.job.settings.resume,
         };
         info!(table = %table, attempt, splits = load.splits, rows = plan.rows, "the load begins");
+        let _ = failpoint::hit("engine.begin");
         self.send(LoadEvent::Begin(Arc::new(load))).await;
         let mut splits = plan.splits;
         splits.sort_by_key(|s| Reverse(s.bytes));
@@ -224,6 +225,7 @@ impl<'a> Feed<'a> {
             None => {
                 active.meter.enter(TableState::Publishing);
                 self.complete.insert(table.clone());
+                let _ = failpoint::hit("engine.complete");
                 self.send(LoadEvent::Complete(table.clone())).await;
             }
             Some(fate) => self.seal(table, fate).await,

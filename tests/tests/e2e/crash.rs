@@ -258,6 +258,24 @@ fn an_error_anywhere_leaves_no_part_and_no_double() {
     }
 }
 
+/// A storage that takes no more: the table that does not fit fails with the reason and leaves nothing, the
+/// others are loaded; with room it is loaded too.
+#[test]
+fn a_full_disk_costs_the_table_that_does_not_fit() {
+    let database = shop();
+    let mut job = Job::new(&database).source("max.retries", "1");
+    job.file_limit = Some(256);
+    let outcome = job.run(&[]).expect(SOME_TABLES_FAILED).says(&["public.large", "File too large", "begins anew"]);
+    let lake = job.lake();
+    assert!(lake.describe("large").is_null(), "{}", outcome.output);
+    assert_same(&database, "small", &lake, "small");
+    assert_eq!(lake.status("public.large").unwrap()["attempts"], "2");
+    assert_eq!(orphans(&lake), Vec::<PathBuf>::new());
+    job.file_limit = None;
+    job.run(&[]).expect(OK);
+    all_loaded(&database, &job);
+}
+
 /// Files of a killed run stay only as long as it is uncertain whether they could still become visible, or
 /// for ever when its journal is lost: the twin of the check in `check`.
 #[test]

@@ -4,6 +4,7 @@
 //! its own. What a test waits for is an event it causes or observes, never a length of time.
 
 mod catalogs;
+mod chaos;
 mod check;
 mod commits;
 mod configuration;
