@@ -29,6 +29,10 @@ pub trait Sink: Send + Sync {
     /// `Fatal` when two of the tables would meet in one name of the sink.
     async fn progress(&self, tables: &[TableId]) -> Result<Progress>;
 
+    /// Every table that it holds a published load of which came through the source connector of this name,
+    /// whatever that source has now. For people; nothing resumes from it.
+    async fn holdings(&self, source: &str) -> Result<Progress>;
+
     /// Opens the task that writes. A task that ends without [`SinkTask::close`] leaves nothing visible
     /// but what a checkpoint reported (or was about to).
     async fn open(&self, context: TaskContext) -> Result<Box<dyn SinkTask>>;

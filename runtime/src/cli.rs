@@ -164,7 +164,7 @@ pub(crate) struct ValidateArgs {
     /// Leave tables without rows out of the list.
     #[arg(long)]
     pub(crate) hide_empty: bool,
-    /// Do not look for tables that the source has and the lake lacks.
+    /// Do not ask the source at all: list what the lake holds of it, not what the lake lacks.
     #[arg(long)]
     pub(crate) no_check_missing: bool,
 }

@@ -284,6 +284,15 @@ impl Sink for MemorySink {
         Ok(progress)
     }
 
+    async fn holdings(&self, source: &str) -> Result<Progress> {
+        let store = lock(&self.store);
+        let mut progress = Progress::default();
+        for (table, published) in store.published.iter().filter(|(_, p)| *p.load.source == *source) {
+            progress.set_loaded(table.clone(), loaded(published));
+        }
+        Ok(progress)
+    }
+
     async fn open(&self, _: TaskContext) -> Result<Box<dyn SinkTask>> {
         Ok(Box::new(MemorySinkTask { sink: self.clone(), staged: HashMap::new(), failed: HashMap::new() }))
     }

@@ -186,6 +186,10 @@ impl<S: Sink> Sink for ScriptedSink<S> {
         self.inner.progress(tables).await
     }
 
+    async fn holdings(&self, source: &str) -> Result<Progress> {
+        self.inner.holdings(source).await
+    }
+
     async fn open(&self, context: TaskContext) -> Result<Box<dyn SinkTask>> {
         self.script.step(Call::OpenSink, None).await?;
         let inner = self.inner.open(context).await?;

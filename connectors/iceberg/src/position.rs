@@ -132,6 +132,12 @@ pub(crate) struct Loaded {
     pub(crate) rows: Option<u64>,
 }
 
+impl From<Loaded> for connector_api::Loaded {
+    fn from(loaded: Loaded) -> Self {
+        Self { system: loaded.system, position: loaded.position, rows: loaded.rows }
+    }
+}
+
 /// What an existing table is to `table`.
 pub(crate) fn standing(metadata: &TableMetadata, table: &TableId) -> Standing {
     let properties = metadata.properties();
@@ -164,6 +170,12 @@ fn recorded(properties: &HashMap<String, String>) -> Option<(Position, CutJson, 
     let cut = serde_json::from_str(properties.get(CUT)?).ok()?;
     let types = serde_json::from_str(properties.get(SOURCE_TYPES)?).ok()?;
     Some((position, cut, types))
+}
+
+/// The source table that a table holds the rows of, and the source connector that they came through.
+pub(crate) fn origin(metadata: &TableMetadata) -> Option<(TableId, String)> {
+    let (_, cut, types) = recorded(metadata.properties())?;
+    Some((TableId::new(types.schema, types.name), cut.source))
 }
 
 /// The table's writer generation; 0 before the first.

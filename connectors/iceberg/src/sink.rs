@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use connector_api::{Error, ErrorKind, Loaded, Progress, Result, Sink, SinkTask, TableId, TaskContext};
+use connector_api::{Error, ErrorKind, Progress, Result, Sink, SinkTask, TableId, TaskContext};
 use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::TableIdent;
 use tokio::sync::OnceCell;
@@ -107,9 +107,26 @@ impl Sink for IcebergSink {
         for (table, loaded) in found {
             let Some(loaded) = loaded else { continue };
             published.push(StatusRow::of_loaded(&table, &loaded));
-            progress.set_loaded(table, Loaded { system: loaded.system, position: loaded.position, rows: loaded.rows });
+            progress.set_loaded(table, loaded.into());
         }
         *self.published.lock().unwrap_or_else(PoisonError::into_inner) = published;
+        Ok(progress)
+    }
+
+    async fn holdings(&self, source: &str) -> Result<Progress> {
+        let committer = self.committer().await?.as_ref();
+        let mut found = stream::iter(committer.list().await?)
+            .map(|ident| async move { committer.load(&ident).await })
+            .buffered(READ_AT_A_TIME);
+        let mut progress = Progress::default();
+        while let Some(table) = found.try_next().await? {
+            let origin = table.as_ref().and_then(|table| position::origin(table.metadata()));
+            let (Some(table), Some((id, from))) = (table, origin) else { continue };
+            match position::standing(table.metadata(), &id) {
+                Standing::Loaded(loaded) if from == source => progress.set_loaded(id, loaded.into()),
+                Standing::Loaded(_) | Standing::NotOurs(_) => {}
+            }
+        }
         Ok(progress)
     }
 

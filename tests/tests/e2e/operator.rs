@@ -7,7 +7,7 @@ use connect_tests::http;
 use connect_tests::lake::Engine;
 use connect_tests::postgres::{Database, PASSWORD, Server, free_port};
 use connect_tests::proxy::Proxy;
-use connect_tests::runtime::{CONFIGURATION, Job, OK, SOME_TABLES_FAILED};
+use connect_tests::runtime::{CONFIGURATION, FAILED, Job, OK, SOME_TABLES_FAILED};
 use serde_json::Value;
 
 fn shop() -> Database {
@@ -224,6 +224,13 @@ fn validate_lists_and_finds_what_is_missing() {
     validate(&[]).expect(SOME_TABLES_FAILED).says(&["latecomer"]);
     let unchecked = validate(&["--no-check-missing"]).expect(OK);
     assert!(!unchecked.output.contains("latecomer"), "{}", unchecked.output);
+    // The source is not asked: it may be gone, and what it has dropped meanwhile is still listed.
+    database.sql_as_user("DROP TABLE tiny");
+    let gone = job.source("database.port", &free_port().to_string());
+    let unasked = gone.command("validate", &["--source", "shop", "--no-check-missing"]).expect(OK);
+    unasked.says(&["public.wide", "30000", "public.tiny", "public.empty", "3 tables, 30002 rows"]);
+    gone.command("validate", &["--source", "shop"]).expect(FAILED);
+    let job = gone;
     assert_eq!(job.lake().loaded_tables(), ["empty", "tiny", "wide"], "validate writes nothing");
 }
 

@@ -13,6 +13,9 @@ use crate::{
     TableLoad, TableSchema, TaskContext,
 };
 
+/// The source connector that the loads are said to come through.
+const SOURCE: &str = "conformance";
+
 /// What the suite needs of a sink: an empty store, and a reader of it that is not the sink itself.
 #[async_trait]
 pub trait SinkFixture: Send + Sync {
@@ -226,7 +229,7 @@ impl Table {
         lock(&self.sent).fill(0);
         let (system, position_type, position) = ("conformance".into(), "count".into(), "1".into());
         let cut = Arc::new(Cut { system, position_type, position, visible: None });
-        let (schema, source) = (Arc::clone(&self.schema), "conformance".into());
+        let (schema, source) = (Arc::clone(&self.schema), SOURCE.into());
         let load = TableLoad { schema, cut, source, splits: self.splits, attempt: 1, replace };
         Ok(Event::Load(LoadEvent::Begin(Arc::new(load))))
     }
@@ -323,7 +326,15 @@ impl<'a> Run<'a> {
         let progress = self.fixture.sink().progress(&tables).await.map_err(failed(self.check, "progress"))?;
         ensure(progress.loaded(table.id()).is_some() == loaded, self.check, || {
             format!("progress says that {} is {}loaded {when}", table.id(), if loaded { "not " } else { "" })
-        })
+        })?;
+        let holdings = |source: &'static str| async move {
+            self.fixture.sink().holdings(source).await.map_err(failed(self.check, "holdings"))
+        };
+        let (ours, others) = (holdings(SOURCE).await?, holdings("another source").await?);
+        ensure(ours.loaded(table.id()) == progress.loaded(table.id()), self.check, || {
+            format!("holdings and progress say different things of {} {when}", table.id())
+        })?;
+        ensure(others.tables().next().is_none(), self.check, || "holdings of a source that loaded nothing".to_owned())
     }
 }
 
@@ -340,6 +351,8 @@ mod tests {
     enum Bug {
         None,
         ForgetsProgress,
+        ForgetsHoldings,
+        MixesSources,
         ShowsIncomplete,
         KeepsAborted,
         PublishesAtClose,
@@ -372,6 +385,14 @@ mod tests {
     impl Sink for Broken {
         async fn progress(&self, tables: &[TableId]) -> ApiResult<Progress> {
             if self.1 == Bug::ForgetsProgress { Ok(Progress::default()) } else { self.0.progress(tables).await }
+        }
+
+        async fn holdings(&self, source: &str) -> ApiResult<Progress> {
+            match self.1 {
+                Bug::ForgetsHoldings | Bug::ForgetsProgress => Ok(Progress::default()),
+                Bug::MixesSources => self.0.holdings(SOURCE).await,
+                _ => self.0.holdings(source).await,
+            }
         }
 
         async fn open(&self, context: TaskContext) -> ApiResult<Box<dyn SinkTask>> {
@@ -492,6 +513,9 @@ mod tests {
 
     #[tokio::test]
     async fn each_check_catches_its_twin() {
+        for bug in [Bug::ForgetsHoldings, Bug::MixesSources] {
+            assert_eq!(check(bug).await[0], "visible_once_durable");
+        }
         assert_eq!(check(Bug::ForgetsProgress).await, ["visible_once_durable", "replace_is_atomic"]);
         assert!(check(Bug::ShowsIncomplete).await.contains(&"nothing_before_complete"));
         assert_eq!(check(Bug::KeepsAborted).await, ["abort_leaves_nothing", "replace_is_atomic"]);

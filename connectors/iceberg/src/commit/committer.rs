@@ -48,6 +48,9 @@ pub(crate) trait Committer: Send + Sync {
     /// one this table's alone.
     async fn find(&self, table: &TableIdent) -> Result<Option<Result<Table>>>;
 
+    /// The tables of the configured namespace, in no order; none where there is no such namespace.
+    async fn list(&self) -> Result<Vec<TableIdent>>;
+
     /// Where a new table with this schema would be. Creates nothing that anyone sees.
     async fn site(&self, table: &TableIdent, schema: &Schema) -> Result<Site>;
 

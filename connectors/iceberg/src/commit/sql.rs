@@ -14,8 +14,8 @@ use connector_api::{Error, Result, failpoint};
 use iceberg::io::FileIO;
 use iceberg::spec::{Schema, TableMetadata};
 use iceberg::table::Table;
-use iceberg::{MetadataLocation, Runtime, TableIdent};
-use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use iceberg::{MetadataLocation, NamespaceIdent, Runtime, TableIdent};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::{AnyPool, ConnectOptions, Executor, Row};
 use uuid::Uuid;
 
@@ -256,6 +256,19 @@ impl Committer for SqlCommitter {
                 .map_err(|e| error::sql("cannot create the namespace", e).with("namespace", &name))?;
         }
         Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<TableIdent>> {
+        let which = if self.typed { " AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)" } else { "" };
+        let statement =
+            format!("SELECT table_name FROM iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2{which}");
+        let query = sqlx::query(&statement).bind(&self.catalog).bind(self.namespace.join("."));
+        let failed = |e| error::sql("cannot read the catalog", e);
+        let rows = in_time(self.timeout, query.fetch_all(&self.pool)).await.map_err(failed)?;
+        let namespace =
+            NamespaceIdent::from_vec(self.namespace.clone()).map_err(|e| error::iceberg("the namespace is none", e))?;
+        let ident = |row: &AnyRow| Ok(TableIdent::new(namespace.clone(), row.try_get(0)?));
+        rows.iter().map(ident).collect::<Result<_, sqlx::Error>>().map_err(failed)
     }
 
     async fn find(&self, table: &TableIdent) -> Result<Option<Result<Table>>> {

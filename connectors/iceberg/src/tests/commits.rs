@@ -56,6 +56,9 @@ impl Committer for Faulty {
     async fn ensure_namespace(&self) -> Result<()> {
         self.inner.ensure_namespace().await
     }
+    async fn list(&self) -> Result<Vec<TableIdent>> {
+        self.inner.list().await
+    }
     async fn find(&self, table: &TableIdent) -> Result<Option<Result<Table>>> {
         self.inner.find(table).await
     }

@@ -68,6 +68,10 @@ impl Sink for Lossy {
         self.0.progress(tables).await
     }
 
+    async fn holdings(&self, source: &str) -> Result<Progress> {
+        self.0.holdings(source).await
+    }
+
     async fn open(&self, context: TaskContext) -> Result<Box<dyn SinkTask>> {
         Ok(Box::new(LossyTask(self.0.open(context).await?, 0)))
     }
@@ -121,6 +125,10 @@ struct ShufflingTask {
 impl Sink for Shuffling {
     async fn progress(&self, tables: &[TableId]) -> Result<Progress> {
         self.inner.progress(tables).await
+    }
+
+    async fn holdings(&self, source: &str) -> Result<Progress> {
+        self.inner.holdings(source).await
     }
 
     async fn open(&self, context: TaskContext) -> Result<Box<dyn SinkTask>> {
