@@ -235,8 +235,13 @@ impl SinkTask for IcebergTask {
     }
 
     async fn close(mut self: Box<Self>) -> Result<()> {
+        let ledger = &self.shared.ledger;
         let open = self.lanes.drain().filter_map(|(_, slot)| match slot {
-            Slot::Open(lane) => Some(lane.discard()),
+            Slot::Open(lane) => {
+                let error = Some("the load ended, or was interrupted, before this table's did".to_owned());
+                ledger.status(StatusRow { status: Status::Failed, error, ..of_lane(&lane) });
+                Some(lane.discard())
+            }
             Slot::Failed => None,
         });
         futures::future::join_all(open.collect::<Vec<_>>()).await;

@@ -164,6 +164,7 @@ impl Load {
             };
             self.setbacks += 1;
             self.counters.retries.add(1);
+            self.count_begun();
             warn!(
                 error = format!("{error:#}"),
                 retry = self.setbacks,
@@ -308,6 +309,16 @@ impl Load {
     /// What is planned and has no outcome.
     pub(crate) fn unsettled(&self) -> Vec<TablePlan> {
         self.planned.iter().filter(|(table, _)| !self.is_settled(table)).map(|(_, plan)| plan.clone()).collect()
+    }
+
+    /// A round was interrupted: what it had begun is in its next attempt from now on.
+    fn count_begun(&mut self) {
+        let source = Arc::clone(&self.job.pipeline.source_name);
+        for table in self.tables.values_mut().filter(|t| t.outcome.is_none()) {
+            if table.meter.snapshot(&source).state != TableState::Waiting {
+                table.retries += 1;
+            }
+        }
     }
 
     /// Which attempt at a table is under way, from 1.

@@ -192,6 +192,9 @@ async fn an_attempt_that_begins_again_forgets_the_one_before() {
     task.write(batch(&open.schema, "a", 0, rows(&open.schema, 0..50))).await.unwrap();
     task.close().await.unwrap();
     assert_eq!(lake.ids("t").await, (0..10).collect::<Vec<_>>());
+    let status = super::ledgers::status(&lake).await;
+    assert!(status["public.open"].starts_with("failed the load ended"), "{status:?}");
+    assert_eq!(status["public.t"], "completed 10 epoch 1");
     let of = |part: &str| lake.files(".parquet").iter().filter(|f| f.contains(part)).count();
     assert_eq!((of("/open/"), of("/t/data/")), (0, 2));
 }

@@ -6,10 +6,11 @@ use super::*;
 
 /// The kinds of mishap that a seed may choose.
 fn act(n: u8) -> Act {
-    match n % 4 {
+    match n % 5 {
         0 => Act::Fail(RETRIABLE),
         1 => Act::Fail(ErrorKind::Data),
         2 => Act::Fail(ErrorKind::Fatal),
+        3 => Act::LoseCut,
         _ => Act::Panic,
     }
 }
@@ -25,8 +26,9 @@ proptest! {
         width in (1usize..4, 1usize..4),
         call in 0usize..6,
         nth in 1u64..12,
-        how in 0u8..4,
+        how in 0u8..5,
         cancel_after in prop::option::of(0u32..60),
+        retries in 0u32..3,
     ) {
         let calls = [Call::Open, Call::Next, Call::CloseSource, Call::Write, Call::Commit, Call::CloseSink];
         let mut next = 0;
@@ -41,7 +43,9 @@ proptest! {
         let source = MemorySource::new(memory.collect()).at_a_time(width.0, width.1);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let mut bench = Bench::new(source, Script::default().on(calls[call], nth, act(how)));
+            let script = Script::default().on(calls[call], nth, act(how)).on(calls[call], nth + 3, act(how));
+            let mut bench = Bench::new(source, script);
+            bench.retry = Retry { max: retries, backoff: Duration::from_millis(10) };
             let running = tokio::spawn(bench.start());
             if let Some(turns) = cancel_after {
                 for _ in 0..turns {
@@ -56,7 +60,7 @@ proptest! {
                 if visible.is_some() {
                     assert_eq!(visible.as_ref(), Some(&splits.concat()), "{report:?}");
                 }
-                assert_eq!(matches!(outcome, Some(Outcome::Loaded)), visible.is_some(), "{table}: {report:?}");
+                assert_eq!(matches!(outcome, Some(Outcome::Loaded | Outcome::AlreadyLoaded)), visible.is_some(), "{table}: {report:?}");
             }
             (bench.script, bench.cancel) = (Script::default(), CancellationToken::new());
             let second = bench.load().await;

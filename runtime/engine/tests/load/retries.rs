@@ -254,6 +254,14 @@ async fn losing(script: Script, honest: bool, retry: Retry) -> (Vec<String>, Loa
     (told.collect(), report)
 }
 
+/// The attempts at which `a`, `b` and `c` were published when the cut is lost in the middle of `b`.
+async fn losing_attempts() -> [u32; 3] {
+    let script = Script::default().on_table(&id("b"), Call::Next, 2, Act::LoseCut);
+    let bench = retrying(three_tables(), script);
+    assert!(bench.load().await.complete());
+    ["a", "b", "c"].map(|t| bench.sink.published(&id(t)).unwrap().load.attempt)
+}
+
 #[tokio::test(start_paused = true)]
 async fn after_a_lost_cut_the_rest_is_of_a_new_one() {
     // `a` is published when the cut is lost in the middle of `b`.
@@ -263,6 +271,8 @@ async fn after_a_lost_cut_the_rest_is_of_a_new_one() {
         assert_eq!(tables, ["a of plan 1", "b of plan 2", "c of plan 2"], "{call:?} {nth}");
         assert_eq!(told(&report), ["a loaded 12", "b loaded 9", "c loaded 2", "finished"]);
     }
+    let sink = losing_attempts().await;
+    assert_eq!(sink, [1, 2, 1], "b was begun twice, the others once");
     let thrice = || (1..=3).fold(Script::default(), |s, n| s.on_table(&id("c"), Call::Open, n, Act::LoseCut));
     let (tables, _) = losing(thrice(), true, RETRY).await;
     assert_eq!(tables, ["a of plan 1", "b of plan 1", "c of plan 4"]);
