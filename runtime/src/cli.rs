@@ -26,8 +26,11 @@ Examples:
   connect-runtime plugins postgres
       Every key of a connector with its type, default and meaning.
 
+Configuration files are JSON, YAML (.yaml, .yml) or Java properties (.properties), also in Kafka Connect's own forms.
+
 Exit codes: 0 all tables loaded, or stopped by SIGINT/SIGTERM; 1 the run failed; 2 the configuration or
-the command line is wrong; 3 the run ended but some tables were not loaded (validate: are missing; check: something blocks).";
+the command line is wrong; 3 the run ended but some tables were not loaded (validate: are missing; check:
+something blocks).";
 
 /// Loads tables from databases into Apache Iceberg.
 #[derive(Debug, Parser)]

@@ -234,6 +234,46 @@ fn validate_lists_and_finds_what_is_missing() {
     assert_eq!(job.lake().loaded_tables(), ["empty", "tiny", "wide"], "validate writes nothing");
 }
 
+/// The README's configuration and commands, as they stand there.
+#[test]
+fn the_readme_is_true() {
+    let readme = include_str!("../../../README.md");
+    let block = |after: &str, language: &str| {
+        let rest = &readme[readme.find(after).unwrap()..];
+        let fence = format!("```{language}\n");
+        rest[rest.find(&fence).unwrap() + fence.len()..].split("```").next().unwrap().to_owned()
+    };
+    let database = Server::shared().database();
+    database.sql_as_user("CREATE TABLE \"S_1\" (id int PRIMARY KEY); INSERT INTO \"S_1\" VALUES (1)");
+    let job = Job::new(&database);
+    let mut config = block("## Use it", "json");
+    for (theirs, ours) in [
+        ("\"5432\"".to_owned(), format!("\"{}\"", database.port())),
+        ("\"database.dbname\": \"shop\"".to_owned(), format!("\"database.dbname\": \"{}\"", database.name)),
+        (":8083".to_owned(), ":0".to_owned()),
+    ] {
+        assert!(config.contains(&theirs), "{theirs}");
+        config = config.replace(&theirs, &ours);
+    }
+    std::fs::write(job.folder().join("cdc.json"), config).unwrap();
+    let script = block("Save that as", "sh");
+    assert!(script.lines().count() >= 6);
+    for command in script.lines().filter(|line| !line.starts_with("export ")) {
+        let words: Vec<_> = command.split_whitespace().map(|word| word.trim_matches('\'')).collect();
+        assert_eq!(words[0], "connect-runtime", "{command}");
+        job.program(&words[1..], &[]).wait().expect(OK);
+    }
+    assert_eq!(job.lake().loaded_tables(), ["S_1"]);
+    // Each subcommand stands in its table.
+    let help = job.program(&["--help"], &[]).wait().expect(OK).output;
+    let commands = help.split("Commands:").nth(1).unwrap().split("\n\n").next().unwrap();
+    let names: Vec<_> = commands.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names.len() >= 5, "{help}");
+    for name in names.into_iter().filter(|name| *name != "help") {
+        assert!(readme.contains(&format!("\n| `{name}")), "{name} is not in the README");
+    }
+}
+
 #[test]
 fn help_and_version() {
     let job = Job::new(&Server::shared().database());
