@@ -7,7 +7,9 @@ use std::collections::{HashMap, HashSet};
 use connector_api::{Error, TableId};
 use postgres_protocol::escape::escape_identifier;
 
+use crate::config::PostgresConfig;
 use crate::error::{Answer, Failure};
+use crate::filter::RelationKind;
 use crate::plan::Size;
 use crate::types::{Declared, Handling, Kind, Type, scalar};
 use crate::wire::{Connection, Row};
@@ -15,31 +17,36 @@ use crate::wire::{Connection, Row};
 /// How many tables one statement asks about.
 const AT_ONCE: usize = 500;
 
-/// A table that could be read: an ordinary one, or a partitioned parent.
+/// A table, or what can be read like one.
 #[derive(Clone, Debug)]
 pub(crate) struct Relation {
     pub(crate) oid: u32,
     pub(crate) id: TableId,
-    pub(crate) partitioned: bool,
+    pub(crate) kind: RelationKind,
     pub(crate) heap: bool,
     pub(crate) usage: bool,
     pub(crate) select: bool,
     pub(crate) row_security: bool,
     pub(crate) foreign_partition: bool,
     pub(crate) unreadable_here: bool,
+    pub(crate) unpopulated: bool,
+    /// Its rows were exchanged since the snapshot that asks: a materialized view, refreshed.
+    pub(crate) exchanged: bool,
+    /// Estimated rows.
     pub(crate) rows: Option<u64>,
     pub(crate) comment: Option<String>,
 }
 
 const RELATIONS: &str = "
-SELECT c.oid, n.nspname, c.relname, c.relkind = 'p', coalesce(a.amname = 'heap', false),
+SELECT c.oid, n.nspname, c.relname, c.relkind, coalesce(a.amname = 'heap', false),
        has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(c.oid, 'SELECT'), row_security_active(c.oid),
        CASE WHEN c.relkind = 'p' THEN EXISTS (
            SELECT FROM pg_partition_tree(c.oid) p JOIN pg_class x ON x.oid = p.relid WHERE x.relkind = 'f') END,
-       c.relpersistence = 'u' AND pg_is_in_recovery(),
+       c.relpersistence = 'u' AND pg_is_in_recovery(), NOT c.relispopulated,
+       c.relkind = 'm' AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid),
        c.reltuples::bigint, obj_description(c.oid, 'pg_class')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_am a ON a.oid = c.relam
-WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition AND c.relpersistence <> 't'
   AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 ORDER BY n.nspname, c.relname";
 
@@ -49,16 +56,18 @@ pub(crate) fn relations(connection: &mut Connection) -> Answer<Vec<Relation>> {
         Ok(Relation {
             oid: row.parse(0)?,
             id: TableId::new(row.text(1)?, row.text(2)?),
-            partitioned: row.flag(3),
+            kind: RelationKind::of_catalog(row.text(3)?).ok_or(Failure::Protocol("an unknown kind of table"))?,
             heap: row.flag(4),
             usage: row.flag(5),
             select: row.flag(6),
             row_security: row.flag(7),
             foreign_partition: row.flag(8),
             unreadable_here: row.flag(9),
+            unpopulated: row.flag(10),
+            exchanged: row.flag(11),
             // −1 is "never analysed"; before PostgreSQL 14 that was 0.
-            rows: row.parse::<i64>(10).ok().and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0),
-            comment: row.get(11).map(str::to_owned),
+            rows: row.parse::<i64>(12).ok().and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0),
+            comment: row.get(13).map(str::to_owned),
         })
     };
     connection.query(RELATIONS)?.iter().map(relation).collect()
@@ -66,23 +75,25 @@ pub(crate) fn relations(connection: &mut Connection) -> Answer<Vec<Relation>> {
 
 impl Relation {
     /// Why this user cannot read the table, as far as that shows before its lock; the context `remedy` is
-    /// what removes it. With `policies` the rows that row-level security shows are taken for all.
-    pub(crate) fn obstacle(&self, user: &str, policies: bool) -> Option<Error> {
-        let (schema, user) = (escape_identifier(self.id.schema()), escape_identifier(user));
+    /// what removes it.
+    pub(crate) fn obstacle(&self, config: &PostgresConfig) -> Option<Error> {
+        let (schema, user) = (escape_identifier(self.id.schema()), escape_identifier(&config.endpoint.user));
         let table = format!("{schema}.{}", escape_identifier(self.id.name()));
         let (why, remedy) = if !self.usage {
             ("no USAGE privilege on the table's schema", format!("GRANT USAGE ON SCHEMA {schema} TO {user}"))
         } else if !self.select {
             ("no SELECT privilege on the table", format!("GRANT SELECT ON TABLE {table} TO {user}"))
-        } else if self.row_security && !policies {
+        } else if self.row_security && !config.row_security {
             let remedy = format!("ALTER ROLE {user} BYPASSRLS; or set row.security=on to load what the policies show");
             ("row-level security would hide rows of the table from this user", remedy)
-        } else if self.foreign_partition {
+        } else if self.foreign_partition && !config.kinds.contains(&RelationKind::Foreign) {
             let what = "the table has a foreign table as a partition, which is outside the snapshot";
-            (what, "leave it out by table.exclude.list".into())
+            (what, "allow it with FOREIGN TABLE in table.types, or leave it out by table.exclude.list".into())
         } else if self.unreadable_here {
             let what = "the table is unlogged and so cannot be read on a replica";
             (what, "read it from the primary, or leave it out by table.exclude.list".into())
+        } else if self.unpopulated {
+            ("the materialized view has not been populated", format!("REFRESH MATERIALIZED VIEW {table}"))
         } else {
             return None;
         };
@@ -92,19 +103,70 @@ impl Relation {
     /// What LOCK and SELECT take: with its partitions, but without tables that inherit from it, which are
     /// read by themselves.
     pub(crate) fn target(&self) -> String {
-        let only = if self.partitioned { "" } else { "ONLY " };
+        let only = if self.kind == RelationKind::Table { "ONLY " } else { "" };
         format!("{only}{}.{}", escape_identifier(self.id.schema()), escape_identifier(self.id.name()))
     }
 
     /// Whether it can be read by ranges of pages: range scans came with PostgreSQL 14.
     pub(crate) fn divides(&self, version: u32) -> bool {
-        self.heap && !self.partitioned && version >= 140_000
+        self.heap && version >= RANGE_SCANS && matches!(self.kind, RelationKind::Table | RelationKind::Materialized)
     }
+}
 
-    /// Estimated rows.
-    pub(crate) fn rows(&self) -> Option<u64> {
-        self.rows
+/// First version that scans a table by ranges of pages.
+const RANGE_SCANS: u32 = 140_000;
+
+/// A partition that holds rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Leaf {
+    pub(crate) oid: u32,
+    /// What SELECT takes.
+    pub(crate) target: String,
+    pub(crate) heap: bool,
+    /// Whether its rows show in full when it is read by itself.
+    pub(crate) readable: bool,
+    pub(crate) locked: bool,
+}
+
+impl Leaf {
+    /// Whether it can be read by ranges of pages.
+    pub(crate) fn divides(&self, version: u32) -> bool {
+        self.heap && version >= RANGE_SCANS
     }
+}
+
+/// The leaves of these partitioned tables. Attaching a partition goes together with our lock, and shows at
+/// once: whatever snapshot a query has, it reads the partitions of the present. One that the catalog's
+/// snapshot does not know counts as not locked.
+pub(crate) fn leaves(connection: &mut Connection, oids: &[u32]) -> Answer<HashMap<u32, Vec<Leaf>>> {
+    let mut all: HashMap<u32, Vec<Leaf>> = oids.iter().map(|oid| (*oid, vec![])).collect();
+    for oids in oids.chunks(AT_ONCE) {
+        let sql = format!(
+            "SELECT c.oid, p.relid::oid, n.nspname, x.relname, coalesce(a.amname = 'heap', false), x.relkind = 'r',
+                    has_table_privilege(x.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE')
+                    AND NOT row_security_active(x.oid),
+                    x.oid IS NOT NULL AND EXISTS (
+                        SELECT FROM pg_locks l
+                        WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.granted
+                          AND l.relation = p.relid AND l.mode = 'AccessShareLock')
+             FROM pg_class c CROSS JOIN LATERAL pg_partition_tree(c.oid) p LEFT JOIN pg_class x ON x.oid = p.relid
+                  LEFT JOIN pg_namespace n ON n.oid = x.relnamespace LEFT JOIN pg_am a ON a.oid = x.relam
+             WHERE c.oid = ANY ({}) AND c.relkind = 'p' AND p.isleaf ORDER BY c.oid, p.relid::oid",
+            array(oids)
+        );
+        for row in connection.query(&sql)? {
+            let only = if row.flag(5) { "ONLY " } else { "" };
+            let (schema, name) = (row.get(2).unwrap_or_default(), row.get(3).unwrap_or_default());
+            all.entry(row.parse(0)?).or_default().push(Leaf {
+                oid: row.parse(1)?,
+                target: format!("{only}{}.{}", escape_identifier(schema), escape_identifier(name)),
+                heap: row.flag(4),
+                readable: row.flag(6),
+                locked: row.flag(7),
+            });
+        }
+    }
+    Ok(all)
 }
 
 /// A column as the catalog has it.
@@ -198,46 +260,17 @@ fn described(row: &Row) -> Answer<Type> {
     Ok(Type { kind, output: row.text(2)?.to_owned() })
 }
 
-/// The sizes of these tables, partitions included.
+/// The sizes of these tables and partitions; a partitioned table has none of its own.
 pub(crate) fn sizes(connection: &mut Connection, oids: &[u32], page: u64) -> Answer<HashMap<u32, Size>> {
     let mut all = HashMap::new();
     for oids in oids.chunks(AT_ONCE) {
         let sql = format!(
-            "SELECT c.oid, s.heap, s.total FROM pg_class c, LATERAL (
-                 SELECT coalesce(sum(pg_relation_size(p.relid)), 0)::bigint AS heap,
-                        coalesce(sum(pg_table_size(p.relid)), 0)::bigint AS total
-                 FROM pg_partition_tree(c.oid) p
-                 WHERE c.relkind = 'p'
-                 UNION ALL SELECT pg_relation_size(c.oid), pg_table_size(c.oid) WHERE c.relkind <> 'p'
-                 ORDER BY 2 DESC LIMIT 1) s
-             WHERE c.oid = ANY ({})",
+            "SELECT oid, coalesce(pg_relation_size(oid), 0), coalesce(pg_table_size(oid), 0)
+             FROM unnest({}) oid",
             array(oids)
         );
         for row in connection.query(&sql)? {
             all.insert(row.parse(0)?, Size { heap: row.parse(1)?, total: row.parse(2)?, page });
-        }
-    }
-    Ok(all)
-}
-
-/// The leaves of each partitioned table among these, as a list in text, and whether all of them are locked
-/// by this connection. Attaching a partition goes together with our lock, and shows at once: whatever
-/// snapshot a query has, it reads the partitions of the present.
-pub(crate) fn leaves(connection: &mut Connection, oids: &[u32]) -> Answer<HashMap<u32, (String, bool)>> {
-    let mut all = HashMap::new();
-    for oids in oids.chunks(AT_ONCE) {
-        let sql = format!(
-            "SELECT c.oid, coalesce(string_agg(p.relid::oid::text, ',' ORDER BY p.relid::oid), ''),
-                    coalesce(bool_and(EXISTS (
-                        SELECT FROM pg_locks l
-                        WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.granted
-                          AND l.relation = p.relid AND l.mode = 'AccessShareLock')) FILTER (WHERE p.relid IS NOT NULL), true)
-             FROM pg_class c LEFT JOIN LATERAL pg_partition_tree(c.oid) p ON p.isleaf
-             WHERE c.oid = ANY ({}) AND c.relkind = 'p' GROUP BY c.oid",
-            array(oids)
-        );
-        for row in connection.query(&sql)? {
-            all.insert(row.parse(0)?, (row.text(1)?.to_owned(), row.flag(2)));
         }
     }
     Ok(all)

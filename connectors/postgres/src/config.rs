@@ -5,7 +5,7 @@ use std::time::Duration;
 use connector_api::ConnectorConfig;
 use connector_api::config::{ConfigDef, Kind, Problem, Values};
 
-use crate::filter::{Filter, Like, List};
+use crate::filter::{Filter, Like, List, RelationKind};
 use crate::types::{Decimals, Handling, Unconstrained};
 use crate::wire::{Endpoint, Files, SSL_MODES, SslMode, Tls};
 
@@ -17,6 +17,8 @@ const SMALLEST_CHUNK: u64 = 64 << 10;
 pub struct PostgresConfig {
     pub(crate) endpoint: Endpoint,
     pub(crate) filter: Filter,
+    /// Which kinds of tables are read.
+    pub(crate) kinds: Vec<RelationKind>,
     /// How values are loaded where there is a choice.
     pub(crate) handling: Handling,
     /// Whether the rows that row-level security shows are taken for all.
@@ -83,6 +85,12 @@ impl ConnectorConfig for PostgresConfig {
                 "table.filter",
                 Kind::Text,
                 "SQL LIKE pattern that a table's name must match too; `schema.table` when it holds a dot.",
+            )
+            .defaulted(
+                "table.types",
+                Kind::Text,
+                "TABLE,PARTITIONED TABLE",
+                "Kinds of tables to read, separated by commas: TABLE, PARTITIONED TABLE, VIEW, MATERIALIZED VIEW, FOREIGN TABLE.",
             )
             .defaulted(
                 "snapshot.mode",
@@ -169,6 +177,17 @@ impl ConnectorConfig for PostgresConfig {
                 Err(what) => problems.push(Problem::new("table.filter", what)),
             }
         }
+        let mut kinds = vec![];
+        for word in values.text("table.types").split(',') {
+            match RelationKind::parse(word) {
+                Some(kind) => kinds.push(kind),
+                None => {
+                    let known: Vec<_> = RelationKind::ALL.iter().map(|kind| kind.name()).collect();
+                    let message = format!("\"{}\" is not one of {}", word.trim(), known.join(", "));
+                    problems.push(Problem::new("table.types", message));
+                }
+            }
+        }
         let mode = values.text("snapshot.mode");
         if !mode.eq_ignore_ascii_case("initial_only") {
             let message = format!("\"{mode}\" is not available in this version; available: initial_only");
@@ -220,6 +239,7 @@ impl ConnectorConfig for PostgresConfig {
                 connect_timeout: values.millis("connect.timeout.ms"),
             },
             filter: Filter { schemas, tables, columns, like },
+            kinds,
             handling,
             row_security: values.text("row.security") == "on",
             tables_at_a_time: values.count("parallel.workers"),
@@ -267,11 +287,13 @@ mod tests {
                 ("parallel.chunk.size", "1"),
                 ("parallel.workers", "0"),
                 ("number.unconstrained", "decimal(39,0)"),
+                ("table.types", "table, sequence"),
             ]),
             [
                 "parallel.workers: \"0\" is not a whole number from 1 to 64",
                 "schema.exclude.list: schema.include.list is set too: schemas are either included or excluded",
                 "table.filter: a LIKE pattern must not end with its escape character",
+                "table.types: \"sequence\" is not one of TABLE, PARTITIONED TABLE, VIEW, MATERIALIZED VIEW, FOREIGN TABLE",
                 "snapshot.mode: \"initial\" is not available in this version; available: initial_only",
                 "number.unconstrained: must be string, double or decimal(p,s) with p up to 38",
                 "parallel.chunk.size: must be at least 64KiB",

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use connector_api::{Cut, Error, Plan, Progress, Result, Selection, TableId, TablePlan, failpoint};
 
-use crate::catalog::{self, Relation};
+use crate::catalog::{self, Leaf, Relation};
 use crate::config::PostgresConfig;
 use crate::describe::{Readable, describe};
 use crate::error::{Answer, Failure};
-use crate::plan;
+use crate::filter::RelationKind;
+use crate::plan::{self, Piece};
 use crate::wire::{Connection, Endpoint};
 
 /// Oldest server that is read: `pg_current_snapshot()` came with it.
@@ -29,6 +30,9 @@ const LOCKS_AT_ONCE: usize = 200;
 pub(crate) struct Session {
     endpoint: Endpoint,
     row_security: bool,
+    /// Whoever waits to have a table to himself waits for the holder, and every later reader for him: no
+    /// server sees that circle, so a reader gives up.
+    lock_timeout: Duration,
     snapshot: String,
     tables: HashMap<TableId, Arc<Readable>>,
     /// Owns the locks and the exported snapshot. Locked only for one round trip at a time.
@@ -45,12 +49,13 @@ impl Session {
             let selected = selected(&mut holder, config).map_err(|e| e.while_doing("finding the tables"))?;
             let (mut wanted, mut refused) = (vec![], vec![]);
             for relation in selected.into_iter().filter(|r| done.loaded(&r.id).is_none()) {
-                match relation.obstacle(&config.endpoint.user, config.row_security) {
+                match relation.obstacle(config) {
                     Some(why) => refused.push((relation.id, why)),
                     None => wanted.push(relation),
                 }
             }
-            if let Some(taken) = take(&mut holder, &server, config, &wanted)? {
+            if let Some((taken, unlocked)) = take(&mut holder, &server, config, wanted)? {
+                refused.extend(unlocked);
                 return Self::planned(holder, taken, &server, config, refused);
             }
             tracing::info!("a table or partition came or went while the cut was taken: taking it again");
@@ -64,25 +69,35 @@ impl Session {
         taken: Taken,
         server: &Server,
         config: &PostgresConfig,
-        mut refused: Vec<(TableId, Error)>,
+        mut refused: Refused,
     ) -> Result<(Self, Plan)> {
         let reading = |e: Failure| e.while_doing("reading the tables' columns");
         let oids: Vec<u32> = taken.relations.iter().map(|r| r.oid).collect();
         let attributes = catalog::attributes(&mut holder, &oids).map_err(reading)?;
         let types = catalog::types(&mut holder, attributes.values().flatten()).map_err(reading)?;
-        let sizes = catalog::sizes(&mut holder, &oids, server.page).map_err(reading)?;
+        let leaves = taken.leaves.values().flatten().map(|leaf| leaf.oid);
+        let sized: Vec<u32> = oids.iter().copied().chain(leaves).collect();
+        let sizes = catalog::sizes(&mut holder, &sized, server.page).map_err(reading)?;
+        let piece = |oid: &u32, divides| Piece { size: sizes.get(oid).copied().unwrap_or_default(), divides };
         let (mut readable, mut tables) = (HashMap::new(), vec![]);
         for relation in &taken.relations {
             let attributes = attributes.get(&relation.oid).map_or(&[][..], |a| a);
             match describe(relation, attributes, &types, &config.filter, &config.handling) {
                 Err(why) => refused.push((relation.id.clone(), why)),
                 Ok(mut table) => {
-                    table.leaves = taken.leaves.get(&relation.oid).map(|(leaves, _)| leaves.clone());
-                    let size = sizes.get(&relation.oid).copied().unwrap_or_default();
-                    let (divided, parallel) = (relation.divides(server.version), config.splits_at_a_time);
-                    let splits = plan::splits(&relation.id, size, divided, parallel, config.chunk);
+                    table.leaves = taken.leaves.get(&relation.oid).cloned();
+                    let of_leaf = |leaf: &Leaf| piece(&leaf.oid, leaf.divides(server.version));
+                    // A policy on the parent does not hold for who reads its partitions.
+                    let pieces: Option<Vec<_>> = table
+                        .by_leaf()
+                        .filter(|_| !relation.row_security)
+                        .map(|leaves| leaves.iter().map(of_leaf).collect());
+                    let own = piece(&relation.oid, relation.divides(server.version));
+                    let (parallel, smallest) = (config.splits_at_a_time, config.chunk);
+                    let splits = plan::splits(&relation.id, own, pieces.as_deref(), parallel, smallest);
+                    let bytes: u64 = splits.iter().map(|s| s.bytes).sum();
                     let schema = Arc::clone(&table.schema);
-                    tables.push((size.total, TablePlan { schema, splits, rows: relation.rows() }));
+                    tables.push((bytes, TablePlan { schema, splits, rows: relation.rows }));
                     readable.insert(relation.id.clone(), Arc::new(table));
                 }
             }
@@ -94,6 +109,7 @@ impl Session {
         let session = Self {
             endpoint: config.endpoint.clone(),
             row_security: config.row_security,
+            lock_timeout: config.lock_timeout,
             snapshot: taken.exported,
             tables: readable,
             holder: Mutex::new(holder),
@@ -121,7 +137,7 @@ impl Session {
         }
         let doing = "opening a reading connection";
         let mut connection = Connection::open(&self.endpoint).map_err(|e| e.while_doing(doing))?;
-        prepare(&mut connection, Duration::ZERO, Duration::ZERO, self.row_security)
+        prepare(&mut connection, Duration::ZERO, self.lock_timeout, self.row_security)
             .map_err(|e| e.while_doing(doing))?;
         // Such a server holds bytes, not characters: unconverted, the decoder can name the column that is
         // not text, where the server's own conversion names only the bytes.
@@ -154,7 +170,7 @@ impl Session {
             return holder.query("SELECT").map(drop).map_err(gone);
         };
         match catalog::leaves(&mut holder, &[table.oid]).map_err(gone)?.get(&table.oid) {
-            Some((now, _)) if now == leaves => Ok(()),
+            Some(now) if now.iter().map(|leaf| leaf.oid).eq(leaves.iter().map(|leaf| leaf.oid)) => Ok(()),
             _ => Err(Error::data("a partition was attached or detached while the table was read: load it again")
                 .with("table", table.schema.table())),
         }
@@ -191,7 +207,7 @@ struct Taken {
     exported: String,
     relations: Vec<Relation>,
     /// Of the partitioned tables among them, by oid.
-    leaves: HashMap<u32, (String, bool)>,
+    leaves: HashMap<u32, Vec<Leaf>>,
 }
 
 pub(crate) fn connect(config: &PostgresConfig) -> Result<(Connection, Server)> {
@@ -251,27 +267,32 @@ fn prepare(connection: &mut Connection, statement: Duration, lock: Duration, pol
 }
 
 pub(crate) fn selected(connection: &mut Connection, config: &PostgresConfig) -> Answer<Vec<Relation>> {
-    Ok(catalog::relations(connection)?.into_iter().filter(|r| config.filter.selects(&r.id)).collect())
+    let wanted = |r: &Relation| config.kinds.contains(&r.kind) && config.filter.selects(&r.id);
+    Ok(catalog::relations(connection)?.into_iter().filter(wanted).collect())
 }
+
+/// Tables that are not loaded, and why.
+type Refused = Vec<(TableId, Error)>;
 
 /// Locks the tables, then takes the snapshot and the position. `None`: one of them has vanished.
 fn take(
     holder: &mut Connection,
     server: &Server,
     config: &PostgresConfig,
-    wanted: &[Relation],
-) -> Result<Option<Taken>> {
-    match lock_all(holder, config, wanted) {
+    mut wanted: Vec<Relation>,
+) -> Result<Option<(Taken, Refused)>> {
+    let refused = match lock_all(holder, config, &wanted) {
         Err(e) if matches!(e.sqlstate(), Some("42P01" | "3F000" | "42809")) => return Ok(None),
         Err(e) => {
             let timed_out = e.sqlstate() == Some("55P03");
             let error = e.while_doing("locking the tables against being truncated");
-            return Err(if timed_out { blamed(error, holder, wanted) } else { error });
+            return Err(if timed_out { blamed(error, holder, &wanted) } else { error });
         }
-        Ok(()) => {}
-    }
+        Ok(refused) => refused,
+    };
+    wanted.retain(|relation| refused.iter().all(|(id, _)| *id != relation.id));
     failpoint::hit("postgres.locked")?;
-    let taken = snapshot(holder, server, config, wanted).map_err(|e| e.while_doing("taking the cut"))?;
+    let taken = snapshot(holder, server, config, &wanted).map_err(|e| e.while_doing("taking the cut"))?;
     failpoint::hit("postgres.cut-taken")?;
     if let Some(taken) = &taken {
         tracing::info!(
@@ -281,7 +302,7 @@ fn take(
             "took the cut"
         );
     }
-    Ok(taken)
+    Ok(taken.map(|taken| (taken, refused)))
 }
 
 /// The error of a lock that was not had in time, with the table and the session that keeps it, if that is
@@ -298,15 +319,35 @@ fn blamed(error: Error, holder: &mut Connection, wanted: &[Relation]) -> Error {
     }
 }
 
-fn lock_all(holder: &mut Connection, config: &PostgresConfig, wanted: &[Relation]) -> Answer<()> {
+/// Locks the tables; gives the views that cannot be locked, and so not be read, and why.
+fn lock_all(holder: &mut Connection, config: &PostgresConfig, wanted: &[Relation]) -> Answer<Refused> {
     // LOCK takes no snapshot. Its own time-out is per table; the statement's would be for all of them.
     holder.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0")?;
-    for some in wanted.chunks(LOCKS_AT_ONCE) {
-        let names: Vec<_> = some.iter().map(Relation::target).collect();
+    let (views, others): (Vec<_>, Vec<_>) = wanted.iter().partition(|r| r.kind == RelationKind::View);
+    let lockable: Vec<_> = others.into_iter().filter(|r| !locked_by_reading(r)).map(Relation::target).collect();
+    for names in lockable.chunks(LOCKS_AT_ONCE) {
         holder.query(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", ")))?;
     }
+    let mut refused = vec![];
+    for view in views {
+        // With what the view reads, on behalf of its owner: who may no longer be allowed to.
+        let target = view.target();
+        let lock = format!("SAVEPOINT view; LOCK TABLE {target} IN ACCESS SHARE MODE; RELEASE view");
+        match holder.query(&lock) {
+            Err(e) if e.sqlstate() == Some("42501") => {
+                holder.query("ROLLBACK TO view; RELEASE view")?;
+                refused.push((view.id.clone(), e.while_doing("locking what the view reads").with("table", &view.id)));
+            }
+            locked => drop(locked?),
+        }
+    }
     holder.query(&format!("SET LOCAL statement_timeout = {}", config.statement_timeout.as_millis()))?;
-    Ok(())
+    Ok(refused)
+}
+
+/// LOCK takes neither: they are locked by a query, which comes after the snapshot.
+fn locked_by_reading(relation: &Relation) -> bool {
+    matches!(relation.kind, RelationKind::Materialized | RelationKind::Foreign)
 }
 
 fn snapshot(
@@ -330,15 +371,19 @@ fn snapshot(
         position: rows.first().ok_or(NOTHING)?.text(0)?.to_owned(),
         visible: Some(visible),
     };
+    for relation in wanted.iter().filter(|r| locked_by_reading(r)) {
+        // Reads no row, and asks no foreign server.
+        holder.query(&format!("SELECT FROM {} WHERE false", relation.target()))?;
+    }
     // A name may have passed to another table before it was locked: what is locked must be what is read.
     let mut seen: HashMap<u32, Relation> = catalog::relations(holder)?.into_iter().map(|r| (r.oid, r)).collect();
-    let readable = |r: &Relation| r.obstacle(&config.endpoint.user, config.row_security).is_none();
+    let readable = |seen: &Relation| seen.obstacle(config).is_none() && !seen.exchanged;
     let relations: Vec<_> =
         wanted.iter().filter_map(|w| seen.remove(&w.oid).filter(|s| s.id == w.id && readable(s))).collect();
     // And a partition may have come since its parent was locked.
-    let oids: Vec<u32> = relations.iter().map(|r| r.oid).collect();
-    let leaves = catalog::leaves(holder, &oids)?;
-    let whole = relations.len() == wanted.len() && leaves.values().all(|(_, locked)| *locked);
+    let partitioned = relations.iter().filter(|r: &&Relation| r.kind == RelationKind::Partitioned);
+    let leaves = catalog::leaves(holder, &partitioned.map(|r| r.oid).collect::<Vec<_>>())?;
+    let whole = relations.len() == wanted.len() && leaves.values().flatten().all(|leaf| leaf.locked);
     Ok(whole.then_some(Taken { cut, exported, relations, leaves }))
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use connector_api::{Error, Result, TableSchema};
 use postgres_protocol::escape::escape_identifier;
 
-use crate::catalog::{Attribute, Relation};
+use crate::catalog::{Attribute, Leaf, Relation};
 use crate::filter::Filter;
 use crate::plan::Part;
 use crate::types::{Form, Handling, Layout, Type, resolve};
@@ -19,14 +19,34 @@ pub(crate) struct Readable {
     pub(crate) forms: Vec<Form>,
     pub(crate) oid: u32,
     /// Of a partitioned table: its leaves as of the cut.
-    pub(crate) leaves: Option<String>,
-    select: String,
+    pub(crate) leaves: Option<Vec<Leaf>>,
+    /// What is asked of a row.
+    columns: String,
+    /// The whole of it.
+    target: String,
 }
 
 impl Readable {
-    /// The statement that reads a part of it.
-    pub(crate) fn copy(&self, part: &Part) -> String {
-        format!("COPY ({}{}) TO STDOUT (FORMAT binary)", self.select, part.condition())
+    /// The statement that reads a part of it; `None` when it has no such part.
+    pub(crate) fn copy(&self, part: &Part) -> Option<String> {
+        let leaf = |leaf: usize| self.leaves.as_ref()?.get(leaf).map(|leaf| self.select(&leaf.target));
+        let rows = match part {
+            Part::Whole => self.select(&self.target),
+            Part::Pages(pages) => self.select(&self.target) + &pages.condition(),
+            Part::LeafPages(of, pages) => leaf(*of)? + &pages.condition(),
+            // Columns by name: each partition may have them in an order of its own.
+            Part::Leaves { from, to } => (*from..*to).map(leaf).collect::<Option<Vec<_>>>()?.join(" UNION ALL "),
+        };
+        Some(format!("COPY ({rows}) TO STDOUT (FORMAT binary)"))
+    }
+
+    /// The leaves, when each can be read by itself.
+    pub(crate) fn by_leaf(&self) -> Option<&[Leaf]> {
+        self.leaves.as_deref().filter(|leaves| leaves.iter().all(|leaf| leaf.readable))
+    }
+
+    fn select(&self, target: &str) -> String {
+        format!("SELECT {} FROM {target}", self.columns)
     }
 }
 
@@ -70,15 +90,22 @@ pub(crate) fn describe(
     key.sort_unstable();
     let key = key.into_iter().map(|(_, column)| column).collect();
     let schema = TableSchema::new(relation.id.clone(), columns, key)?.with_doc(relation.comment.clone());
-    let select = format!("SELECT {} FROM {}", asked.join(", "), relation.target());
-    Ok(Readable { schema: Arc::new(schema), forms, oid: relation.oid, leaves: None, select })
+    Ok(Readable {
+        schema: Arc::new(schema),
+        forms,
+        oid: relation.oid,
+        leaves: None,
+        columns: asked.join(", "),
+        target: relation.target(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::List;
-    use crate::types::{Declared, Kind};
+    use crate::filter::{List, RelationKind};
+    use crate::plan::Pages;
+    use crate::types::{Declared, Kind, Wire};
     use connector_api::TableId;
 
     fn check(
@@ -88,13 +115,15 @@ mod tests {
         let relation = Relation {
             oid: 1,
             id: TableId::new("My \"s\"", "t"),
-            partitioned: false,
+            kind: RelationKind::Table,
             heap: true,
             usage: true,
             select: true,
             row_security: false,
             foreign_partition: false,
             unreadable_here: false,
+            unpopulated: false,
+            exchanged: false,
             rows: None,
             comment: None,
         };
@@ -113,8 +142,33 @@ mod tests {
         let readable =
             describe(&relation, &attributes, &types, filter, &Handling::default()).map_err(|e| e.to_string())?;
         assert_eq!(readable.forms.len(), readable.schema.columns().len());
-        let part = Part::Pages { from: 3, to: None };
-        Ok((readable.copy(&part), readable.schema.key().to_vec()))
+        let part = Part::Pages(Pages { from: 3, to: None });
+        assert_eq!(readable.copy(&Part::Leaves { from: 0, to: 1 }), None, "not in parts of that kind");
+        Ok((readable.copy(&part).unwrap(), readable.schema.key().to_vec()))
+    }
+
+    #[test]
+    fn leaves_are_read_by_themselves() {
+        let leaf =
+            |oid, target: &str, readable| Leaf { oid, target: target.into(), heap: true, readable, locked: true };
+        let column = Form::plain(Wire::Int4).column("a", true, "integer");
+        let mut readable = Readable {
+            schema: Arc::new(TableSchema::new(TableId::new("s", "t"), vec![column], vec![]).unwrap()),
+            forms: vec![Form::plain(Wire::Int4)],
+            oid: 1,
+            leaves: Some(vec![leaf(2, "ONLY s.b", true), leaf(3, "s.c", true)]),
+            columns: "a".into(),
+            target: "s.t".into(),
+        };
+        let check = |part: &str| readable.copy(&part.parse().unwrap());
+        let copy = |rows: &str| Some(format!("COPY ({rows}) TO STDOUT (FORMAT binary)"));
+        assert_eq!(check("whole"), copy("SELECT a FROM s.t"));
+        assert_eq!(check("leaves:0-2"), copy("SELECT a FROM ONLY s.b UNION ALL SELECT a FROM s.c"));
+        assert_eq!(check("leaf:1:5-"), copy("SELECT a FROM s.c WHERE ctid >= '(5,0)'::tid"));
+        assert_eq!(check("leaves:0-3"), None);
+        assert!(readable.by_leaf().is_some());
+        readable.leaves = Some(vec![leaf(2, "s.b", true), leaf(3, "s.c", false)]);
+        assert!(readable.by_leaf().is_none(), "then the parent is read");
     }
 
     #[test]

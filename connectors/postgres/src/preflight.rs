@@ -70,7 +70,7 @@ pub(crate) fn check(config: &PostgresConfig) -> Result<Vec<Finding>> {
     let types = catalog::types(&mut connection, attributes.values().flatten()).map_err(reading)?;
     for relation in &relations {
         let attributes = attributes.get(&relation.oid).map_or(&[][..], |a| a);
-        let why = match relation.obstacle(&config.endpoint.user, config.row_security) {
+        let why = match relation.obstacle(config) {
             Some(why) => why,
             None => match describe(relation, attributes, &types, &config.filter, &config.handling) {
                 Ok(_) => continue,

@@ -191,10 +191,11 @@ impl Reader {
         if self.stop.asked() {
             return Err(stopped());
         }
+        let sql = table.copy(part).ok_or_else(|| Error::fatal("the split's part is not one of the table's"))?;
         let mut connection = session.worker()?;
         let decoder = Decoder::new(Arc::clone(&table.schema), &table.forms, self.limits, *skip);
         let mut pump = Pump { reader: self, decoder, delivered: *skip };
-        let copied = self.copy(&mut connection, &table.copy(part), &mut pump);
+        let copied = self.copy(&mut connection, &sql, &mut pump);
         let lifeline = self.stop.detach();
         if let Err(failure) = copied {
             // The server may still be sending; it is told, unless it was the one to end the exchange.
@@ -204,7 +205,11 @@ impl Reader {
             if matches!(failure, Failure::Io(_)) {
                 session.drop_idle();
             }
-            return Err(failure.while_doing("reading rows"));
+            let waited = failure.sqlstate() == Some("55P03");
+            let error = failure.while_doing("reading rows");
+            let remedy =
+                "let the session that waits for ACCESS EXCLUSIVE on the table give up until the load has ended";
+            return Err(if waited { error.with("remedy", remedy) } else { error });
         }
         pump.decoder.finish()?;
         pump.deliver()?;

@@ -388,6 +388,64 @@ async fn refuses_by_name_and_loads_the_rest() {
     );
 }
 
+/// Who waits for the holder to let go of a table holds up the load's own readers: they say so and give up,
+/// and the split can be read once he has gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_behind_an_exclusive_lock_gives_up() {
+    let database = Server::shared().database();
+    database.sql_as_user("CREATE TABLE t (id int); INSERT INTO t VALUES (1)");
+    let source = source(&database, &[("lock.timeout.ms", "200")]);
+    let plan = plan(&*source).await;
+    let waiting = database.background("SET lock_timeout = '5s'; TRUNCATE t");
+    while database.sql("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 't'::regclass") == "0" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let error = read(&*source, &plan.tables[0].splits[0]).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Retriable { .. }), "{error:#}");
+    assert!(error.context("sqlstate") == Some("55P03") && error.context("remedy").is_some(), "{error:#}");
+    database.sql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted AND relation = 't'::regclass");
+    drop(waiting);
+    assert_eq!(rows(&*source, &plan, "public", "t").await, [["1"]]);
+}
+
+/// A refresh exchanges a materialized view's rows for all snapshots at once, and LOCK takes no such view.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_materialized_view_shows_the_same_moment() {
+    let database = Server::shared().database();
+    database.sql_as_user(
+        "CREATE TABLE counter (n int); INSERT INTO counter VALUES (0);
+         CREATE MATERIALIZED VIEW shown AS SELECT n FROM counter",
+    );
+    // It gives up where a load holds the view: the load's readers would wait behind it.
+    let refreshing = database.background(
+        "DO $$ BEGIN PERFORM set_config('lock_timeout', '20ms', false);
+         FOR i IN 1..100000 LOOP
+             BEGIN
+                 UPDATE counter SET n = i; REFRESH MATERIALIZED VIEW shown;
+             EXCEPTION WHEN lock_not_available THEN NULL;
+             END;
+             COMMIT; EXIT WHEN clock_timestamp() > statement_timestamp() + interval '10 s';
+         END LOOP; END $$",
+    );
+    let (mut seen, began) = (HashSet::new(), Instant::now());
+    while seen.len() < 6 && began.elapsed() < Duration::from_secs(9) {
+        let source = source(&database, &[("table.types", "TABLE,MATERIALIZED VIEW")]);
+        let plan = match source.plan(&Progress::default()).await {
+            Ok(plan) => plan,
+            // Refreshed faster than a cut can be taken: never a wrong one.
+            Err(e) => {
+                assert!(matches!(e.kind(), ErrorKind::Retriable { .. }), "{e:#}");
+                continue;
+            }
+        };
+        let counter = rows(&*source, &plan, "public", "counter").await;
+        assert_eq!(rows(&*source, &plan, "public", "shown").await, counter);
+        seen.extend(counter);
+    }
+    refreshing.finish();
+    assert!(seen.len() >= 2, "no refresh went between the cuts");
+}
+
 /// Accounts move money among themselves and between tables, and are closed and opened again: at any one
 /// moment the sum and the count are the same, over all chunks of both tables.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,6 +13,7 @@ mod crash;
 mod cut;
 mod faults;
 mod first_connector;
+mod kinds;
 mod operator;
 mod tables;
 mod terminal;
