@@ -23,6 +23,21 @@ pub enum Engine {
 /// Both of them.
 pub const ENGINES: [Engine; 2] = [Engine::PyIceberg, Engine::DuckDb];
 
+/// What a filter for one value of a column brought.
+#[derive(Clone, Debug)]
+pub struct Pruned {
+    /// The value, for people.
+    pub value: String,
+    /// Rows that have it.
+    pub expected: u64,
+    /// Rows that each engine found.
+    pub found: [u64; 2],
+    /// Files that PyIceberg read for it.
+    pub planned: u64,
+    /// Files of the table.
+    pub files: u64,
+}
+
 /// A namespace of a lake.
 pub struct Lake {
     folder: PathBuf,
@@ -117,6 +132,32 @@ impl Lake {
             }
         }
         found
+    }
+
+    /// How both readers fare with filters on a column: one line for each value that was asked for, in which
+    /// the rows found, those expected and the files planned of all files stand.
+    pub fn pruning(&self, table: &str, column: &str) -> Vec<Pruned> {
+        let answer = self.ask("pruning", Engine::PyIceberg, table, json!({ "column": column }));
+        let number = |v: &Value, key: &str| v[key].as_u64().unwrap();
+        let told = |v: &Value| Pruned {
+            value: v["value"].as_str().unwrap().to_owned(),
+            expected: number(v, "expected"),
+            found: [number(v, "pyiceberg"), number(v, "duckdb")],
+            planned: number(v, "planned"),
+            files: number(v, "files"),
+        };
+        answer.as_array().unwrap().iter().map(told).collect()
+    }
+
+    /// What a table's metadata and the footers of its data files say of how it is stored.
+    pub fn storage(&self, table: &str) -> Value {
+        self.ask("storage", Engine::PyIceberg, table, json!({}))
+    }
+
+    /// Has PyIceberg itself make a table with columns `id` and `gone`, of a format version, partitioned by
+    /// `gone` and sorted.
+    pub fn write_foreign(&self, table: &str, format: u8) {
+        self.ask("write_foreign", Engine::PyIceberg, table, json!({ "format": format }));
     }
 
     /// The names of the namespace's tables, sorted.

@@ -10,55 +10,13 @@ use iceberg::NamespaceIdent;
 
 use crate::names::NameFormat;
 use crate::store::Settings;
+use crate::table_config::Tables;
 
 mod database;
 mod store;
 
 pub(crate) use database::Database;
 pub(crate) use store::Warehouse;
-
-/// Compression of Parquet pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Codec {
-    Zstd(i32),
-    Gzip(u32),
-    Snappy,
-    Lz4,
-    Uncompressed,
-}
-
-impl Codec {
-    /// The name in `write.parquet.compression-codec`.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Codec::Zstd(_) => "zstd",
-            Codec::Gzip(_) => "gzip",
-            Codec::Snappy => "snappy",
-            Codec::Lz4 => "lz4",
-            Codec::Uncompressed => "uncompressed",
-        }
-    }
-
-    /// The level, where the codec has one.
-    pub(crate) fn level(self) -> Option<i64> {
-        match self {
-            Codec::Zstd(n) => Some(n.into()),
-            Codec::Gzip(n) => Some(n.into()),
-            _ => None,
-        }
-    }
-}
-
-/// How data files are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Files {
-    /// Page compression.
-    pub(crate) codec: Codec,
-    /// A file is closed once it holds so many bytes.
-    pub(crate) target: usize,
-    /// A row group is closed once it holds so many encoded bytes, or earlier when memory is short.
-    pub(crate) row_group: usize,
-}
 
 /// The configuration of the Iceberg sink.
 #[derive(Clone, Debug)]
@@ -75,8 +33,8 @@ pub struct Config {
     pub(crate) namespace: NamespaceIdent,
     /// How tables are named.
     pub(crate) names: NameFormat,
-    /// Data files.
-    pub(crate) files: Files,
+    /// What tables look like.
+    pub(crate) tables: Tables,
     /// How often a commit that met a conflict is tried again.
     pub(crate) commit_retries: u32,
     /// Longest time of one request to the catalog or the store.
@@ -135,26 +93,8 @@ impl ConnectorConfig for Config {
                 Kind::Millis,
                 "300000",
                 "Time between commits of a stream; a load commits each table once, when it is complete",
-            )
-            .defaulted(
-                "write.parquet.compression-codec",
-                Kind::OneOf(&["zstd", "snappy", "gzip", "lz4", "uncompressed"]),
-                "zstd",
-                "Compression of data files",
-            )
-            .defaulted(
-                "write.parquet.compression-level",
-                Kind::Int(1, 22),
-                "3",
-                "Compression level of zstd (1 to 22) or gzip (1 to 9)",
-            )
-            .defaulted("write.target-file-size-bytes", Kind::Bytes, "512MiB", "Size at which a data file is closed")
-            .defaulted(
-                "write.parquet.row-group-size-bytes",
-                Kind::Bytes,
-                "128MiB",
-                "Size at which a row group is closed; closed earlier when the worker's memory is short",
-            )
+            );
+        let definition = Tables::define(definition)
             .defaulted(
                 "commit.retry.num-retries",
                 Kind::Int(0, 1000),
@@ -205,32 +145,13 @@ impl ConnectorConfig for Config {
             }
         };
 
-        let level = values.count("write.parquet.compression-level");
-        let codec = match values.text("write.parquet.compression-codec") {
-            "snappy" => Codec::Snappy,
-            "lz4" => Codec::Lz4,
-            "uncompressed" => Codec::Uncompressed,
-            "gzip" if level > 9 => {
-                note("write.parquet.compression-level", "gzip has levels 1 to 9".into());
-                Codec::Gzip(9)
-            }
-            "gzip" => Codec::Gzip(u32::try_from(level).unwrap_or(9)),
-            _ => Codec::Zstd(i32::try_from(level).unwrap_or(3)),
-        };
-        let target = values.count("write.target-file-size-bytes");
-        let row_group = values.count("write.parquet.row-group-size-bytes");
-        for (key, value) in
-            [("write.target-file-size-bytes", target), ("write.parquet.row-group-size-bytes", row_group)]
-        {
-            if value < MIN_SIZE {
-                note(key, format!("must be at least {MIN_SIZE} bytes"));
-            }
-        }
         let request_timeout = values.millis("request.timeout.ms");
         if request_timeout.is_zero() {
             note("request.timeout.ms", "must be at least 1".into());
         }
         let retention = values.millis("status.retention.ms").as_millis();
+
+        let tables = Tables::from_values(values, &mut problems);
 
         match (database, warehouse, names, namespace) {
             (Some(database), Some(warehouse), Some(names), Some(namespace)) if problems.is_empty() => Ok(Self {
@@ -240,7 +161,7 @@ impl ConnectorConfig for Config {
                 store: Settings { properties, timeout: request_timeout },
                 namespace,
                 names,
-                files: Files { codec, target, row_group },
+                tables,
                 commit_retries: u32::try_from(values.int("commit.retry.num-retries")).unwrap_or(0),
                 request_timeout,
                 status_retention_ms: i64::try_from(retention).unwrap_or(i64::MAX),
@@ -249,9 +170,6 @@ impl ConnectorConfig for Config {
         }
     }
 }
-
-/// The smallest file or row group that makes sense, bytes.
-const MIN_SIZE: usize = 4096;
 
 fn absolute(path: &str) -> Result<PathBuf, String> {
     let path = std::path::absolute(path).map_err(|e| format!("is not a path: {e}"))?;
@@ -271,6 +189,7 @@ fn absolute(path: &str) -> Result<PathBuf, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table_config::{Codec, Files};
     use std::collections::BTreeMap;
 
     const GOOD: &[(&str, &str)] = &[
@@ -306,7 +225,6 @@ mod tests {
         assert_eq!(c.catalog, "iceberg");
         assert_eq!(c.warehouse, Warehouse::Local("/tmp/lake".into()));
         assert_eq!(c.namespace.as_ref(), &["bronze".to_owned(), "shop".into()]);
-        assert_eq!(c.files, Files { codec: Codec::Zstd(3), target: 512 << 20, row_group: 128 << 20 });
         assert_eq!((c.commit_retries, c.status_retention_ms), (10, 7 * 86_400_000));
     }
 
@@ -328,9 +246,9 @@ mod tests {
         let here = std::env::current_dir().unwrap();
         assert_eq!(c.catalog, "lake");
         assert_eq!(c.warehouse, Warehouse::Local("/x/y".into()));
-        assert_eq!(c.files, Files { codec: Codec::Gzip(6), target: 64 << 20, row_group: 8 << 20 });
+        assert_eq!(c.tables.files, Files { codec: Codec::Gzip(6), target: 64 << 20, row_group: 8 << 20 });
         assert_eq!((c.commit_retries, c.status_retention_ms), (0, 1000));
-        let codec = |name| check(&[("write.parquet.compression-codec", name)]).unwrap().files.codec;
+        let codec = |name| check(&[("write.parquet.compression-codec", name)]).unwrap().tables.files.codec;
         assert_eq!(codec("snappy"), Codec::Snappy);
         assert_eq!(codec("lz4"), Codec::Lz4);
         assert_eq!(codec("UNCOMPRESSED"), Codec::Uncompressed);

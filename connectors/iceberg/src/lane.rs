@@ -34,7 +34,8 @@ impl Lane {
     /// A lane for a publication. `target` is where its files go.
     pub(crate) fn new(publication: Publication, target: Target, started_ms: i64) -> Self {
         let arrow = schema::file_schema(&publication.load().schema, publication.schema());
-        let shape = Shape { schema: Arc::new(publication.schema().clone()), arrow };
+        let schema = Arc::new(publication.schema().clone());
+        let shape = Shape { schema, arrow, spec: Arc::new(publication.spec().clone()) };
         Self {
             publication,
             shape,

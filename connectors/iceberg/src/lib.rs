@@ -1,4 +1,4 @@
-//! The Iceberg sink: loads published as Iceberg v2 tables, one commit each.
+//! The Iceberg sink: loads published as Iceberg tables, one commit each.
 //!
 //! What must hold: readers see a table's load whole or not at all; the commit that shows the rows carries
 //! the position they stand for; a stale writer loses at the catalog. What it must not know: which source
@@ -13,11 +13,13 @@ mod ledger;
 mod names;
 mod orphans;
 mod outcomes;
+mod partition;
 mod position;
 mod publish;
 mod schema;
 mod sink;
 mod store;
+mod table_config;
 mod task;
 #[cfg(test)]
 mod tests;

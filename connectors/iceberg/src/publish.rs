@@ -7,15 +7,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::commit::{self, Change, CommitFailure, Committer, Decision, NewTable, Proposal, Site, new_snapshot_id};
-use crate::config::Files;
 use crate::journal::{Attempt, Journal};
 use crate::position::{self, Standing};
 use crate::schema::{self, SchemaChange};
+use crate::table_config::Tables;
 use async_trait::async_trait;
 use connector_api::{Error, Result, TableLoad};
 use iceberg::TableIdent;
 use iceberg::io::FileIO;
-use iceberg::spec::{DataFile, Operation, Schema, TableMetadata};
+use iceberg::spec::{DataFile, FormatVersion, Operation, PartitionSpec, Schema, TableMetadata};
 use iceberg::table::Table;
 
 /// A publication in the making.
@@ -28,6 +28,8 @@ pub(crate) struct Publication {
     snapshot_id: i64,
     attempt: Attempt,
     properties: HashMap<String, String>,
+    format: FormatVersion,
+    spec: PartitionSpec,
     seen: Option<Seen>,
 }
 
@@ -70,7 +72,7 @@ impl Publication {
         committer: &dyn Committer,
         ident: TableIdent,
         load: Arc<TableLoad>,
-        files: &Files,
+        tables: &Tables,
         journal: &Arc<Journal>,
     ) -> Result<Self> {
         let table = committer.load(&ident).await?;
@@ -80,6 +82,7 @@ impl Publication {
         if let Some(metadata) = metadata.filter(|_| !load.replace) {
             return Err(in_the_way(metadata, &load, &ident));
         }
+        let spec = tables.partition_by(load.schema.table(), &ident).bind(&schema)?;
         let site = match &table {
             Some(table) => Site {
                 uuid: table.metadata().uuid(),
@@ -92,7 +95,9 @@ impl Publication {
         let snapshot_id = new_snapshot_id();
         let version = |m: &TableMetadata| m.properties().get(position::SCHEMA_VERSION).and_then(|v| v.parse().ok());
         Ok(Self {
-            properties: properties(&load, files),
+            properties: properties(&load, tables),
+            format: tables.format,
+            spec,
             site,
             seen: metadata.map(|m| Seen {
                 epoch: position::epoch(m),
@@ -115,6 +120,11 @@ impl Publication {
     /// The schema of its files.
     pub(crate) fn schema(&self) -> &Schema {
         &self.schema
+    }
+
+    /// How its files are divided.
+    pub(crate) fn spec(&self) -> &PartitionSpec {
+        &self.spec
     }
 
     /// Folder of its data files.
@@ -228,6 +238,8 @@ impl Guard<'_> {
             operation: if replace { Operation::Overwrite } else { Operation::Append },
             add: self.files.clone(),
             replace,
+            format: p.format,
+            spec: p.spec.clone(),
             schema: replace.then(|| p.schema.clone()),
             properties,
             summary: stamp.summary,
@@ -255,8 +267,11 @@ fn in_the_way(metadata: &TableMetadata, load: &TableLoad, ident: &TableIdent) ->
     error.with("table", load.schema.table()).with("name", ident)
 }
 
-fn properties(load: &TableLoad, files: &Files) -> HashMap<String, String> {
-    let mut properties = HashMap::from([
+fn properties(load: &TableLoad, tables: &Tables) -> HashMap<String, String> {
+    let files = &tables.files;
+    let mut properties: HashMap<String, String> =
+        tables.properties.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+    properties.extend([
         ("write.format.default".to_owned(), "parquet".to_owned()),
         ("write.parquet.compression-codec".to_owned(), files.codec.name().to_owned()),
         ("write.target-file-size-bytes".to_owned(), files.target.to_string()),

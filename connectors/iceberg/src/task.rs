@@ -100,7 +100,7 @@ impl IcebergTask {
         let begun = async {
             let ident = place.ident(&table)?;
             let committer = self.shared.committer.as_ref();
-            Publication::begin(committer, ident, Arc::clone(&load), &place.config.files, &self.shared.journal).await
+            Publication::begin(committer, ident, Arc::clone(&load), &place.config.tables, &self.shared.journal).await
         };
         match begun.await {
             Ok(publication) => {
@@ -109,7 +109,7 @@ impl IcebergTask {
                     storage: publication.storage().clone(),
                     runtime: Handle::current(),
                     folder: publication.data_folder(),
-                    files: place.config.files,
+                    files: place.config.tables.files,
                     budget: self.budget.clone(),
                     attempt: publication.attempt().clone(),
                 };

@@ -15,6 +15,7 @@ mod faults;
 mod first_connector;
 mod kinds;
 mod operator;
+mod shape;
 mod tables;
 mod terminal;
 mod types;

@@ -9,9 +9,10 @@ use std::collections::HashMap;
 use connector_api::{Error, Result};
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestFile, ManifestListWriter, ManifestWriter,
-    ManifestWriterBuilder, Operation, PartitionSpec, Schema, SchemaRef, Snapshot, SnapshotSummaryCollector, SortOrder,
-    Summary, TableMetadata, TableMetadataBuilder,
+    DataFile, DataFileBuilder, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestFile, ManifestListWriter,
+    ManifestWriter, ManifestWriterBuilder, Operation, PartitionField, PartitionSpec, Schema, SchemaRef, Snapshot,
+    SnapshotSummaryCollector, SortOrder, Struct, Summary, TableMetadata, TableMetadataBuilder, UnboundPartitionField,
+    UnboundPartitionSpec, UnboundPartitionSpecBuilder,
 };
 use iceberg::table::Table;
 use uuid::Uuid;
@@ -27,10 +28,14 @@ pub(crate) struct Change {
     pub(crate) snapshot_id: i64,
     /// What readers of the history see it as.
     pub(crate) operation: Operation,
-    /// New data files, of the (unpartitioned) current schema.
+    /// New data files, of the current schema and default spec.
     pub(crate) add: Vec<DataFile>,
     /// Whether everything that is in the table goes; else it stays.
     pub(crate) replace: bool,
+    /// The least format version of a new or replaced table.
+    pub(crate) format: FormatVersion,
+    /// How a new or replaced table is partitioned; its fields' own ids do not count.
+    pub(crate) spec: PartitionSpec,
     /// A new schema, with final field ids.
     pub(crate) schema: Option<Schema>,
     /// Table properties to set in the same commit.
@@ -86,17 +91,17 @@ pub(crate) fn now_ms() -> i64 {
 pub(crate) async fn stage(base: &Table, change: &Change) -> Result<Staged> {
     let metadata = base.metadata();
     let mut builder = metadata.clone().into_builder(base.metadata_location().map(str::to_owned));
-    if metadata.format_version() == FormatVersion::V1 {
-        builder = builder.upgrade_format_version(FormatVersion::V2).map_err(invalid)?;
+    let least = if change.replace { change.format } else { FormatVersion::V2 };
+    if metadata.format_version() < least {
+        builder = builder.upgrade_format_version(least).map_err(invalid)?;
     }
     if let Some(schema) = &change.schema {
         builder = builder.add_current_schema(schema.clone()).map_err(invalid)?;
     }
     if change.replace {
-        // What we write is neither partitioned nor sorted, whatever a foreign table was before.
-        if !metadata.default_partition_spec().is_unpartitioned() {
-            let none = PartitionSpec::unpartition_spec().into_unbound();
-            builder = builder.add_default_partition_spec(none).map_err(invalid)?;
+        // What we write is partitioned as configured and not sorted, whatever a foreign table was before.
+        if !metadata.default_partition_spec().is_compatible_with(&change.spec) {
+            builder = builder.add_default_partition_spec(unbound(&change.spec)?).map_err(invalid)?;
         }
         if !metadata.default_sort_order().is_unsorted() {
             let unsorted = builder.add_sort_order(SortOrder::unsorted_order());
@@ -118,15 +123,22 @@ pub(crate) async fn stage_create(table: &NewTable) -> Result<Staged> {
     properties.extend(table.change.properties.clone());
     let builder = TableMetadataBuilder::new(
         table.schema.clone(),
-        PartitionSpec::unpartition_spec(),
+        unbound(&table.change.spec)?,
         SortOrder::unsorted_order(),
         site.location.clone(),
-        FormatVersion::V2,
+        table.change.format,
         properties,
     )
     .map_err(invalid)?
     .assign_uuid(site.uuid);
     add_snapshot(&site.storage, None, builder, &table.change).await
+}
+
+/// A spec whose fields get the ids that suit the table.
+fn unbound(spec: &PartitionSpec) -> Result<UnboundPartitionSpec> {
+    let free = |field: &PartitionField| UnboundPartitionField { field_id: None, ..field.clone().into_unbound() };
+    let builder = UnboundPartitionSpec::builder().add_partition_fields(spec.fields().iter().map(free));
+    builder.map(UnboundPartitionSpecBuilder::build).map_err(invalid)
 }
 
 /// The snapshots on the main branch beyond the newest `keep`.
@@ -177,7 +189,7 @@ async fn add_snapshot(
             let existing = reader.load().await.map_err(io)?.entries().to_vec();
             for manifest in existing.into_iter().filter(|m| m.has_added_files() || m.has_existing_files()) {
                 if change.replace {
-                    list.push(manifests.all_deleted(base, &manifest, &mut counts).await?);
+                    list.push(manifests.all_deleted(base, &after, &manifest, &mut counts).await?);
                 } else {
                     list.push(manifest);
                 }
@@ -254,26 +266,30 @@ impl Manifests<'_> {
         })
     }
 
-    /// A manifest's live files, as deleted by this snapshot.
+    /// A manifest's live files, as deleted by this snapshot. Of another spec than the table has now they are
+    /// listed under the one it has, without values: a reader need not know a spec whose columns may be gone,
+    /// and DuckDB 1.5 ends itself over manifests of several specs.
     async fn all_deleted(
         &mut self,
         base: &Table,
+        after: &TableMetadata,
         manifest: &ManifestFile,
         counts: &mut SnapshotSummaryCollector,
     ) -> Result<ManifestFile> {
-        let spec = base.metadata().partition_spec_by_id(manifest.partition_spec_id).cloned().ok_or_else(|| {
-            Error::data("a manifest refers to a partition spec that the table does not have")
-                .with("manifest", &manifest.manifest_path)
-        })?;
-        // The base's schema: the spec's source columns need not be in the new one.
-        let schema = base.metadata().current_schema().clone();
         let old = manifest.load_manifest(self.storage).await.map_err(io)?;
+        let (schema, spec) = (after.current_schema().clone(), after.default_partition_spec().clone());
+        let same = manifest.partition_spec_id == spec.spec_id();
+        let schema = if same { base.metadata().current_schema().clone() } else { schema };
         let mut writer = self.writer(schema.clone(), &spec, manifest.content)?;
         for entry in old.entries().iter().filter(|e| e.is_alive()) {
-            counts.remove_file(entry.data_file(), schema.clone(), spec.clone());
+            let file = match same {
+                true => entry.data_file().clone(),
+                false => without_partition(entry.data_file(), spec.fields().len())?,
+            };
+            counts.remove_file(&file, schema.clone(), spec.clone());
             let sequence = entry.sequence_number().unwrap_or(0);
             let file_sequence = entry.file_sequence_number.unwrap_or(sequence);
-            writer.add_delete_file(entry.data_file().clone(), sequence, Some(file_sequence)).map_err(io)?;
+            writer.add_delete_file(file, sequence, Some(file_sequence)).map_err(io)?;
         }
         writer.write_manifest_file().await.map_err(io)
     }
@@ -300,6 +316,27 @@ impl Manifests<'_> {
         writer.close().await.map_err(io)?;
         Ok((path, next_row))
     }
+}
+
+/// A file's entry with NULL for each of so many partition fields, and without bounds, which nobody needs of
+/// a file that is gone.
+fn without_partition(file: &DataFile, fields: usize) -> Result<DataFile> {
+    let mut entry = DataFileBuilder::default();
+    entry
+        .content(file.content_type())
+        .file_path(file.file_path().to_owned())
+        .file_format(file.file_format())
+        .partition(Struct::from_iter((0..fields).map(|_| None)))
+        .record_count(file.record_count())
+        .file_size_in_bytes(file.file_size_in_bytes())
+        .key_metadata(file.key_metadata().map(<[u8]>::to_vec))
+        .split_offsets(file.split_offsets().map(<[i64]>::to_vec))
+        .equality_ids(file.equality_ids())
+        .first_row_id(file.first_row_id())
+        .referenced_data_file(file.referenced_data_file())
+        .content_offset(file.content_offset())
+        .content_size_in_bytes(file.content_size_in_bytes());
+    entry.build().map_err(|e| Error::fatal("an incomplete manifest entry").caused_by(e))
 }
 
 /// The summary: what the change says, what was counted, and the totals after it.

@@ -14,7 +14,9 @@ use connector_api::{Error, Result};
 use futures::TryStreamExt;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::io::FileIO;
-use iceberg::spec::{DataFile, NestedField, NestedFieldRef, Operation, PrimitiveType, Schema, Type};
+use iceberg::spec::{
+    DataFile, FormatVersion, NestedField, NestedFieldRef, Operation, PartitionSpec, PrimitiveType, Schema, Type,
+};
 use iceberg::table::Table;
 use tokio::runtime::Handle;
 
@@ -184,18 +186,19 @@ impl Append<'_> {
     ) -> Result<Vec<DataFile>> {
         self.storage = Some(storage.clone());
         let arrow = schema_to_arrow_schema(schema).map_err(|e| error::iceberg("a ledger's schema", e))?;
-        let shape = Shape { schema: Arc::new(schema.clone()), arrow: Arc::new(arrow) };
+        let spec = Arc::new(PartitionSpec::unpartition_spec());
+        let shape = Shape { schema: Arc::new(schema.clone()), arrow: Arc::new(arrow), spec };
         let new = self.rows.batch(&shape.arrow, sequence)?;
         let target = Target {
             storage: storage.clone(),
             runtime: Handle::current(),
             folder: format!("{}/data", location.trim_end_matches('/')),
-            files: self.place.config.files,
+            files: self.place.config.tables.files,
             budget: Budget::new(MEMORY),
             attempt: self.attempt.clone(),
         };
         let written = tokio::task::spawn_blocking(move || {
-            let mut writer = DataWriter::new(shape, target);
+            let mut writer = DataWriter::new(shape, target)?;
             match kept.iter().chain([&new]).try_for_each(|batch| writer.write(batch)) {
                 Ok(()) => writer.finish(),
                 Err(e) => {
@@ -216,6 +219,8 @@ impl Append<'_> {
             operation: if rewrite { Operation::Overwrite } else { Operation::Append },
             add,
             replace: rewrite,
+            format: FormatVersion::V2,
+            spec: PartitionSpec::unpartition_spec(),
             schema: None,
             properties: HashMap::from([
                 ("write.metadata.previous-versions-max".to_owned(), keep),

@@ -76,7 +76,7 @@ impl Committer for Faulty {
 async fn begin(committer: &dyn Committer, lake: &Lake, load: TableLoad) -> Result<Publication> {
     let place = lake.place();
     let ident = place.ident(load.schema.table())?;
-    Publication::begin(committer, ident, Arc::new(load), &lake.config.files, &Journal::open(None, "")).await
+    Publication::begin(committer, ident, Arc::new(load), &lake.config.tables, &Journal::open(None, "")).await
 }
 
 /// Publishes rows that are staged for it.
@@ -90,18 +90,19 @@ async fn publish(
     let shape = Shape {
         schema: Arc::new(publication.schema().clone()),
         arrow: crate::schema::file_schema(&publication.load().schema, publication.schema()),
+        spec: Arc::new(publication.spec().clone()),
     };
     let target = Target {
         storage: publication.storage().clone(),
         runtime: tokio::runtime::Handle::current(),
         folder: publication.data_folder(),
-        files: lake.config.files,
+        files: lake.config.tables.files,
         budget: Budget::new(1 << 20),
         attempt: publication.attempt().clone(),
     };
     let rows = rows(&publication.load().schema, ids);
     let files = tokio::task::spawn_blocking(move || {
-        let mut writer = DataWriter::new(shape, target);
+        let mut writer = DataWriter::new(shape, target).unwrap();
         writer.write(&rows).unwrap();
         writer.finish().unwrap()
     });
@@ -227,6 +228,8 @@ async fn a_replacement_stands_on_what_came_meanwhile_if_it_may() {
         replace: false,
         schema: Some(schema),
         properties: Default::default(),
+        format: iceberg::spec::FormatVersion::V2,
+        spec: iceberg::spec::PartitionSpec::unpartition_spec(),
         summary: Default::default(),
         keep_snapshots: None,
         failpoint: "test",

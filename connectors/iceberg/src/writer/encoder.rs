@@ -84,7 +84,11 @@ fn run(
     mut inbox: mpsc::Receiver<Message>,
     report: oneshot::Sender<Result<Vec<DataFile>>>,
 ) {
-    let mut writer = DataWriter::new(shape, target.clone());
+    let mut writer = match DataWriter::new(shape, target.clone()) {
+        Ok(writer) => writer,
+        // Whoever would hear it may have gone.
+        Err(e) => return drop(report.send(Err(e))),
+    };
     let outcome = loop {
         match inbox.blocking_recv() {
             Some(Message::Rows(rows)) => {

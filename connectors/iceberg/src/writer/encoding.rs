@@ -16,8 +16,8 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use super::bounds::{BOUND_BYTES, Bounds};
-use crate::config::{Codec, Files};
 use crate::error;
+use crate::table_config::{Codec, Files};
 
 /// Rows looked at.
 const SAMPLE: usize = 8192;

@@ -10,7 +10,7 @@ use arrow_schema::SchemaRef as ArrowSchemaRef;
 use bytes::Bytes;
 use connector_api::Result;
 use iceberg::io::FileWrite;
-use iceberg::spec::{DataFile, Schema};
+use iceberg::spec::{DataFile, Schema, Struct};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves};
 use parquet::file::writer::SerializedFileWriter;
@@ -127,13 +127,13 @@ impl OpenFile {
         group.close().map(drop).map_err(error::parquet)
     }
 
-    /// Ends the file. On an error it is still there.
-    pub(super) fn finish(mut self, schema: &Schema) -> Result<DataFile> {
+    /// Ends the file, which has these partition values. On an error it is still there.
+    pub(super) fn finish(mut self, schema: &Schema, partition: &Struct) -> Result<DataFile> {
         self.flush()?;
         let metadata = self.writer.finish().map_err(error::parquet)?;
         let size = self.writer.bytes_written();
         self.writer.inner_mut().close().map_err(|e| error::iceberg("cannot close a data file", e))?;
-        metrics::data_file(schema, &metadata, &self.path, size as u64, self.nans)
+        metrics::data_file(schema, &metadata, &self.path, size as u64, self.nans, partition)
     }
 }
 

@@ -50,6 +50,7 @@ pub(crate) fn data_file(
     path: &str,
     size: u64,
     nans: HashMap<i32, u64>,
+    partition: &Struct,
 ) -> Result<DataFile> {
     let mut columns: HashMap<i32, ColumnMetrics> = HashMap::new();
     for group in parquet.row_groups() {
@@ -93,7 +94,8 @@ pub(crate) fn data_file(
         .content(DataContentType::Data)
         .file_path(path.to_owned())
         .file_format(DataFileFormat::Parquet)
-        .partition(Struct::empty())
+        .partition(partition.clone())
+        // Not written: the manifest says which spec its files are of.
         .partition_spec_id(0)
         .record_count(u64::try_from(parquet.file_metadata().num_rows()).unwrap_or(0))
         .file_size_in_bytes(size)

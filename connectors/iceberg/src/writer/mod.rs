@@ -13,18 +13,22 @@ use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{DataType, SchemaRef as ArrowSchemaRef};
 use connector_api::{Error, Result};
 use iceberg::io::FileIO;
-use iceberg::spec::{DataFile, SchemaRef};
+use iceberg::spec::{DataFile, PartitionSpecRef, SchemaRef, Struct};
 use tokio::runtime::Handle;
 
-use crate::config::Files;
 use crate::journal::Attempt;
+use crate::table_config::Files;
+use fanout::Fanout;
 use file::OpenFile;
+use partition::Partitioner;
 
 mod bounds;
 mod encoder;
 mod encoding;
+mod fanout;
 mod file;
 mod metrics;
+mod partition;
 
 pub(crate) use encoder::Encoder;
 
@@ -38,6 +42,8 @@ pub(crate) struct Shape {
     pub(crate) schema: SchemaRef,
     /// The same as Arrow, with field ids.
     pub(crate) arrow: ArrowSchemaRef,
+    /// How files are divided.
+    pub(crate) spec: PartitionSpecRef,
 }
 
 /// Memory that all open writers share equally.
@@ -81,73 +87,104 @@ pub(crate) struct Target {
 pub(crate) struct DataWriter {
     shape: Shape,
     target: Target,
-    open: Option<OpenFile>,
+    files: OpenFiles,
     done: Vec<DataFile>,
+}
+
+enum OpenFiles {
+    /// None before the first rows and after a full file.
+    One(Option<Box<OpenFile>>),
+    /// One for each partition.
+    Many(Box<Fanout>),
 }
 
 impl DataWriter {
     /// A writer without a file: files are opened with their first rows.
-    pub(crate) fn new(shape: Shape, target: Target) -> Self {
+    ///
+    /// # Errors
+    /// `Fatal` for a partition spec that is not of the schema.
+    pub(crate) fn new(shape: Shape, target: Target) -> Result<Self> {
+        let files = match Partitioner::new(&shape.schema, &shape.spec)? {
+            None => OpenFiles::One(None),
+            Some(partitioner) => OpenFiles::Many(Box::new(Fanout::new(partitioner))),
+        };
         target.budget.open.fetch_add(1, Ordering::Relaxed);
-        Self { shape, target, open: None, done: Vec::new() }
+        Ok(Self { shape, target, files, done: Vec::new() })
     }
 
     /// Writes rows.
     ///
     /// # Errors
-    /// `Data`, naming the column, for NULL in a required column; `Retriable` when the storage fails. The
-    /// writer is of no use afterwards but to be discarded.
+    /// `Data`, naming the column, for NULL in a required column or a value that its partition transform
+    /// cannot take; `Retriable` when the storage fails. The writer is of no use afterwards but to be
+    /// discarded.
     pub(crate) fn write(&mut self, rows: &RecordBatch) -> Result<()> {
         if rows.num_rows() == 0 {
             return Ok(());
         }
         let rows = fit(rows, &self.shape.arrow)?;
-        let mut file = match self.open.take() {
-            Some(file) => file,
-            None => OpenFile::create(&self.shape, &self.target, &self.target.folder, &rows)?,
-        };
-        let written = file.write(&self.shape.schema, &rows).and_then(|()| {
-            let full = file.in_progress() >= self.target.files.row_group;
-            if full || file.memory() >= self.target.budget.share() { file.flush() } else { Ok(()) }
-        });
-        match written {
-            Ok(()) if file.size() >= self.target.files.target => self.end(file),
-            other => {
-                self.open = Some(file);
-                other
+        let Self { shape, target, files, done } = self;
+        match files {
+            OpenFiles::Many(fanout) => {
+                fanout.write(shape, target, &rows, &mut |file, values| end(shape, target, done, file, values))
+            }
+            OpenFiles::One(one) => {
+                let file = match one {
+                    Some(file) => file,
+                    None => one.insert(Box::new(OpenFile::create(shape, target, &target.folder, &rows)?)),
+                };
+                file.write(&shape.schema, &rows)?;
+                if file.in_progress() >= target.files.row_group || file.memory() >= target.budget.share() {
+                    file.flush()?;
+                }
+                match one.take_if(|file| file.size() >= target.files.target) {
+                    Some(full) => end(shape, target, done, *full, &Struct::empty()),
+                    None => Ok(()),
+                }
             }
         }
     }
 
-    /// Closes the last file and gives all of them. On an error the files are deleted.
+    /// Closes the last files and gives all of them. On an error the files are deleted.
     pub(crate) fn finish(mut self) -> Result<Vec<DataFile>> {
-        match self.open.take().map(|file| self.end(file)) {
-            Some(Err(e)) => {
+        let Self { shape, target, files, done } = &mut self;
+        let finished = match files {
+            OpenFiles::Many(fanout) => {
+                fanout.finish(shape, target, &mut |file, values| end(shape, target, done, file, values))
+            }
+            OpenFiles::One(one) => one.take().map_or(Ok(()), |file| end(shape, target, done, *file, &Struct::empty())),
+        };
+        match finished {
+            Ok(()) => Ok(std::mem::take(&mut self.done)),
+            Err(e) => {
                 self.discard();
                 Err(e)
             }
-            _ => Ok(std::mem::take(&mut self.done)),
         }
     }
 
     /// Deletes what was written, as far as that works.
-    pub(crate) fn discard(mut self) {
-        let open = self.open.take().map(|file| file.path);
-        let paths: Vec<String> = self.done.iter().map(|f| f.file_path().to_owned()).chain(open).collect();
-        delete(&self.target, &paths);
+    pub(crate) fn discard(self) {
+        let open: Vec<String> = match &self.files {
+            OpenFiles::One(one) => one.iter().map(|file| file.path.clone()).collect(),
+            OpenFiles::Many(fanout) => fanout.paths().collect(),
+        };
+        let done = self.done.iter().map(|f| f.file_path().to_owned());
+        delete(&self.target, &done.chain(open).collect::<Vec<_>>());
     }
+}
 
-    fn end(&mut self, file: OpenFile) -> Result<()> {
-        let path = file.path.clone();
-        match file.finish(&self.shape.schema) {
-            Ok(file) => {
-                self.done.push(file);
-                Ok(())
-            }
-            Err(e) => {
-                delete(&self.target, std::slice::from_ref(&path));
-                Err(e.with("file", path))
-            }
+/// Ends a file; one that cannot be ended is deleted.
+fn end(shape: &Shape, target: &Target, done: &mut Vec<DataFile>, file: OpenFile, partition: &Struct) -> Result<()> {
+    let path = file.path.clone();
+    match file.finish(&shape.schema, partition) {
+        Ok(file) => {
+            done.push(file);
+            Ok(())
+        }
+        Err(e) => {
+            delete(target, std::slice::from_ref(&path));
+            Err(e.with("file", path))
         }
     }
 }

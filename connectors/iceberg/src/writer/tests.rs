@@ -14,17 +14,24 @@ use super::bounds::BOUND_BYTES;
 use iceberg::TableIdent;
 
 use super::*;
-use crate::config::Codec;
 use crate::journal::Journal;
+use crate::partition::PartitionBy;
 use crate::schema;
+use crate::table_config::Codec;
 
 /// Writes each column as a table of its own, in so many batches of at most `rows` rows.
 async fn write(columns: Vec<(Column, ArrayRef)>, rows: usize) -> Result<Vec<DataFile>> {
+    write_by(columns, rows, "").await
+}
+
+/// The same, partitioned.
+async fn write_by(columns: Vec<(Column, ArrayRef)>, rows: usize, by: &str) -> Result<Vec<DataFile>> {
     let folder = tempfile::tempdir().unwrap();
     let (columns, arrays): (Vec<Column>, Vec<ArrayRef>) = columns.into_iter().unzip();
     let table = TableSchema::new(TableId::new("s", "t"), columns, vec![]).unwrap();
     let iceberg = schema::iceberg_schema(&table, None)?;
-    let shape = Shape { arrow: schema::file_schema(&table, &iceberg), schema: Arc::new(iceberg) };
+    let spec = Arc::new(PartitionBy::parse(by).unwrap().bind(&iceberg)?);
+    let shape = Shape { arrow: schema::file_schema(&table, &iceberg), schema: Arc::new(iceberg), spec };
     let batch = RecordBatch::try_new(Arc::clone(table.arrow()), arrays).unwrap();
     // Each batch closes a row group.
     let files = Files { codec: Codec::Uncompressed, target: 1 << 30, row_group: 1 };
@@ -37,7 +44,7 @@ async fn write(columns: Vec<(Column, ArrayRef)>, rows: usize) -> Result<Vec<Data
         attempt: Journal::open(None, "").attempt(1, &TableIdent::from_strs(["n", "t"]).unwrap()),
     };
     let written = tokio::task::spawn_blocking(move || {
-        let mut writer = DataWriter::new(shape, target);
+        let mut writer = DataWriter::new(shape, target).unwrap();
         let parts = (0..batch.num_rows()).step_by(rows).map(|n| batch.slice(n, rows.min(batch.num_rows() - n)));
         match parts.into_iter().try_for_each(|part| writer.write(&part)) {
             Ok(()) => writer.finish(),
@@ -48,9 +55,14 @@ async fn write(columns: Vec<(Column, ArrayRef)>, rows: usize) -> Result<Vec<Data
         }
     });
     let written = written.await.unwrap();
-    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    let left = files_under(folder.path());
     assert_eq!(left, written.as_ref().map_or(0, Vec::len), "a failed writer leaves no file");
     written
+}
+
+fn files_under(folder: &std::path::Path) -> usize {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| if path.is_dir() { files_under(&path) } else { 1 }).sum()
 }
 
 /// Bounds of one column, written one row per row group: `lower..upper nulls/nans`.
@@ -149,4 +161,92 @@ async fn null_in_a_required_column_is_refused_by_name() {
     let e = write(vec![(column(false), Arc::clone(&values))], 1).await.unwrap_err();
     assert_eq!(e.to_string(), "NULL in a column that is declared NOT NULL [column=c]");
     assert_eq!(write(vec![(column(true), values)], 2).await.unwrap()[0].record_count(), 2);
+}
+
+/// The partitions of a column's values as `folder rows`, in order.
+async fn partitions(column: Column, values: ArrayRef, by: &str) -> Result<Vec<String>> {
+    let files = write_by(vec![(column, values)], 3, by).await?;
+    let mut told: Vec<String> = files
+        .iter()
+        .map(|f| {
+            let folder = f.file_path().rsplit('/').nth(1).unwrap_or_default().to_owned();
+            format!(
+                "{folder} {} {:?}",
+                f.record_count(),
+                f.partition().iter().next().unwrap().map(|v| format!("{v:?}"))
+            )
+        })
+        .map(|text| text.replace("Primitive(", "").replace(['\"', '\\', '(', ')'], ""))
+        .collect();
+    told.sort();
+    Ok(told)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_go_to_the_partition_of_their_value() {
+    let column = |kind: DataType| Column::new("c", kind, true, "x");
+    let text: ArrayRef = Arc::new(StringArray::from(vec![Some("é/%=ü"), Some(""), None, Some("é/%=ü"), Some("a")]));
+    let told = partitions(column(DataType::Utf8), text, "c").await.unwrap();
+    assert_eq!(told.len(), 4, "{told:?}");
+    assert!(told.iter().any(|t| t.starts_with("c=null 1 None")), "{told:?}");
+    assert!(told.iter().any(|t| t.ends_with(" 2 SomeStringé/%=ü")), "{told:?}");
+    assert!(told.iter().all(|t| t.split(' ').next().unwrap().bytes().all(|b| b.is_ascii() && b != b'%')), "{told:?}");
+    let ints: ArrayRef = Arc::new(Int32Array::from(vec![-1, 0, 9, 10, -10, -11]));
+    let told = partitions(column(DataType::Int32), ints, "truncate(c, 10)").await.unwrap();
+    assert_eq!(
+        told,
+        ["c_trunc=-10 2 SomeInt-10", "c_trunc=-20 1 SomeInt-20", "c_trunc=0 2 SomeInt0", "c_trunc=10 1 SomeInt10"]
+    );
+    // 34: the specification's own example of the hash, 2017239379.
+    let ints: ArrayRef = Arc::new(Int32Array::from(vec![Some(34), None]));
+    let told = partitions(column(DataType::Int32), ints, "bucket(c, 100)").await.unwrap();
+    assert_eq!(told, ["c_bucket=79 1 SomeInt79", "c_bucket=null 1 None"]);
+    let micros = TimestampMicrosecondArray::from(vec![-1, 0, 86_400_000_000 * 366]).with_timezone(UTC);
+    let micros: ArrayRef = Arc::new(micros);
+    for (by, expected) in [
+        ("year(c)", ["SomeInt-1", "SomeInt0", "SomeInt1"]),
+        ("month(c)", ["SomeInt-1", "SomeInt0", "SomeInt12"]),
+        ("day(c)", ["SomeInt-1", "SomeInt0", "SomeInt366"]),
+        ("hour(c)", ["SomeInt-1", "SomeInt0", "SomeInt8784"]),
+    ] {
+        let told = partitions(column(instant()), Arc::clone(&micros), by).await.unwrap();
+        let values: std::collections::BTreeSet<_> = told.iter().filter_map(|t| t.rsplit(' ').next()).collect();
+        assert_eq!(values, expected.into_iter().collect(), "{by}: {told:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_beyond_its_transform_is_refused_by_name() {
+    let column = |kind: DataType| Column::new("c", kind, true, "x");
+    let low: ArrayRef = Arc::new(Int32Array::from(vec![0, i32::MIN + 3]));
+    let e = partitions(column(DataType::Int32), low, "truncate(c, 10)").await.unwrap_err();
+    assert_eq!(
+        e.to_string(),
+        "a value is beyond what its partition transform takes [column=c, transform=truncate[10]]"
+    );
+    // The last day that PostgreSQL has is beyond the transform's calendar.
+    let late: ArrayRef = Arc::new(Date32Array::from(vec![2_145_031_948]));
+    let e = partitions(column(DataType::Date32), Arc::clone(&late), "year(c)").await.unwrap_err();
+    assert!(e.to_string().contains("column=c"), "{e}");
+    assert_eq!(partitions(column(DataType::Date32), late, "bucket(c, 4)").await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_partitions_are_written_in_bounded_memory() {
+    // With the least share every batch is sorted out at once, and files beyond the most are closed.
+    let rows = 20_000;
+    let ids: ArrayRef = Arc::new((0..rows).map(|i| Some(i * 7919 % 200)).collect::<Int32Array>());
+    let files = write_by(vec![(Column::new("c", DataType::Int32, false, "int4"), ids)], 1000, "c").await.unwrap();
+    assert!(files.len() > fanout::MOST_OPEN, "{}", files.len());
+    assert_eq!(files.iter().map(DataFile::record_count).sum::<u64>(), rows as u64);
+    for file in &files {
+        // A file holds its partition's value and no other.
+        let Some(Some(iceberg::spec::Literal::Primitive(iceberg::spec::PrimitiveLiteral::Int(value)))) =
+            file.partition().iter().next()
+        else {
+            panic!("{:?}", file.partition())
+        };
+        let expected = Datum::int(*value);
+        assert_eq!((&file.lower_bounds()[&1], &file.upper_bounds()[&1]), (&expected, &expected));
+    }
 }
