@@ -9,6 +9,7 @@ import glob
 import json
 import os
 import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -63,7 +64,8 @@ class Bench:
         sql = [f"COPY (SELECT * FROM {table} WHERE {r}) TO STDOUT (FORMAT binary)" for r in ranges]
         return measured([[self.options.psql, "-Xq", "-c", s, self.target] for s in sql], self.env)
 
-    def ours(self, table):
+    def ours(self, table, include=None, connections=(1, 2)):
+        include = include or f"public\\.{table}"
         lake = os.path.join(self.folder, "lake")
         shutil.rmtree(lake, ignore_errors=True)
         config = os.path.join(self.folder, "bench.json")
@@ -74,8 +76,8 @@ class Bench:
                     {"name": "shop", "config": {
                         "connector.class": "postgres", "database.hostname": "127.0.0.1", "database.port": str(self.options.port),
                         "database.user": "app", "database.password": "${env:SHOP_PASSWORD}", "database.dbname": self.options.database,
-                        "table.include.list": f"public\\.{table}", "snapshot.mode": "initial_only",
-                        "parallel.workers": "1", "parallel.tables": "2", "sink": "lake"}},
+                        "table.include.list": include, "snapshot.mode": "initial_only",
+                        "parallel.workers": str(connections[0]), "parallel.tables": str(connections[1]), "sink": "lake"}},
                     {"name": "lake", "config": {
                         "connector.class": "iceberg", "iceberg.catalog.type": "sql",
                         "iceberg.catalog.uri": f"sqlite://{lake}/catalog.db", "iceberg.catalog.warehouse": lake,
@@ -84,18 +86,23 @@ class Bench:
         files = glob.glob(f"{lake}/**/{table}/**/*.parquet", recursive=True)
         result["size"] = sum(os.path.getsize(p) for p in files) / 2**20
         result["files"] = len(files)
-        found = self.rows_in_lake(lake, table)
+        found = sum(self.rows_in_lake(lake, include).values())
         if found != self.rows:
             sys.exit(f"bench: the lake holds {found} rows of {table}, the source {self.rows}")
         return result
 
-    def rows_in_lake(self, lake, table):
+    def eight(self, table):
+        """The same load over eight connections: for its memory."""
+        return self.ours(table, connections=(1, 8))
+
+    def rows_in_lake(self, lake, include):
         """Counted by DuckDB: a fast load of the wrong rows is not a result. In a process of its own: the
         kernel counts our own memory into a child's peak."""
         script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lake")
         done = subprocess.run([script, lake], capture_output=True, text=True, check=True)
         found = {name.split(".")[-1]: int(rows) for rows, name, _ in map(str.split, done.stdout.splitlines())}
-        return found.get(table)
+        table = re.compile(include.split("\\.")[1])
+        return {name: rows for name, rows in found.items() if table.fullmatch(name) and not name.startswith("_")}
 
     def duckdb(self, table):
         path = os.path.join(self.folder, "duckdb.parquet")
@@ -116,6 +123,16 @@ class Bench:
                 runs[name].append(result)
                 print(json.dumps({"table": table, "repetition": repetition, "what": name, **{k: round(v, 3) for k, v in result.items()}}), flush=True)
         return {"table": table, "rows": self.rows, "heap": heap, "runs": runs}
+
+    def run_small(self):
+        """Every small table, four at a time."""
+        tables = int(self.ask("SELECT count(*) FROM pg_tables WHERE schemaname = 'small'"))
+        self.rows = 100 * tables
+        runs = []
+        for repetition in range(self.options.repetitions):
+            runs.append(self.ours("t*", include="small\\..*", connections=(4, 1)))
+            print(json.dumps({"table": "small", "repetition": repetition, **{k: round(v, 3) for k, v in runs[-1].items()}}), flush=True)
+        return {"tables": tables, "runs": runs}
 
 
 def extension(package, name):
@@ -154,7 +171,9 @@ def main():
     if extension("postgres_scanner", "postgres_scanner"):
         contestants.append(("DuckDB scanner", bench.duckdb))
     try:
-        results = [bench.run(table, contestants) for table in ("lineitem", "wide")]
+        more = {"lineitem": [("connect-runtime, 8 connections", bench.eight)]}
+        results = [bench.run(table, contestants + more.get(table, [])) for table in ("lineitem", "wide")]
+        small = bench.run_small()
     finally:
         shutil.rmtree(bench.folder, ignore_errors=True)
     version = bench.ask("SHOW server_version")
@@ -162,13 +181,17 @@ def main():
     where = (f"{time.strftime('%Y-%m-%d')}, commit {commit}, {os.cpu_count()} CPUs shared with the server, {platform.machine()}, "
              f"PostgreSQL {version}, {options.repetitions} repetitions in turn, medians; "
              f"2 connections each, zstd level 3, memory.max {options.memory}.")
-    text = f"{where}\n{report(results)}\n"
+    wall, cpu, rss = (statistics.median(r[k] for r in small["runs"]) for k in ("wall", "cpu", "rss"))
+    tables = (f"### {small['tables']} tables of 100 rows, 4 at a time\n\n{small['tables'] / wall:,.0f} tables a second, "
+              f"{cpu / small['tables'] * 1000:,.1f} CPU-ms a table, {rss:,.0f} MiB.\n")
+    text = f"{where}\n{report(results)}\n\n{tables}"
     print("\n" + text)
     if options.write:
         with open(options.write) as f:
             head = f.read().split("<!-- results -->")[0]
         raw = "\n".join(json.dumps({"table": r["table"], "what": name, **{k: round(v, 3) for k, v in run.items()}})
-                        for r in results for name, runs in r["runs"].items() for run in runs)
+                        for r in [*results, {"table": "small", "runs": {"connect-runtime": small["runs"]}}]
+                        for name, runs in r["runs"].items() for run in runs)
         with open(options.write, "w") as f:
             f.write(f"{head}<!-- results -->\n{text}\n<details><summary>Raw output</summary>\n\n```\n{raw}\n```\n\n</details>\n")
 

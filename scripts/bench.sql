@@ -33,3 +33,8 @@ SELECT md5(n::text)::uuid, n / 7.0, random() * 1e9,
        (SELECT string_agg(md5((n * 1000 + i)::text), ' ') FROM generate_series(1, 20 + n % 200) i), timestamptz '2024-01-01' + n * interval '1 second'
 FROM generate_series(1, greatest(:rows / 60, 100)) n;
 GRANT SELECT ON lineitem, wide TO app;
+-- Many small tables: what a table costs besides its rows.
+CREATE SCHEMA small AUTHORIZATION app;
+SELECT format('CREATE TABLE small.t%s (id bigint PRIMARY KEY, name text, at timestamptz);
+    INSERT INTO small.t%1$s SELECT i, ''name '' || i, now() FROM generate_series(1, 100) i; GRANT SELECT ON small.t%1$s TO app', n)
+FROM generate_series(1, 500) n \gexec

@@ -29,7 +29,7 @@ use crate::write::Wrote;
 /// How to run a load.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Bytes of rows that the load may hold: half the sink's, a quarter the source's, an eighth the queue's.
+    /// Bytes of rows that the load may hold: half the sink's, a quarter the source's, a sixteenth the queue's.
     pub memory: usize,
     /// How long a stop may take before what is left is dropped without waiting.
     pub shutdown_timeout: Duration,

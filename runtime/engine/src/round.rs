@@ -52,7 +52,7 @@ impl Load {
         let Some(opened) = self.cancel.run_until_cancelled(open).await else { return Ok(End::Cancelled) };
         let sink_task = opened.map_err(|e| (e, true))?;
 
-        let (sender, receiver) = queue(memory / 8, &self.metrics);
+        let (sender, receiver) = queue(memory / 16, &self.metrics);
         let (wrote, mut reports) = mpsc::channel(64);
         let stop = CancellationToken::new();
         let span = info_span!(parent: None, "write", connector = %sink_name, task);
