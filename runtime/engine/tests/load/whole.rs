@@ -118,7 +118,7 @@ async fn the_queue_holds_no_more_bytes_than_it_may() {
     let go_on = CancellationToken::new();
     let script = Script::default().on_table(&id("big"), Call::Write, 10, Act::Wait(go_on.clone()));
     let mut bench = Bench::new(MemorySource::new(vec![table]).at_a_time(1, 2), script);
-    bench.settings.memory = 8 * 64 * 1024;
+    bench.settings.memory = 16 * 64 * 1024;
     let running = tokio::spawn(bench.start());
     // The paused clock moves only when nothing else can: by then the queue is as full as it gets.
     tokio::time::sleep(Duration::from_secs(1)).await;
