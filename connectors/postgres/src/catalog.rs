@@ -15,7 +15,7 @@ use crate::types::{Declared, Handling, Kind, Type, scalar};
 use crate::wire::{Connection, Row};
 
 /// How many tables one statement asks about.
-const AT_ONCE: usize = 500;
+pub(crate) const AT_ONCE: usize = 500;
 
 /// A table, or what can be read like one.
 #[derive(Clone, Debug)]
@@ -289,7 +289,7 @@ pub(crate) fn locker(connection: &mut Connection, oids: &[u32]) -> Answer<Option
     connection.query(&sql)?.first().map(|row| Ok((row.text(0)?.to_owned(), row.parse(1)?))).transpose()
 }
 
-fn array(oids: &[u32]) -> String {
+pub(crate) fn array(oids: &[u32]) -> String {
     let list: Vec<_> = oids.iter().map(u32::to_string).collect();
     format!("'{{{}}}'::oid[]", list.join(","))
 }

@@ -6,6 +6,7 @@ use connector_api::ConnectorConfig;
 use connector_api::config::{ConfigDef, Kind, Problem, Values};
 
 use crate::filter::{Filter, Like, List, RelationKind};
+use crate::slot::{Autocreate, SlotConfig};
 use crate::types::{Decimals, Handling, Unconstrained};
 use crate::wire::{Endpoint, Files, SSL_MODES, SslMode, Tls};
 
@@ -21,6 +22,8 @@ pub struct PostgresConfig {
     pub(crate) kinds: Vec<RelationKind>,
     /// How values are loaded where there is a choice.
     pub(crate) handling: Handling,
+    /// The slot to leave behind.
+    pub(crate) slot: Option<SlotConfig>,
     /// Whether the rows that row-level security shows are taken for all.
     pub(crate) row_security: bool,
     /// Tables at a time.
@@ -122,6 +125,25 @@ impl ConnectorConfig for PostgresConfig {
                 "fail",
                 "What an infinite date or timestamp does: fail its table, or become NULL.",
             )
+            .optional(
+                "slot.name",
+                Kind::Text,
+                "Replication slot that the load leaves at its cut, for what follows; made if missing. Without it: none.",
+            )
+            .defaulted("plugin.name", Kind::OneOf(&["pgoutput"]), "pgoutput", "Logical decoding plugin of the slot.")
+            .defaulted(
+                "slot.drop.on.stop",
+                Kind::Bool,
+                "false",
+                "Always false: a slot that a load leaves is for what follows.",
+            )
+            .defaulted("publication.name", Kind::Text, "dbz_publication", "Publication that the slot is read with.")
+            .defaulted(
+                "publication.autocreate.mode",
+                Kind::OneOf(&["all_tables", "filtered", "disabled"]),
+                "all_tables",
+                "Publication to make, before the slot: of all tables, of the selected ones, or none.",
+            )
             .defaulted(
                 "row.security",
                 Kind::OneOf(&["off", "on"]),
@@ -212,6 +234,16 @@ impl ConnectorConfig for PostgresConfig {
         if values.has("parallel.chunk.size") && chunk < SMALLEST_CHUNK {
             problems.push(Problem::new("parallel.chunk.size", "must be at least 64KiB"));
         }
+        let name = values.text("slot.name");
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        if values.has("slot.name") && (name.is_empty() || name.len() > 63 || !name.chars().all(fits)) {
+            let message = format!("\"{name}\" is not 1 to 63 lower-case letters, digits and underscores");
+            problems.push(Problem::new("slot.name", message));
+        }
+        if values.bool("slot.drop.on.stop") {
+            let message = "a load's slot is for what follows, and stays; drop it by pg_drop_replication_slot()";
+            problems.push(Problem::new("slot.drop.on.stop", message));
+        }
         let tls = Tls::new(
             SslMode::of(values.text("database.sslmode")),
             Files {
@@ -241,6 +273,15 @@ impl ConnectorConfig for PostgresConfig {
             filter: Filter { schemas, tables, columns, like },
             kinds,
             handling,
+            slot: values.has("slot.name").then(|| SlotConfig {
+                name: values.text("slot.name").to_owned(),
+                publication: values.text("publication.name").to_owned(),
+                autocreate: match values.text("publication.autocreate.mode") {
+                    "all_tables" => Autocreate::AllTables,
+                    "filtered" => Autocreate::Filtered,
+                    _ => Autocreate::Disabled,
+                },
+            }),
             row_security: values.text("row.security") == "on",
             tables_at_a_time: values.count("parallel.workers"),
             splits_at_a_time: values.count("parallel.tables"),
@@ -285,6 +326,8 @@ mod tests {
                 ("table.filter", "a\\"),
                 ("snapshot.mode", "initial"),
                 ("parallel.chunk.size", "1"),
+                ("slot.name", "Not-so"),
+                ("slot.drop.on.stop", "true"),
                 ("parallel.workers", "0"),
                 ("number.unconstrained", "decimal(39,0)"),
                 ("table.types", "table, sequence"),
@@ -297,6 +340,8 @@ mod tests {
                 "snapshot.mode: \"initial\" is not available in this version; available: initial_only",
                 "number.unconstrained: must be string, double or decimal(p,s) with p up to 38",
                 "parallel.chunk.size: must be at least 64KiB",
+                "slot.name: \"Not-so\" is not 1 to 63 lower-case letters, digits and underscores",
+                "slot.drop.on.stop: a load's slot is for what follows, and stays; drop it by pg_drop_replication_slot()",
             ]
         );
     }

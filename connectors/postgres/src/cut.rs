@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use connector_api::{Cut, Error, Plan, Progress, Result, Selection, TableId, TablePlan, failpoint};
+use postgres_protocol::escape::escape_literal;
 
 use crate::catalog::{self, Leaf, Relation};
 use crate::config::PostgresConfig;
@@ -17,6 +18,7 @@ use crate::describe::{Readable, describe};
 use crate::error::{Answer, Failure};
 use crate::filter::RelationKind;
 use crate::plan::{self, Piece};
+use crate::slot;
 use crate::wire::{Connection, Endpoint};
 
 /// Oldest server that is read: `pg_current_snapshot()` came with it.
@@ -47,6 +49,7 @@ impl Session {
         let (mut holder, server) = connect(config)?;
         for _ in 0..TRIES {
             let selected = selected(&mut holder, config).map_err(|e| e.while_doing("finding the tables"))?;
+            let make_slot = slot_is_missing(&mut holder, config, &selected, done)?;
             let (mut wanted, mut refused) = (vec![], vec![]);
             for relation in selected.into_iter().filter(|r| done.loaded(&r.id).is_none()) {
                 match relation.obstacle(config) {
@@ -54,7 +57,7 @@ impl Session {
                     None => wanted.push(relation),
                 }
             }
-            if let Some((taken, unlocked)) = take(&mut holder, &server, config, wanted)? {
+            if let Some((taken, unlocked)) = take(&mut holder, &server, config, wanted, make_slot)? {
                 refused.extend(unlocked);
                 return Self::planned(holder, taken, &server, config, refused);
             }
@@ -231,7 +234,7 @@ fn identify(connection: &mut Connection, config: &PostgresConfig) -> Answer<Serv
 }
 
 /// Sets what each of our connections needs whatever the server's defaults are; gives the server's version.
-fn prepare(connection: &mut Connection, statement: Duration, lock: Duration, policies: bool) -> Answer<u32> {
+pub(crate) fn prepare(connection: &mut Connection, statement: Duration, lock: Duration, policies: bool) -> Answer<u32> {
     let rows = connection.query("SELECT current_setting('server_version_num')")?;
     let version = rows.first().ok_or(Failure::Protocol("no answer about the version"))?.parse(0)?;
     let mut settings = vec![
@@ -274,12 +277,34 @@ pub(crate) fn selected(connection: &mut Connection, config: &PostgresConfig) -> 
 /// Tables that are not loaded, and why.
 type Refused = Vec<(TableId, Error)>;
 
+/// Brings the publication of a configured slot up to date; whether the slot is still to be made.
+fn slot_is_missing(
+    holder: &mut Connection,
+    config: &PostgresConfig,
+    selected: &[Relation],
+    done: &Progress,
+) -> Result<bool> {
+    let Some(slot) = &config.slot else { return Ok(false) };
+    let readable = |r: &&Relation| r.obstacle(config).is_none();
+    let relations: Vec<_> = selected.iter().filter(readable).cloned().collect();
+    let missing = slot::prepare(holder, config, slot, &relations)?;
+    let older: Vec<_> = relations.iter().filter(|r| done.loaded(&r.id).is_some()).map(|r| r.id.to_string()).collect();
+    if missing && !older.is_empty() {
+        // Their changes between then and now are in no slot.
+        let what = "tables were loaded before there was the slot: what changed since would be missing from it";
+        let remedy = "load them again with --no-resume, or leave them out by table.exclude.list";
+        return Err(Error::fatal(what).with("tables", older.join(", ")).with("remedy", remedy));
+    }
+    Ok(missing)
+}
+
 /// Locks the tables, then takes the snapshot and the position. `None`: one of them has vanished.
 fn take(
     holder: &mut Connection,
     server: &Server,
     config: &PostgresConfig,
     mut wanted: Vec<Relation>,
+    make_slot: bool,
 ) -> Result<Option<(Taken, Refused)>> {
     let refused = match lock_all(holder, config, &wanted) {
         Err(e) if matches!(e.sqlstate(), Some("42P01" | "3F000" | "42809")) => return Ok(None),
@@ -292,7 +317,10 @@ fn take(
     };
     wanted.retain(|relation| refused.iter().all(|(id, _)| *id != relation.id));
     failpoint::hit("postgres.locked")?;
-    let taken = snapshot(holder, server, config, &wanted).map_err(|e| e.while_doing("taking the cut"))?;
+    // After the locks, as every snapshot; LOCK itself took none, so that this one can still be joined.
+    let made = config.slot.as_ref().filter(|_| make_slot).map(|s| slot::make(config, s)).transpose()?;
+    let taken =
+        snapshot(holder, server, config, &wanted, made.as_ref()).map_err(|e| e.while_doing("taking the cut"))?;
     failpoint::hit("postgres.cut-taken")?;
     if let Some(taken) = &taken {
         tracing::info!(
@@ -355,8 +383,12 @@ fn snapshot(
     server: &Server,
     config: &PostgresConfig,
     wanted: &[Relation],
+    made: Option<&slot::Made>,
 ) -> Answer<Option<Taken>> {
     const NOTHING: Failure = Failure::Protocol("no answer about the snapshot");
+    if let Some(made) = made {
+        holder.query(&format!("SET TRANSACTION SNAPSHOT {}", escape_literal(&made.snapshot)))?;
+    }
     let rows = holder.query("SELECT pg_current_snapshot(), pg_export_snapshot()")?;
     let row = rows.first().ok_or(NOTHING)?;
     let (visible, exported) = (row.text(0)?.to_owned(), row.text(1)?.to_owned());
@@ -365,12 +397,11 @@ fn snapshot(
     }
     let position = if server.replica { "pg_last_wal_replay_lsn()" } else { "pg_current_wal_insert_lsn()" };
     let rows = holder.query(&format!("SELECT {position}"))?;
-    let cut = Cut {
-        system: system(server, config),
-        position_type: "lsn".into(),
-        position: rows.first().ok_or(NOTHING)?.text(0)?.to_owned(),
-        visible: Some(visible),
+    let position = match made {
+        Some(made) => made.position.clone(),
+        None => rows.first().ok_or(NOTHING)?.text(0)?.to_owned(),
     };
+    let cut = Cut { system: system(server, config), position_type: "lsn".into(), position, visible: Some(visible) };
     for relation in wanted.iter().filter(|r| locked_by_reading(r)) {
         // Reads no row, and asks no foreign server.
         holder.query(&format!("SELECT FROM {} WHERE false", relation.target()))?;

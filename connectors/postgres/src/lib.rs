@@ -14,6 +14,7 @@ mod error;
 mod filter;
 mod plan;
 mod preflight;
+mod slot;
 mod source;
 mod task;
 mod types;

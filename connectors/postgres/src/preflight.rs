@@ -13,6 +13,7 @@ use crate::config::PostgresConfig;
 use crate::cut;
 use crate::describe::describe;
 use crate::error::{Answer, Failure};
+use crate::slot;
 use crate::wire::Connection;
 
 /// What the judgement rests on.
@@ -63,6 +64,10 @@ pub(crate) fn check(config: &PostgresConfig) -> Result<Vec<Finding>> {
     if relations.is_empty() {
         let what = "no table is selected: the lists, or the tables' owner, leave none";
         findings.push(Finding::new(Severity::Warning, what, "look at schema.include.list and table.include.list"));
+    }
+    if let Some(slot) = &config.slot {
+        let readable = relations.iter().filter(|r| r.obstacle(config).is_none());
+        findings.extend(slot::check(&mut connection, config, slot, &readable.cloned().collect::<Vec<_>>())?);
     }
     let reading = |e: Failure| e.while_doing("reading the tables' columns");
     let oids: Vec<u32> = relations.iter().map(|r| r.oid).collect();

@@ -16,6 +16,7 @@ mod first_connector;
 mod kinds;
 mod operator;
 mod shape;
+mod slot;
 mod tables;
 mod terminal;
 mod types;

@@ -97,12 +97,21 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects to the first address that answers, and logs in. An error says which server it is about.
     pub(crate) fn open(to: &Endpoint) -> Result<Self, Failure> {
+        Self::open_as(to, false)
+    }
+
+    /// The same for replication commands too.
+    pub(crate) fn open_for_replication(to: &Endpoint) -> Result<Self, Failure> {
+        Self::open_as(to, true)
+    }
+
+    fn open_as(to: &Endpoint, replication: bool) -> Result<Self, Failure> {
         let named = |e: Failure| e.while_doing("connecting").with("host", &to.host).with("port", to.port);
         let deadline = Instant::now() + to.connect_timeout;
         let mut ways = to.tls.ways().iter();
         let mut why = None;
         for way in &mut ways {
-            match Self::reach(to, *way, deadline) {
+            match Self::reach(to, *way, deadline, replication) {
                 Ok(connection) => return Ok(connection),
                 Err(e) if e.is_of_the_way() => {
                     // What the last way has met says more than what the first has, if it has met a server.
@@ -116,7 +125,7 @@ impl Connection {
         Err(Failure::Stopped(named(why.unwrap_or(Failure::Protocol("no way to connect")))))
     }
 
-    fn reach(to: &Endpoint, way: Way, deadline: Instant) -> Result<Self, Failure> {
+    fn reach(to: &Endpoint, way: Way, deadline: Instant, replication: bool) -> Result<Self, Failure> {
         let tcp = dial(to, deadline)?;
         let patience = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         tcp.set_read_timeout(Some(patience))?;
@@ -129,20 +138,21 @@ impl Connection {
         let (inbox, out) = (Inbox::new(), BytesMut::new());
         let secured = matches!(stream, Stream::Tls(_)).then(|| (to.tls.clone(), to.host.clone()));
         let mut connection = Self { stream, inbox, out, peer, backend: (0, 0), secured };
-        connection.log_in(to)?;
+        connection.log_in(to, replication)?;
         connection.stream.tcp().set_read_timeout(None)?;
         connection.stream.tcp().set_write_timeout(None)?;
         Ok(connection)
     }
 
-    fn log_in(&mut self, to: &Endpoint) -> Result<(), Failure> {
+    fn log_in(&mut self, to: &Endpoint, replication: bool) -> Result<(), Failure> {
         let parameters = [
             ("user", to.user.as_str()),
             ("database", to.dbname.as_str()),
             ("application_name", APPLICATION),
             ("client_encoding", "UTF8"),
         ];
-        frontend::startup_message(parameters, &mut self.out)
+        let more = replication.then_some(("replication", "database"));
+        frontend::startup_message(parameters.into_iter().chain(more), &mut self.out)
             .map_err(|_| Failure::Protocol("a zero byte in the user or database name"))?;
         self.send()?;
         let mut login = Login::new(&to.user, &to.password, self.stream.channel());
