@@ -3,6 +3,7 @@
 use connect_tests::compare::assert_same;
 use connect_tests::lake::Engine;
 use connect_tests::postgres::{Database, Server, USER, free_port};
+use connect_tests::proxy::Proxy;
 use connect_tests::runtime::{FAILED, Job, OK, Outcome, SOME_TABLES_FAILED};
 
 /// A database with one table that can be read, and some that cannot.
@@ -89,10 +90,16 @@ fn time_outs_of_others_are_not_ours() {
     {
         database.sql(&format!("ALTER ROLE {USER} IN DATABASE {} SET {setting} = 200", database.name));
     }
-    let job = Job::new(&database);
-    job.command("check", &[]).expect(OK).says(&["nothing stands in the way"]);
-    let loaded = job.run(&[]).expect(OK);
-    assert!(loaded.elapsed.as_millis() > 600, "none of them would have run out");
+    let proxy = Proxy::holding_after(database.port(), 8 << 20);
+    Job::new(&database).command("check", &[]).expect(OK).says(&["nothing stands in the way"]);
+    let job = Job::new(&database).source("database.port", &proxy.port.to_string());
+    let mut running = job.start(&[]);
+    // Longer than any of them.
+    let reading = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND query LIKE 'COPY%' AND now() - query_start > '500 ms'";
+    running.until("a long COPY", || (proxy.holds() && database.sql(reading) != "0").then_some(()));
+    proxy.release();
+    running.wait().expect(OK);
     assert_same(&database, "wide", &job.lake(), "wide");
 }
 
