@@ -15,6 +15,7 @@ mod faults;
 mod first_connector;
 mod kinds;
 mod operator;
+mod random;
 mod shape;
 mod slot;
 mod tables;
