@@ -232,6 +232,7 @@ fn table(name: &str, kinds: &[&Kind], rows: usize, r: &mut Random) -> String {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "a failed test shows what it printed: the seed that repeats it")]
 fn random_tables_arrive_value_by_value() {
     let seed = match std::env::var("CONNECT_TESTS_SEED") {
         Ok(seed) => seed.parse().unwrap(),
