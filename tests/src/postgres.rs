@@ -77,15 +77,6 @@ impl Server {
         if let Some(hba) = hba {
             fs::write(folder.join("data/pg_hba.conf"), hba).unwrap();
         }
-        let port = free_port();
-        // `read` returns when the test process closes the pipe or dies; SIGINT is a fast shutdown. A restart
-        // has made another process of the server.
-        let script = format!(
-            "'{}' -D data -p {port} -k \"$PWD\" >log 2>&1 & server=$!; read -r _; \
-             now=$(head -n 1 data/postmaster.pid); kill -INT $now; wait $server; \
-             while kill -0 $now 2>/dev/null; do sleep 0.1; done; cd /; rm -rf \"$OLDPWD\"",
-            bin.join("postgres").display()
-        );
         for setting in [
             "listen_addresses = '127.0.0.1'",
             "wal_level = logical",
@@ -102,6 +93,24 @@ impl Server {
             let mut file = fs::OpenOptions::new().append(true).open(folder.join("data/postgresql.conf")).unwrap();
             writeln!(file, "{setting}").unwrap();
         }
+        let server = Self::launch(bin, folder);
+        let quoted = PASSWORD.replace('\'', "''");
+        server.sql("postgres", &format!("CREATE ROLE {USER} LOGIN PASSWORD '{quoted}'"));
+        server
+    }
+
+    /// Starts what lies in a folder.
+    fn launch(bin: PathBuf, folder: PathBuf) -> Self {
+        let user = unprivileged();
+        let port = free_port();
+        // `read` returns when the test process closes the pipe or dies; SIGINT is a fast shutdown. A restart
+        // has made another process of the server.
+        let script = format!(
+            "'{}' -D data -p {port} -k \"$PWD\" >log 2>&1 & server=$!; read -r _; \
+             now=$(head -n 1 data/postmaster.pid); kill -INT $now; wait $server; \
+             while kill -0 $now 2>/dev/null; do sleep 0.1; done; cd /; rm -rf \"$OLDPWD\"",
+            bin.join("postgres").display()
+        );
         let mut keeper = as_user(user, Path::new("/bin/sh"), &folder);
         // A process group of its own: ^C at the terminal reaches the server through the pipe only.
         keeper.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
@@ -112,9 +121,25 @@ impl Server {
             assert!(Instant::now() < deadline, "PostgreSQL does not start: {log}");
             std::thread::sleep(Duration::from_millis(50));
         }
-        let quoted = PASSWORD.replace('\'', "''");
-        server.sql("postgres", &format!("CREATE ROLE {USER} LOGIN PASSWORD '{quoted}'"));
         server
+    }
+
+    /// Starts a replica of it, with these lines more in `postgresql.conf`; it follows for as long as it runs.
+    ///
+    /// # Panics
+    /// When it cannot be copied or does not start.
+    pub fn replica(&self, settings: &[&str]) -> Self {
+        let (user, folder) = (unprivileged(), tempfile::Builder::new().prefix("connect-pg-").tempdir().unwrap().keep());
+        if let Some((uid, gid)) = user {
+            chown(&folder, Some(uid), Some(gid)).unwrap();
+        }
+        let mut copy = as_user(user, &self.bin.join("pg_basebackup"), &folder);
+        copy.args(["-D", "data", "-R", "-c", "fast", "--no-sync", "-U", "postgres", "-p", &self.port.to_string()]);
+        let copied = copy.arg("-h").arg(&self.folder).output().unwrap();
+        assert!(copied.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&copied.stderr));
+        let mut file = fs::OpenOptions::new().append(true).open(folder.join("data/postgresql.conf")).unwrap();
+        settings.iter().for_each(|setting| writeln!(file, "{setting}").unwrap());
+        Self::launch(self.bin.clone(), folder)
     }
 
     /// The server that the tests of this process share; it ends with the process.
