@@ -176,6 +176,30 @@ fn arrays_are_lists() {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "says that it did not run")]
+fn geometries_are_ewkb() {
+    let database = Server::shared().database();
+    if database.sql("SELECT count(*) FROM pg_available_extensions WHERE name = 'postgis'") == "0" {
+        println!("not run: PostGIS is not installed");
+        return;
+    }
+    database.sql(
+        "CREATE SCHEMA \"g i s\"; CREATE EXTENSION postgis SCHEMA \"g i s\"; SET search_path = \"g i s\";
+         CREATE TABLE public.places (id int PRIMARY KEY, g geometry, p geometry(PointZ, 4326), e geography, l geometry[]);
+         INSERT INTO public.places VALUES (1, NULL, NULL, NULL, NULL), (2, 'POINT EMPTY', 'SRID=4326;POINT Z (1 2 3.3)', 'POINT(-110 30)',
+             ARRAY['SRID=3857;LINESTRING(0 0,1 1)'::geometry]),
+             (3, 'SRID=31467;POLYGON((0 0,0 1,1 1,0 0))', NULL, 'LINESTRING(1 2,3 4)', '{}');
+         CREATE VIEW public.expected AS SELECT id, ST_AsEWKB(g) AS g, ST_AsEWKB(p) AS p, ST_AsEWKB(e::geometry) AS e, l::text[] AS l
+             FROM public.places; GRANT USAGE ON SCHEMA \"g i s\" TO app; GRANT SELECT ON public.places TO app",
+    );
+    let job = Job::new(&database).source("table.include.list", "public\\.places");
+    job.run(&[]).expect(OK);
+    let lake = job.lake();
+    assert_rows(&source_rows(&database, "expected"), &lake, "places");
+    assert_eq!(types(&lake, "places")[1..], ["binary", "binary", "binary", "list<string>"]);
+}
+
+#[test]
 fn arrays_of_other_dimensions_fail_their_table_or_are_text() {
     let database = Server::shared().database();
     database.sql_as_user(
