@@ -118,12 +118,14 @@ class RestTables:
 
     def __init__(self, properties):
         self.uri, self.token = properties["uri"].rstrip("/"), properties.get("token")
+        config = json.load(urllib.request.urlopen(f"{self.uri}/v1/config"))
+        self.separator = config["overrides"].get("namespace-separator", "%1F")
 
     def exist(self):
         return True
 
     def metadata_location(self, namespace, table):
-        url = f"{self.uri}/v1/namespaces/{'%1F'.join(namespace)}/tables/{table}"
+        url = f"{self.uri}/v1/namespaces/{self.separator.join(namespace)}/tables/{table}"
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         try:
             with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:

@@ -228,9 +228,14 @@ impl Drop for Reader {
 
 /// The interpreter of the venv that `scripts/setup` makes.
 pub(crate) fn python() -> PathBuf {
+    cache().join("venv/bin/python")
+}
+
+/// The folder that `scripts/setup` fills.
+pub(crate) fn cache() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
         .expect("neither XDG_CACHE_HOME nor HOME is set");
-    cache.join("connect-runtime/venv/bin/python")
+    cache.join("connect-runtime")
 }

@@ -14,5 +14,6 @@ pub mod lake;
 pub mod poll;
 pub mod postgres;
 pub mod proxy;
+pub mod rest;
 pub mod runtime;
 pub mod store;

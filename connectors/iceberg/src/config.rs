@@ -13,20 +13,45 @@ use crate::store::Settings;
 use crate::table_config::Tables;
 
 mod database;
+mod rest;
 mod store;
 
 pub(crate) use database::Database;
+pub(crate) use rest::Rest;
 pub(crate) use store::Warehouse;
+
+/// The kind of catalog.
+#[derive(Clone, Debug)]
+pub(crate) enum Backend {
+    /// Tables of a database; our tables lie in the warehouse.
+    Sql(Database, Warehouse),
+    /// A service, which says where tables lie.
+    Rest(Rest),
+}
+
+/// A SQL catalog, or everything that is wrong with its keys.
+fn sql(values: &Values) -> Result<Backend, Vec<Problem>> {
+    const WAREHOUSE: &str = "iceberg.catalog.warehouse";
+    let warehouse = match values.text(WAREHOUSE) {
+        "" => Err("missing: a SQL catalog needs it".to_owned()),
+        text => store::warehouse(text),
+    };
+    match (database::parse(values), warehouse) {
+        (Ok(database), Ok(warehouse)) => Ok(Backend::Sql(database, warehouse)),
+        (database, warehouse) => {
+            let warehouse = warehouse.err().map(|message| Problem::new(WAREHOUSE, message));
+            Err(database.err().into_iter().chain(warehouse).collect())
+        }
+    }
+}
 
 /// The configuration of the Iceberg sink.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Catalog name: the first column of the catalog's tables.
     pub(crate) catalog: String,
-    /// Its database.
-    pub(crate) database: Database,
-    /// Where tables lie.
-    pub(crate) warehouse: Warehouse,
+    /// The catalog.
+    pub(crate) backend: Backend,
     /// How to reach their store.
     pub(crate) store: Settings,
     /// Namespace of the tables.
@@ -46,7 +71,15 @@ pub struct Config {
 impl Config {
     /// Tells this catalog and its files from others.
     pub(crate) fn identity(&self) -> String {
-        format!("{} {} {}", self.database.shown(), self.catalog, self.warehouse.location())
+        match &self.backend {
+            Backend::Sql(database, warehouse) => {
+                format!("{} {} {}", database.shown(), self.catalog, warehouse.location())
+            }
+            Backend::Rest(rest) => {
+                let [warehouse, prefix] = [&rest.warehouse, &rest.prefix].map(|v| v.as_deref().unwrap_or_default());
+                format!("{} {warehouse} {prefix}", rest.uri)
+            }
+        }
     }
 }
 
@@ -56,14 +89,14 @@ impl ConnectorConfig for Config {
             .defaulted("iceberg.catalog", Kind::Text, "iceberg", "Name of the catalog")
             .required(
                 "iceberg.catalog.type",
-                Kind::OneOf(&["sql", "jdbc"]),
-                "Kind of catalog: sql, which jdbc is another name for",
+                Kind::OneOf(&["sql", "jdbc", "rest"]),
+                "Kind of catalog: sql, which jdbc is another name for, or rest",
             )
             .required(
                 "iceberg.catalog.uri",
                 Kind::Password,
                 "Catalog database: sqlite:///absolute/path.db or sqlite://./relative/path.db, created if missing; \
-                 or postgresql://user:password@host:5432/database",
+                 or postgresql://user:password@host:5432/database. REST: http:// or https:// address",
             )
             .optional(
                 "iceberg.catalog.jdbc.user",
@@ -75,11 +108,12 @@ impl ConnectorConfig for Config {
                 Kind::Password,
                 "Password of the catalog's database, where its URI has none",
             )
-            .required(
+            .optional(
                 "iceberg.catalog.warehouse",
                 Kind::Text,
                 "Folder of the tables: a path or a file:// URI, created if missing; or s3://bucket/path, gs://bucket/path, \
-                 abfss://filesystem@account.dfs.core.windows.net/path",
+                 abfss://filesystem@account.dfs.core.windows.net/path. REST: the name that the catalog has for it, \
+                 if any",
             )
             .required("iceberg.namespace", Kind::Text, "Namespace of the tables, levels separated by dots")
             .defaulted(
@@ -113,16 +147,18 @@ impl ConnectorConfig for Config {
                 "604800000",
                 "How long _cdc_status keeps rows that are not a table's newest",
             );
-        store::define(definition)
+        rest::define(store::define(definition))
     }
 
     fn from_values(values: &Values) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut note = |key: &str, message: String| problems.push(Problem::new(key, message));
 
-        let database = database::parse(values).map_err(|p| note(&p.key, p.message.clone())).ok();
-        let warehouse = store::warehouse(values.text("iceberg.catalog.warehouse"));
-        let warehouse = warehouse.map_err(|m| note("iceberg.catalog.warehouse", m)).ok();
+        let backend = match values.text("iceberg.catalog.type") {
+            "rest" => rest::parse(values).map(Backend::Rest).map_err(|p| vec![p]),
+            _ => sql(values),
+        };
+        let backend = backend.map_err(|all| all.into_iter().for_each(|p| note(&p.key, p.message))).ok();
         let properties = store::properties(values)
             .map_err(|all| all.into_iter().for_each(|p| note(&p.key, p.message)))
             .unwrap_or_default();
@@ -153,11 +189,10 @@ impl ConnectorConfig for Config {
 
         let tables = Tables::from_values(values, &mut problems);
 
-        match (database, warehouse, names, namespace) {
-            (Some(database), Some(warehouse), Some(names), Some(namespace)) if problems.is_empty() => Ok(Self {
+        match (backend, names, namespace) {
+            (Some(backend), Some(names), Some(namespace)) if problems.is_empty() => Ok(Self {
                 catalog,
-                database,
-                warehouse,
+                backend,
                 store: Settings { properties, timeout: request_timeout },
                 namespace,
                 names,
@@ -219,11 +254,18 @@ mod tests {
         check(&[(key, value)]).expect_err("accepted").first().cloned().unwrap_or_default()
     }
 
+    fn warehouse(config: &Config) -> Warehouse {
+        match &config.backend {
+            Backend::Sql(_, warehouse) => warehouse.clone(),
+            Backend::Rest(rest) => panic!("{rest:?}"),
+        }
+    }
+
     #[test]
     fn defaults() {
         let c = check(&[]).unwrap();
         assert_eq!(c.catalog, "iceberg");
-        assert_eq!(c.warehouse, Warehouse::Local("/tmp/lake".into()));
+        assert_eq!(warehouse(&c), Warehouse::Local("/tmp/lake".into()));
         assert_eq!(c.namespace.as_ref(), &["bronze".to_owned(), "shop".into()]);
         assert_eq!((c.commit_retries, c.status_retention_ms), (10, 7 * 86_400_000));
     }
@@ -245,7 +287,7 @@ mod tests {
         .unwrap();
         let here = std::env::current_dir().unwrap();
         assert_eq!(c.catalog, "lake");
-        assert_eq!(c.warehouse, Warehouse::Local("/x/y".into()));
+        assert_eq!(warehouse(&c), Warehouse::Local("/x/y".into()));
         assert_eq!(c.tables.files, Files { codec: Codec::Gzip(6), target: 64 << 20, row_group: 8 << 20 });
         assert_eq!((c.commit_retries, c.status_retention_ms), (0, 1000));
         let codec = |name| check(&[("write.parquet.compression-codec", name)]).unwrap().tables.files.codec;
@@ -253,7 +295,7 @@ mod tests {
         assert_eq!(codec("lz4"), Codec::Lz4);
         assert_eq!(codec("UNCOMPRESSED"), Codec::Uncompressed);
         assert_eq!(
-            check(&[("iceberg.catalog.warehouse", "lake")]).unwrap().warehouse,
+            warehouse(&check(&[("iceberg.catalog.warehouse", "lake")]).unwrap()),
             Warehouse::Local(here.join("lake"))
         );
     }
@@ -266,7 +308,8 @@ mod tests {
         };
         has("iceberg.catalog", "", "empty");
         has("iceberg.catalog.type", "<absent>", "missing");
-        has("iceberg.catalog.type", "hive", "not one of: sql, jdbc");
+        has("iceberg.catalog.type", "hive", "not one of: sql, jdbc, rest");
+        has("iceberg.catalog.warehouse", "<absent>", "missing");
         has("iceberg.catalog.uri", "mysql://x", "neither a SQLite nor a PostgreSQL URI");
         has("iceberg.catalog.warehouse", "hdfs://bucket/x", "\"hdfs\" is not supported");
         has("iceberg.catalog.s3.endpont", "x", "did you mean \"endpoint\"");

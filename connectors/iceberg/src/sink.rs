@@ -1,6 +1,5 @@
 //! The sink: what is durable, and the task that writes.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -9,8 +8,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::TableIdent;
 use tokio::sync::OnceCell;
 
+#[cfg(feature = "rest")]
+use crate::commit::RestCommitter;
 use crate::commit::{Committer, SqlCommitter};
-use crate::config::{Config, Warehouse};
+use crate::config::{Backend, Config, Warehouse};
 use crate::error;
 use crate::journal::Journal;
 use crate::ledger::{Ledger, StatusRow};
@@ -72,21 +73,35 @@ impl IcebergSink {
 }
 
 async fn connect(config: &Config) -> Result<Arc<dyn Committer>> {
-    let create = |path: &Path| {
-        std::fs::create_dir_all(path).map_err(|e| error::io("cannot create the warehouse's folder", path, e))
-    };
-    match &config.warehouse {
-        Warehouse::Local(path) => create(path)?,
-        Warehouse::Remote(location) => store::probe(&store::file_io(&config.store), location).await.map_err(|e| {
-            let cause = error::iceberg("the object store refuses", e);
-            let error = match cause.kind() {
-                ErrorKind::Data => Error::fatal("the warehouse's store cannot be used"),
-                kind => Error::new(kind, "the warehouse's store cannot be used"),
-            };
-            error.with("warehouse", location).caused_by(cause)
-        })?,
+    match &config.backend {
+        Backend::Sql(database, warehouse) => {
+            prepare(config, warehouse).await?;
+            Ok(Arc::new(SqlCommitter::connect(config, database, warehouse).await?))
+        }
+        #[cfg(feature = "rest")]
+        Backend::Rest(rest) => Ok(Arc::new(RestCommitter::connect(config, rest).await?)),
+        #[cfg(not(feature = "rest"))]
+        Backend::Rest(_) => Err(Error::fatal("this program was built without the feature \"rest\"")),
     }
-    Ok(Arc::new(SqlCommitter::connect(config).await?))
+}
+
+/// Makes the warehouse's folder, or sees that its store can be used.
+async fn prepare(config: &Config, warehouse: &Warehouse) -> Result<()> {
+    let location = match warehouse {
+        Warehouse::Local(path) => {
+            return std::fs::create_dir_all(path)
+                .map_err(|e| error::io("cannot create the warehouse's folder", path, e));
+        }
+        Warehouse::Remote(location) => location,
+    };
+    store::probe(&store::file_io(&config.store), location).await.map_err(|e| {
+        let cause = error::iceberg("the object store refuses", e);
+        let error = match cause.kind() {
+            ErrorKind::Data => Error::fatal("the warehouse's store cannot be used"),
+            kind => Error::new(kind, "the warehouse's store cannot be used"),
+        };
+        error.with("warehouse", location).caused_by(cause)
+    })
 }
 
 #[async_trait]

@@ -1,8 +1,10 @@
 //! Catalogs other than a SQLite file: what we write there the others read, and the other way round.
 
 use connect_tests::compare::assert_same;
+use connect_tests::faults::{Fault, Faults};
 use connect_tests::poll::Poller;
 use connect_tests::postgres::{Database, PASSWORD, Server, USER, free_port};
+use connect_tests::rest::RestCatalog;
 use connect_tests::runtime::{CONFIGURATION, FAILED, Job, OK, SOME_TABLES_FAILED};
 use connect_tests::store::{ACCESS_KEY, Bucket, SECRET_KEY, Store};
 
@@ -177,4 +179,102 @@ fn a_store_that_cannot_be_used_is_named() {
     assert!(outcome.elapsed.as_secs() < 60, "took {:?}", outcome.elapsed);
     let job = on_s3(&source, &bucket, bucket.port()).sink("iceberg.catalog.s3.endpont", "x");
     job.run(&[]).expect(CONFIGURATION).says(&["iceberg.catalog.s3.endpont", "did you mean \"endpoint\""]);
+}
+
+/// A job whose catalog is the REST one, reached through a port. The job knows where the store is, not its
+/// credentials: those come with the tables.
+pub(crate) fn on_rest(source: &Database, port: u16) -> Job {
+    let catalog = RestCatalog::shared();
+    let mut job = Job::new(source)
+        .sink("iceberg.catalog.type", "rest")
+        .sink("iceberg.catalog.uri", &format!("http://127.0.0.1:{port}"))
+        .sink("iceberg.namespace", &format!("{}.shop", source.name));
+    job.sink.remove("iceberg.catalog.warehouse");
+    let store = catalog.bucket.properties(catalog.bucket.port());
+    for (name, value) in store.iter().filter(|(name, _)| !name.contains("key")) {
+        job.sink.insert(format!("iceberg.catalog.{name}"), value.clone());
+    }
+    job.env.insert("AWS_EC2_METADATA_DISABLED".into(), "true".into());
+    let reader = [("type", "rest".to_owned()), ("uri", format!("http://127.0.0.1:{}", catalog.port))];
+    job.catalog = Some(reader.into_iter().chain(store).map(|(k, v)| (k.to_owned(), v)).collect());
+    job
+}
+
+#[test]
+fn a_rest_catalog_says_where_tables_lie_and_hands_out_credentials() {
+    let source = shop();
+    let job = on_rest(&source, RestCatalog::shared().port);
+    let poller = Poller::start(&job.lake(), "orders", "id");
+    job.run(&[]).expect(OK);
+    let lake = job.lake();
+    for table in ["orders", "none"] {
+        assert_same(&source, table, &lake, table);
+        assert_eq!(lake.describe(table)["snapshots"], 1, "created with its rows");
+    }
+    let location = lake.describe("orders")["location"].as_str().unwrap().to_owned();
+    assert!(location.starts_with("s3://") && !location.contains("bronze"), "{location}");
+    let properties = lake.describe("orders")["properties"].clone();
+    assert!(!properties["created-at"].is_null(), "the catalog's own properties stay: {properties}");
+    let uuid = lake.describe("orders")["uuid"].clone();
+    source.sql_as_user("ALTER TABLE orders ADD extra int DEFAULT 5");
+    job.run(&["--no-resume"]).expect(OK);
+    assert_same(&source, "orders", &lake, "orders");
+    assert_eq!(lake.describe("orders")["uuid"], uuid, "still the same table");
+    job.command("validate", &["--source", "shop"]).expect(OK);
+    let seen = poller.finish();
+    assert!(seen.iter().all(|n| matches!(n, None | Some(ROWS))) && seen.contains(&Some(ROWS)), "{seen:?}");
+
+    // The credentials were the catalog's: the job has none.
+    assert!(
+        !job.sink.keys().chain(job.env.keys()).any(|key| key.to_lowercase().replace("_", "-").contains("access-key")),
+        "{:?}",
+        job.sink
+    );
+}
+
+#[test]
+fn two_processes_meet_in_a_rest_catalog() {
+    let source = shop();
+    let first = on_rest(&source, RestCatalog::shared().port);
+    let second = on_rest(&source, RestCatalog::shared().port);
+    for args in [&[][..], &["--no-resume"][..]] {
+        let poller = Poller::start(&first.lake(), "orders", "id");
+        let hold = [("CONNECT_FAILPOINTS", "iceberg.before-commit=delay(1500)@1")];
+        let (a, b) = (first.start_with(args, &hold), second.start_with(args, &hold));
+        for outcome in [a.wait(), b.wait()].into_iter().filter(|o| o.code != Some(OK)) {
+            outcome.expect(SOME_TABLES_FAILED).says(&["public."]);
+        }
+        assert_same(&source, "orders", &first.lake(), "orders");
+        let seen = poller.finish();
+        assert!(seen.iter().all(|n| matches!(n, None | Some(ROWS))), "{seen:?}");
+    }
+}
+
+/// The catalog hands out tokens and does not ask for them; the proxy before it does, and once turns down a token
+/// that was good.
+#[test]
+fn tokens_are_asked_for_and_renewed() {
+    let source = shop();
+    let mut seen = 0;
+    let guarded = Faults::before(RestCatalog::shared().port, move |request| {
+        if request.is("POST", "/v1/oauth/tokens") {
+            return None;
+        }
+        let bearer = request.header("authorization").is_some_and(|value| value.starts_with("Bearer "));
+        seen += u32::from(bearer);
+        let tenant = request.header("x-tenant") == Some("blue");
+        (!bearer || !tenant || seen == 7).then_some(Fault::Status(401))
+    });
+    let job = on_rest(&source, guarded.port)
+        .sink("iceberg.catalog.credential", "me:Rosinenbrot")
+        .sink("iceberg.catalog.header.X-Tenant", "blue");
+    let outcome = job.run(&[]).expect(OK);
+    assert!(!outcome.output.contains("Rosinenbrot"), "{}", outcome.output);
+    assert_same(&source, "orders", &job.lake(), "orders");
+    assert_eq!(guarded.struck().len(), 1, "{:?}", guarded.struck());
+
+    let job = on_rest(&source, guarded.port);
+    let outcome = job.run(&[]);
+    assert_ne!(outcome.code, Some(OK), "{}", outcome.output);
+    outcome.says(&["the catalog does not accept the login"]);
 }

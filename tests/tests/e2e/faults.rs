@@ -7,10 +7,11 @@ use connect_tests::compare::assert_same;
 use connect_tests::faults::{Fault, Faults, Request};
 use connect_tests::poll::Poller;
 use connect_tests::postgres::Database;
+use connect_tests::rest::RestCatalog;
 use connect_tests::runtime::{Job, OK};
 use connect_tests::store::{Bucket, Store};
 
-use crate::catalogs::{ROWS, on_s3, shop};
+use crate::catalogs::{ROWS, on_rest, on_s3, shop};
 
 /// Loads through faults, and then without any: what a reader may see, and that nothing is left of an upload.
 fn check(source: &Database, bucket: &Bucket, faults: &Faults, job: &Job, passes: bool) {
@@ -56,4 +57,29 @@ fn a_store_that_recovers_is_waited_for() {
 #[test]
 fn a_store_that_stays_down_fails_the_table() {
     store_fails(&[Fault::Status(403); 200], |r| r.is("PUT", ".parquet"), false);
+}
+
+/// The commits of `orders` fail so, in turn; the job reaches its REST catalog through the proxy.
+fn commit_fails(turn: &[Fault], passes: bool) {
+    let (source, catalog) = (shop(), RestCatalog::shared());
+    let faults = Faults::in_turn(catalog.port, turn.to_vec(), |r| r.is("POST", "/tables/orders"));
+    let job = on_rest(&source, faults.port).sink("request.timeout.ms", "4000").sink("commit.retry.num-retries", "4");
+    check(&source, &catalog.bucket, &faults, &job, passes);
+}
+
+#[test]
+fn a_commit_that_got_through_unseen_is_not_sent_again() {
+    commit_fails(&[Fault::AnswerLost], true);
+    commit_fails(&[Fault::Slow(Duration::from_secs(6))], true);
+}
+
+#[test]
+fn a_commit_that_did_not_get_through_is_sent_again() {
+    commit_fails(&[Fault::Status(500), Fault::Status(409), Fault::Status(503), Fault::Reset, Fault::Truncated], true);
+}
+
+/// The twin: a catalog that never takes it.
+#[test]
+fn a_commit_that_never_gets_through_fails_the_table() {
+    commit_fails(&[Fault::Status(504); 200], false);
 }

@@ -4,6 +4,8 @@
 //! again and nothing the commit refers to is deleted. Must not know what a load or a ledger is.
 
 mod committer;
+#[cfg(feature = "rest")]
+mod rest;
 mod sql;
 mod stage;
 
@@ -17,6 +19,8 @@ use iceberg::table::Table;
 use uuid::Uuid;
 
 pub(crate) use committer::{Committer, SendError, Site};
+#[cfg(feature = "rest")]
+pub(crate) use rest::RestCommitter;
 pub(crate) use sql::SqlCommitter;
 pub(crate) use stage::{Change, NewTable, Staged, new_snapshot_id, now_ms};
 

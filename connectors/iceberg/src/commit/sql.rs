@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::committer::{Committer, SendError, Site};
 use super::stage::Staged;
-use crate::config::{Config, Database};
+use crate::config::{Config, Database, Warehouse};
 use crate::error;
 use crate::names;
 use crate::store;
@@ -49,10 +49,10 @@ pub(crate) struct SqlCommitter {
 
 impl SqlCommitter {
     /// Opens the database, creating a SQLite file and the catalog's tables where they are missing.
-    pub(crate) async fn connect(config: &Config) -> Result<Self> {
+    pub(crate) async fn connect(config: &Config, database: &Database, warehouse: &Warehouse) -> Result<Self> {
         sqlx::any::install_default_drivers();
-        let shown = config.database.shown();
-        let (url, begin) = match &config.database {
+        let shown = database.shown();
+        let (url, begin) = match database {
             Database::Sqlite(path) => {
                 if let Some(parent) = path.parent() {
                     std::fs::create_dir_all(parent)
@@ -66,7 +66,7 @@ impl SqlCommitter {
         let sql = |e| error::sql("cannot open the catalog", e).with("catalog", &shown);
         let options = AnyConnectOptions::from_str(&url).map_err(sql)?.disable_statement_logging();
         let mut pool = AnyPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(config.request_timeout);
-        if matches!(config.database, Database::Sqlite(_)) {
+        if matches!(database, Database::Sqlite(_)) {
             pool = pool.after_connect(|connection, _| {
                 Box::pin(async move {
                     let wait = format!("PRAGMA busy_timeout = {}", BUSY_TIMEOUT.as_millis());
@@ -96,7 +96,7 @@ impl SqlCommitter {
             pool,
             catalog: config.catalog.clone(),
             namespace: config.namespace.to_vec(),
-            folder: format!("{}/{}", config.warehouse.location(), levels.join("/")),
+            folder: format!("{}/{}", warehouse.location(), levels.join("/")),
             storage: store::file_io(&config.store),
             begin,
             typed,

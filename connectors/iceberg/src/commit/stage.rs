@@ -66,6 +66,9 @@ pub(crate) struct NewTable {
 pub(crate) struct Staged {
     /// The metadata after the commit, for a catalog that takes whole metadata.
     pub(crate) metadata: TableMetadata,
+    /// The same as changes of the base, for a catalog that makes the metadata itself.
+    #[cfg(feature = "rest")]
+    pub(crate) updates: Vec<iceberg::TableUpdate>,
     /// Storage of the table.
     pub(crate) storage: FileIO,
     /// Manifests and manifest list written for it.
@@ -222,6 +225,8 @@ async fn add_snapshot(
     match staged {
         Ok(built) => Ok(Staged {
             metadata: built.metadata,
+            #[cfg(feature = "rest")]
+            updates: built.changes,
             storage: storage.clone(),
             written: manifests.written,
             attempt: change.attempt.clone(),

@@ -200,7 +200,7 @@ async fn a_replacement_stands_on_what_came_meanwhile_if_it_may() {
     let catalog = SqlCatalogBuilder::default()
         .with_storage_factory(Arc::new(iceberg::io::LocalFsStorageFactory))
         .uri(format!("sqlite://{}/catalog.db", lake.dir.path().display()))
-        .warehouse_location(lake.config.warehouse.location())
+        .warehouse_location(format!("file://{}/wh", lake.dir.path().display()))
         .sql_bind_style(SqlBindStyle::QMark)
         .load("iceberg", Default::default())
         .await

@@ -264,7 +264,7 @@ async fn the_catalog_is_the_one_others_know() {
     let catalog = SqlCatalogBuilder::default()
         .with_storage_factory(Arc::new(iceberg::io::LocalFsStorageFactory))
         .uri(format!("sqlite://{}/catalog.db", lake.dir.path().display()))
-        .warehouse_location(lake.config.warehouse.location())
+        .warehouse_location(format!("file://{}/wh", lake.dir.path().display()))
         .sql_bind_style(SqlBindStyle::QMark)
         .load("iceberg", Default::default())
         .await

@@ -23,7 +23,7 @@ use iceberg::table::Table;
 use tempfile::TempDir;
 
 use crate::commit::{Committer, SqlCommitter};
-use crate::config::Config;
+use crate::config::{Backend, Config};
 use crate::sink::{IcebergSink, Place};
 
 /// A lake of its own.
@@ -61,7 +61,8 @@ impl Lake {
     }
 
     pub(crate) async fn committer(&self) -> SqlCommitter {
-        SqlCommitter::connect(&self.config).await.unwrap()
+        let Backend::Sql(database, warehouse) = &self.config.backend else { panic!("{:?}", self.config) };
+        SqlCommitter::connect(&self.config, database, warehouse).await.unwrap()
     }
 
     pub(crate) async fn table(&self, name: &str) -> Option<Table> {
