@@ -6,7 +6,9 @@ use connect_tests::runtime::{CONFIGURATION, Job, OK};
 
 #[test]
 fn killed_around_the_slot_it_goes_on_with_it() {
-    let database = Server::shared().database();
+    // Of its own: making a slot waits for every writing transaction of the server, other tests' too.
+    let server: &'static Server = Box::leak(Box::new(Server::start()));
+    let database = server.database();
     database.sql(&format!("ALTER ROLE {USER} REPLICATION; GRANT CREATE ON DATABASE {} TO {USER}", database.name));
     database.sql_as_user(
         "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'x' FROM generate_series(1, 1000) i",
