@@ -155,9 +155,10 @@ fn killed_in_the_middle_of_reading() {
 fn disturbed(database: &Database, disturb: impl FnOnce(&Proxy)) -> (usize, Outcome) {
     database.sql_as_user("INSERT INTO large SELECT -i, repeat(md5(i::text), 20) FROM generate_series(1, 30000) i");
     let proxy = Proxy::holding_after(database.port(), 8 << 20);
+    // Parts of 20 MiB: what the sockets hold back is less than a part's rest, so that the server is still at it.
     let job = Job::new(database)
         .source("database.port", &proxy.port.to_string())
-        .source("parallel.chunk.size", "8MiB")
+        .source("parallel.chunk.size", "32MiB")
         .source("max.retries", "10");
     let poller = Poller::start(&job.lake(), "large", "id");
     let mut running = job.start(&[]);

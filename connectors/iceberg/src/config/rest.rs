@@ -6,6 +6,7 @@ use connector_api::config::{ConfigDef, Kind, Problem, Secret, Values};
 use url::Url;
 
 /// A REST catalog.
+#[cfg_attr(not(feature = "rest"), expect(dead_code, reason = "its reader is not in such a build"))]
 #[derive(Clone, Debug)]
 pub(crate) struct Rest {
     /// Its address, without a slash at the end and without `/v1`.
