@@ -112,8 +112,9 @@ fn start(
     let outcome = runtime.block_on(command(setup, &logging.console));
     // Whatever follows on the terminal follows below the lines.
     logging.console.clear();
-    // A thread that is stuck in a system call must not keep the process.
-    runtime.shutdown_background();
+    // Neither waited for nor dropped: a thread that is stuck in a system call must not keep the process, and a
+    // task that still cleans up would find its timers gone and panic. The process's end ends both.
+    std::mem::forget(runtime);
     outcome
 }
 

@@ -93,6 +93,8 @@ impl Ledger {
         let Some(mut writer) = writer else { return };
         if tokio::time::timeout(LAST, &mut writer).await.is_err() {
             writer.abort();
+            // Its end is its answer: nothing of it goes on beside what is closed next.
+            let _ = writer.await;
             tracing::warn!("the last rows of _cdc_status and _schema_changes could not be written in time");
         }
     }
