@@ -21,7 +21,7 @@ demo: ## A throw-away PostgreSQL into Iceberg with one command, looked at throug
 	scripts/demo
 
 test: ## Every test, on real servers
-	scripts/setup
+	scripts/setup tests
 	cargo build --workspace --all-targets $(TEST_FEATURES)
 	CONNECT_RUNTIME_BIN=$(CARGO_TARGET_DIR)/debug/connect-runtime cargo test --workspace $(TEST_FEATURES)
 

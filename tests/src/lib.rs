@@ -6,6 +6,7 @@
 //! code, only its command line, its configuration and the tables it leaves.
 
 pub mod certificates;
+pub mod chance;
 pub mod compare;
 pub mod faults;
 pub mod http;

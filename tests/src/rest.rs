@@ -24,7 +24,7 @@ impl RestCatalog {
     /// credentials with every table.
     ///
     /// # Panics
-    /// When it is not there (`scripts/setup` fetches it) or does not start.
+    /// When it is not there (`scripts/setup tests` fetches it) or does not start.
     pub fn shared() -> &'static Self {
         static CATALOG: OnceLock<RestCatalog> = OnceLock::new();
         CATALOG.get_or_init(|| {

@@ -2,13 +2,15 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code: a panic is a failed assertion")]
 
+mod source;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
-use connect_tests::postgres::{Background, Database, PASSWORD, Server, USER};
-use connector_api::{Cut, Error, Loaded, Plan, Position, Progress, Role, Source, TableId, TaskContext};
+use connect_tests::postgres::{Background, Database, Server, USER};
+use connector_api::{Cut, Error, Loaded, Plan, Position, Progress, Source, TableId, TaskContext};
 
 /// Rows by key.
 type Rows = BTreeMap<i32, i64>;
@@ -17,27 +19,15 @@ type Tables = BTreeMap<String, Rows>;
 
 const PUBLICATION: &str = "pub";
 
+/// A source with a publication of its tables.
 fn source(database: &Database, keys: &[(&str, &str)]) -> Box<dyn Source> {
-    let port = database.port().to_string();
     let usual = [
-        ("database.hostname", "127.0.0.1"),
-        ("database.port", port.as_str()),
-        ("database.user", USER),
-        ("database.password", PASSWORD),
-        ("database.dbname", database.name.as_str()),
-        ("snapshot.mode", "initial_only"),
         ("schema.include.list", "public"),
         ("table.exclude.list", ".*\\.moves"),
-        ("parallel.chunk.size", "64KiB"),
         ("publication.name", PUBLICATION),
         ("publication.autocreate.mode", "filtered"),
     ];
-    let raw: BTreeMap<_, _> = usual.iter().chain(keys).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    match (connector_postgres::PLUGIN.build)(&raw) {
-        Ok(Role::Source(source)) => source,
-        Ok(Role::Sink(_)) => panic!("not a source"),
-        Err(problems) => panic!("{problems:?}"),
-    }
+    source::source(database.port(), &database.name, &[&usual, keys].concat())
 }
 
 /// Two tables, and somebody who changes them in every way, both in each transaction.

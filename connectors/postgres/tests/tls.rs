@@ -2,7 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code: a panic is a failed assertion")]
 
-use std::collections::BTreeMap;
+mod source;
+
 use std::io::{ErrorKind as IoErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use connect_tests::certificates::Authority;
 use connect_tests::postgres::{PASSWORD, Server, USER};
-use connector_api::{ErrorKind, Position, Progress, Role, Source, TaskContext};
+use connector_api::{ErrorKind, Position, Progress, Source, TaskContext};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
@@ -60,22 +61,7 @@ fn file(name: &str) -> String {
 }
 
 fn source(keys: &[(&str, &str)]) -> Box<dyn Source> {
-    let port = server().port.to_string();
-    let usual = [
-        ("database.hostname", "127.0.0.1"),
-        ("database.port", port.as_str()),
-        ("database.user", USER),
-        ("database.password", PASSWORD),
-        ("database.dbname", "postgres"),
-        ("snapshot.mode", "initial_only"),
-        ("connect.timeout.ms", "5000"),
-    ];
-    let raw: BTreeMap<_, _> = usual.iter().chain(keys).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    match (connector_postgres::PLUGIN.build)(&raw) {
-        Ok(Role::Source(source)) => source,
-        Ok(Role::Sink(_)) => panic!("not a source"),
-        Err(problems) => panic!("{problems:?}"),
-    }
+    source::source(server().port, "postgres", &[&[("connect.timeout.ms", "5000")], keys].concat())
 }
 
 /// Whether the connection is made with TLS (`t`), without (`f`), or why not at all.

@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use connect_tests::chance::Chance;
 use connect_tests::compare::assert_same;
 use connect_tests::poll::{Poller, Seen};
 use connect_tests::postgres::{Database, Server};
@@ -30,23 +31,6 @@ const POINTS: [&str; 12] = [
     "engine.begin",
     "engine.complete",
 ];
-
-/// Numbers from a seed: splitmix64.
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-}
 
 fn shop() -> Database {
     let database = Server::shared().database();

@@ -1,25 +1,22 @@
 //! Random tables over all types with random values, against what the server itself prints. The seed is
 //! printed; `CONNECT_TESTS_SEED` replays it.
 
+use connect_tests::chance::Chance;
 use connect_tests::compare::{assert_same, difference, source_rows};
 use connect_tests::lake::ENGINES;
 use connect_tests::postgres::Server;
 use connect_tests::runtime::{Job, OK};
 
-/// splitmix64: enough of a generator for tests, and the same everywhere.
-struct Random(u64);
+/// Values by chance.
+struct Random(Chance);
 
 impl Random {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next()
     }
 
     fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
+        self.0.below(n as u64) as usize
     }
 
     fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
@@ -239,7 +236,7 @@ fn random_tables_arrive_value_by_value() {
         Err(_) => std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64,
     };
     println!("CONNECT_TESTS_SEED={seed}");
-    let mut r = Random(seed);
+    let mut r = Random(Chance(seed));
     let database = Server::shared().database();
     let mut sql = "SET search_path = public; SET timezone = 'UTC';
         CREATE TYPE mood AS ENUM ('', 'so \"so\"', '😀'); CREATE DOMAIN price AS numeric(9,2) CHECK (VALUE > 0);

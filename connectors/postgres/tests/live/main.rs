@@ -4,10 +4,10 @@
 
 mod connections;
 mod moments;
+#[path = "../source/mod.rs"]
+mod source;
 mod tables;
 mod values;
-
-use std::collections::BTreeMap;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -16,27 +16,11 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
-use connect_tests::postgres::{Database, PASSWORD, USER};
-use connector_api::{Plan, Position, Progress, Role, Source, Split, TableId, TaskContext};
+use connect_tests::postgres::Database;
+use connector_api::{Plan, Position, Progress, Source, Split, TableId, TaskContext};
 
-/// A source on that database, with these keys more or other than usual.
 fn source(database: &Database, keys: &[(&str, &str)]) -> Box<dyn Source> {
-    let port = database.port().to_string();
-    let usual = [
-        ("database.hostname", "127.0.0.1"),
-        ("database.port", port.as_str()),
-        ("database.user", USER),
-        ("database.password", PASSWORD),
-        ("database.dbname", database.name.as_str()),
-        ("snapshot.mode", "initial_only"),
-        ("parallel.chunk.size", "64KiB"),
-    ];
-    let raw: BTreeMap<_, _> = usual.iter().chain(keys).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    match (connector_postgres::PLUGIN.build)(&raw) {
-        Ok(Role::Source(source)) => source,
-        Ok(Role::Sink(_)) => panic!("not a source"),
-        Err(problems) => panic!("{problems:?}"),
-    }
+    source::source(database.port(), &database.name, keys)
 }
 
 fn context() -> TaskContext {
