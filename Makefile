@@ -25,7 +25,8 @@ test: ## Every test, on real servers
 	cargo build --workspace --all-targets $(TEST_FEATURES)
 	CONNECT_RUNTIME_BIN=$(CARGO_TARGET_DIR)/debug/connect-runtime cargo test --workspace $(TEST_FEATURES)
 
-test-full: test ## `test`, and the tests that take minutes each
+test-full: test ## `test`, the tests that take minutes each, and those by Apache Spark
+	scripts/setup spark
 	CONNECT_RUNTIME_BIN=$(CARGO_TARGET_DIR)/debug/connect-runtime cargo test --package connect-tests -- --ignored
 
 bench: ## Bulk load against COPY to nowhere and DuckDB; ROWS=… for another size

@@ -1,7 +1,7 @@
 """Reads Iceberg tables for the tests, with programs that are not ours: PyIceberg and DuckDB.
 
 One JSON request per line on stdin, one JSON answer per line on stdout. Both engines hand over Arrow, and
-`canonical` turns that into the exact texts which `tests/src/compare.rs` asks PostgreSQL for. Nothing here
+`canonical.py` turns that into the exact texts which `tests/src/compare.rs` asks PostgreSQL for. Nothing here
 may depend on our own code: the table is found as any other program would find it, through the catalog, whose
 PyIceberg properties are the only argument.
 """
@@ -10,7 +10,6 @@ import glob
 import json
 import os
 import sqlite3
-import struct
 import sys
 import urllib.error
 import urllib.request
@@ -29,41 +28,7 @@ from pyiceberg.table.sorting import SortField, SortOrder
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import LongType, NestedField, StringType
 
-
-def canonical(column):
-    """The values of an Arrow column as texts: see `canonical_sql` in compare.rs for the forms."""
-    kind = column.type
-    if isinstance(kind, pa.BaseExtensionType):
-        if kind.extension_name != "arrow.uuid":
-            raise TypeError(f"no canonical form for {kind}")
-        return [None if v is None else str(v) for v in column.to_pylist()]
-    if pa.types.is_boolean(kind):
-        return [None if v is None else "true" if v else "false" for v in column.to_pylist()]
-    if pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return [None if v is None else str(v) for v in column.to_pylist()]
-    if pa.types.is_floating(kind):
-        form, nan = (">f", "7fc00000") if kind == pa.float32() else (">d", "7ff8000000000000")
-        return [None if v is None else nan if v != v else struct.pack(form, v).hex() for v in column.to_pylist()]
-    if pa.types.is_decimal(kind):
-        return [None if v is None else format(v, "f") for v in column.to_pylist()]
-    if pa.types.is_fixed_size_binary(kind) and kind.byte_width == 16:
-        return [None if v is None else str(uuid.UUID(bytes=v)) for v in column.to_pylist()]
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        return [None if v is None else v.hex() for v in column.to_pylist()]
-    if pa.types.is_date32(kind):
-        return canonical(column.cast(pa.int32()))
-    if pa.types.is_time64(kind) or pa.types.is_timestamp(kind):
-        if kind.unit != "us":
-            raise TypeError(f"unexpected unit: {kind}")
-        return canonical(column.cast(pa.int64()))
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        lists = []
-        for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
-            values, ends = canonical(chunk.values), chunk.offsets.to_pylist()
-            valid = chunk.is_valid().to_pylist()
-            lists += [values[a:b] if there else None for a, b, there in zip(ends, ends[1:], valid)]
-        return lists
-    return [None if v is None else json.dumps(v, default=str) for v in column.to_pylist()]
+from canonical import canonical
 
 
 class SqliteTables:

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::lake::{ENGINES, Lake};
+use crate::lake::{ENGINES, Engine, Lake};
 use crate::postgres::{Database, quoted};
 
 /// A table's rows as canonical texts; `None` is NULL.
@@ -151,11 +151,17 @@ pub fn assert_same(database: &Database, from: &str, lake: &Lake, table: &str) {
 /// # Panics
 /// When the table is absent or differs, naming the reader and the rows.
 pub fn assert_rows(expected: &Rows, lake: &Lake, table: &str) {
-    for engine in ENGINES {
-        let got = lake.rows(engine, table).unwrap_or_else(|| panic!("{engine:?}: there is no table {table}"));
-        if let Some(what) = difference(expected, &got) {
-            panic!("{table} as {engine:?} reads it: {what}");
-        }
+    ENGINES.iter().for_each(|engine| assert_rows_by(*engine, expected, lake, table));
+}
+
+/// Asserts that one reader sees exactly these rows.
+///
+/// # Panics
+/// As [`assert_rows`].
+pub fn assert_rows_by(engine: Engine, expected: &Rows, lake: &Lake, table: &str) {
+    let got = lake.rows(engine, table).unwrap_or_else(|| panic!("{engine:?}: there is no table {table}"));
+    if let Some(what) = difference(expected, &got) {
+        panic!("{table} as {engine:?} reads it: {what}");
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use serde_json::{Value, json};
 
 use crate::compare::{Rows, canonical};
+use crate::spark;
 
 /// A reader that we did not write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,9 +19,11 @@ pub enum Engine {
     PyIceberg,
     /// DuckDB's `iceberg_scan` of the metadata file that the catalog names.
     DuckDb,
+    /// Apache Spark, through the catalog; it takes long to start, so only `make test-full` asks it.
+    Spark,
 }
 
-/// Both of them.
+/// Those that every table is read by.
 pub const ENGINES: [Engine; 2] = [Engine::PyIceberg, Engine::DuckDb];
 
 /// What a filter for one value of a column brought.
@@ -49,7 +52,8 @@ pub struct Lake {
 /// A catalog and its store as PyIceberg's properties.
 pub type Properties = BTreeMap<String, String>;
 
-struct Reader {
+/// A running script that reads tables.
+pub(crate) struct Reader {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
@@ -188,34 +192,46 @@ impl Lake {
     }
 
     fn ask(&self, op: &str, engine: Engine, table: &str, more: Value) -> Value {
+        self.answer(op, engine, table, more).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// What an engine answers, or the error that it gives.
+    pub(crate) fn answer(&self, op: &str, engine: Engine, table: &str, more: Value) -> Result<Value, String> {
         let mut request = json!({ "op": op, "namespace": self.namespace, "table": table });
-        request["engine"] = json!(if engine == Engine::DuckDb { "duckdb" } else { "pyiceberg" });
         request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        if engine == Engine::Spark {
+            request["catalog"] = json!(self.catalog);
+            return spark::shared().ask(&request);
+        }
+        request["engine"] = json!(if engine == Engine::DuckDb { "duckdb" } else { "pyiceberg" });
         let mut guard = self.reader.lock().unwrap();
-        let reader = guard.get_or_insert_with(|| Reader::start(&self.catalog));
-        writeln!(reader.input, "{request}").unwrap();
-        let mut line = String::new();
-        reader.output.read_line(&mut line).unwrap();
-        let mut answer: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{request}: {e}: {line:?}"));
-        assert!(answer.get("error").is_none(), "{}", answer["error"].as_str().unwrap_or_default());
-        answer["ok"].take()
+        let reader = guard.get_or_insert_with(|| {
+            let mut reader = python(&cache().join("venv"), "reader.py");
+            reader.arg(json!(self.catalog).to_string());
+            Reader::start(reader)
+        });
+        reader.ask(&request)
     }
 }
 
 impl Reader {
-    fn start(catalog: &Properties) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("reader.py");
-        // Unwritten bytecode: a test leaves nothing in the checkout.
-        let mut child = Command::new(python())
-            .arg("-B")
-            .arg(script)
-            .arg(json!(catalog).to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the venv with PyIceberg and DuckDB is missing: run scripts/setup");
+    /// Starts a script that reads requests and answers them, a line each.
+    pub(crate) fn start(mut script: Command) -> Self {
+        let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a reader starts");
         let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         Self { child, input, output }
+    }
+
+    /// The answer to a request, or the error that the script met.
+    pub(crate) fn ask(&mut self, request: &Value) -> Result<Value, String> {
+        writeln!(self.input, "{request}").unwrap();
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        let mut answer: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{request}: {e}: {line:?}"));
+        match answer.get("error").and_then(Value::as_str) {
+            Some(error) => Err(error.to_owned()),
+            None => Ok(answer["ok"].take()),
+        }
     }
 }
 
@@ -226,9 +242,14 @@ impl Drop for Reader {
     }
 }
 
-/// The interpreter of the venv that `scripts/setup` makes.
-pub(crate) fn python() -> PathBuf {
-    cache().join("venv/bin/python")
+/// The interpreter of a venv that `scripts/setup` makes, with a script of ours.
+pub(crate) fn python(venv: &Path, script: &str) -> Command {
+    let python = venv.join("bin/python");
+    assert!(python.exists(), "{} is missing: run scripts/setup, or `scripts/setup spark`", python.display());
+    let mut command = Command::new(python);
+    // Unwritten bytecode: a test leaves nothing in the checkout.
+    command.arg("-B").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script));
+    command
 }
 
 /// The folder that `scripts/setup` fills.

@@ -8,6 +8,7 @@
 pub mod certificates;
 pub mod chance;
 pub mod compare;
+pub mod disk;
 pub mod faults;
 pub mod http;
 mod keeper;
@@ -17,4 +18,12 @@ pub mod postgres;
 pub mod proxy;
 pub mod rest;
 pub mod runtime;
+pub mod spark;
 pub mod store;
+
+use std::io::Write as _;
+
+/// Says on standard error, past what a passing test hides, that something was not run and why.
+pub fn not_run(what: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "not run: {what}");
+}

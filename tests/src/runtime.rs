@@ -39,8 +39,8 @@ pub struct Job {
     pub sink: BTreeMap<String, String>,
     /// The catalog as readers find it, where it is not the job's own.
     pub catalog: Option<Properties>,
-    /// The largest file that the program may write, KiB: writing beyond it fails as on a full disk.
-    pub file_limit: Option<u64>,
+    /// Shell commands that the program is started after, in the same process: limits, redirections.
+    pub after: Option<&'static str>,
     /// Environment of the program, on top of a clean one.
     pub env: BTreeMap<String, String>,
     /// The program: `connect-runtime`, or one that is built with more connectors.
@@ -94,7 +94,7 @@ impl Job {
                 ("iceberg.namespace", NAMESPACE),
             ]),
             catalog: None,
-            file_limit: None,
+            after: None,
             env: map(&[("SHOP_PASSWORD", PASSWORD)]),
             program: "connect-runtime",
             folder,
@@ -183,13 +183,11 @@ impl Job {
 
     /// Starts the program with just these arguments, in the job's folder.
     pub fn program(&self, args: &[&str], env: &[(&str, &str)]) -> Running {
-        let command = match self.file_limit {
+        let command = match self.after {
             None => Command::new(binary(self.program)),
-            // The signal is ignored, so that the write fails; 512-byte blocks, as POSIX has it.
-            Some(kib) => {
+            Some(commands) => {
                 let mut shell = Command::new("/bin/sh");
-                let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", 2 * kib);
-                shell.args(["-c", &script]).arg(binary(self.program));
+                shell.args(["-c", &format!("{commands}; exec \"$0\" \"$@\"")]).arg(binary(self.program));
                 shell
             }
         };

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::http;
 use crate::keeper::{self, Keeper};
-use crate::lake::python;
+use crate::lake::cache;
 use crate::postgres::free_port;
 
 /// The key that the tests sign with. The store takes any.
@@ -38,7 +38,7 @@ impl Store {
         STORE.get_or_init(|| {
             let folder: PathBuf = tempfile::Builder::new().prefix("connect-s3-").tempdir().unwrap().keep();
             let port = free_port();
-            let program = python().with_file_name("moto_server");
+            let program = cache().join("venv/bin/moto_server");
             let keeper = Keeper::start(&folder, &program, &["-H", "127.0.0.1", "-p", &port.to_string()], &[]);
             keeper::until_ready(&folder, || http::get(port, "/moto-api/").is_some_and(|(status, _)| status == 200));
             Self { port, _keeper: keeper }

@@ -4,11 +4,11 @@
 use connect_tests::chance::Chance;
 use connect_tests::compare::{assert_same, difference, source_rows};
 use connect_tests::lake::ENGINES;
-use connect_tests::postgres::Server;
+use connect_tests::postgres::{Database, Server};
 use connect_tests::runtime::{Job, OK};
 
 /// Values by chance.
-struct Random(Chance);
+pub(crate) struct Random(Chance);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -228,29 +228,41 @@ fn table(name: &str, kinds: &[&Kind], rows: usize, r: &mut Random) -> String {
     sql
 }
 
-#[test]
+/// By chance; the seed that repeats it is in `CONNECT_TESTS_SEED`, or printed.
 #[expect(clippy::print_stdout, reason = "a failed test shows what it printed: the seed that repeats it")]
-fn random_tables_arrive_value_by_value() {
+pub(crate) fn random() -> Random {
     let seed = match std::env::var("CONNECT_TESTS_SEED") {
         Ok(seed) => seed.parse().unwrap(),
         Err(_) => std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64,
     };
     println!("CONNECT_TESTS_SEED={seed}");
-    let mut r = Random(Chance(seed));
-    let database = Server::shared().database();
+    Random(Chance(seed))
+}
+
+/// Makes tables of random columns with random rows: every type in one or another, and some again, but for those
+/// whose names begin so. Gives the tables' names.
+pub(crate) fn with_random_tables(database: &Database, r: &mut Random, without: &[&str]) -> Vec<String> {
     let mut sql = "SET search_path = public; SET timezone = 'UTC';
         CREATE TYPE mood AS ENUM ('', 'so \"so\"', '😀'); CREATE DOMAIN price AS numeric(9,2) CHECK (VALUE > 0);
         CREATE TYPE pair AS (a int, b text);\n"
         .to_owned();
-    // Every type in one table or another, and some again.
+    let all: Vec<&Kind> = KINDS.iter().filter(|k| !without.iter().any(|prefix| k.name.starts_with(prefix))).collect();
     let mut tables = vec![];
-    for (n, kinds) in KINDS.chunks(9).enumerate() {
-        let mut kinds: Vec<&Kind> = kinds.iter().collect();
-        kinds.extend((0..3).map(|_| r.pick(KINDS)));
-        sql += &table(&format!("random_{n}"), &kinds, 25, &mut r);
+    for (n, kinds) in all.chunks(9).enumerate() {
+        let mut kinds = kinds.to_vec();
+        kinds.extend((0..3).map(|_| *r.pick(&all)));
+        sql += &table(&format!("random_{n}"), &kinds, 25, r);
         tables.push(format!("random_{n}"));
     }
     database.sql_as_user(&sql);
+    tables
+}
+
+#[test]
+fn random_tables_arrive_value_by_value() {
+    let mut r = random();
+    let database = Server::shared().database();
+    let tables = with_random_tables(&database, &mut r, &[]);
     let job = Job::new(&database).source("batch.size", "7");
     job.run(&[]).expect(OK);
     let lake = job.lake();

@@ -3,7 +3,7 @@
 
 use connect_tests::compare::assert_same;
 use connect_tests::lake::Pruned;
-use connect_tests::postgres::Server;
+use connect_tests::postgres::{Database, Server};
 use connect_tests::runtime::{Job, OK, SOME_TABLES_FAILED};
 
 /// Columns and the transforms that their types take.
@@ -47,9 +47,9 @@ fn a_wrong_answer_to_a_filter_is_caught() {
     }
 }
 
-#[test]
-fn every_partition_transform_is_read_back_and_prunes() {
-    let database = Server::shared().database();
+/// Makes the table `rows` and copies of it, and a job that partitions each copy another way: the job, and the
+/// copies' names with the column that each is partitioned by.
+pub(crate) fn partitioned(database: &Database) -> (Job, Vec<(String, &'static str)>) {
     let columns: Vec<&str> = PARTITIONED.iter().map(|(column, _)| *column).collect();
     database.sql_as_user(&format!(
         "CREATE TABLE rows (id int PRIMARY KEY, {});
@@ -61,7 +61,7 @@ fn every_partition_transform_is_read_back_and_prunes() {
          INSERT INTO rows (id) VALUES (21), (22)",
         columns.join(", ")
     ));
-    let mut job = Job::new(&database);
+    let mut job = Job::new(database);
     let mut tables = Vec::new();
     for (column, transforms) in PARTITIONED {
         let column = column.split(' ').next().unwrap();
@@ -79,7 +79,13 @@ fn every_partition_transform_is_read_back_and_prunes() {
         }
     }
     // Two fields, by the default; the narrow truncation of a wide decimal makes a partition of every row.
-    job = job.sink("iceberg.tables.default-partition-by", "bucket(id, 3), flag");
+    (job.sink("iceberg.tables.default-partition-by", "bucket(id, 3), flag"), tables)
+}
+
+#[test]
+fn every_partition_transform_is_read_back_and_prunes() {
+    let database = Server::shared().database();
+    let (job, tables) = partitioned(&database);
     job.run(&[]).expect(OK);
     let lake = job.lake();
     assert_same(&database, "rows", &lake, "rows");
@@ -169,9 +175,11 @@ fn format_version_3_numbers_its_rows() {
     assert_eq!(misled("t", &lake.pruning("t", "id")), None);
 }
 
-#[test]
-fn every_codec_and_encoding_is_read_back() {
-    let database = Server::shared().database();
+/// The codecs that a table may be compressed with.
+pub(crate) const CODECS: [&str; 5] = ["zstd", "snappy", "gzip", "lz4", "uncompressed"];
+
+/// Makes a table `t` that takes every encoding.
+pub(crate) fn with_every_encoding(database: &Database) {
     // Numbers that grow, jump and lie at both ends; texts that repeat and that do not; NULLs in runs and strewn.
     database.sql_as_user(
         "CREATE TABLE t AS SELECT n AS id, (n % 2 * 2 - 1) * (9223372036854775807 - n / 2) AS ends, (random() * 2e9 - 1e9)::int AS random,
@@ -182,7 +190,13 @@ fn every_codec_and_encoding_is_read_back() {
             timestamptz '2000-01-01Z' + n * n * interval '1 s' AS at, repeat(md5(n::text), n % 40) AS long
          FROM generate_series(1, 3000) n",
     );
-    for codec in ["zstd", "snappy", "gzip", "lz4", "uncompressed"] {
+}
+
+#[test]
+fn every_codec_and_encoding_is_read_back() {
+    let database = Server::shared().database();
+    with_every_encoding(&database);
+    for codec in CODECS {
         let job = Job::new(&database).sink("iceberg.tables.auto-create-props.write.parquet.compression-codec", codec);
         job.run(&[]).expect(OK);
         let lake = job.lake();

@@ -2,6 +2,7 @@
 
 use connect_tests::compare::{assert_rows, assert_same, difference, source_rows};
 use connect_tests::lake::{ENGINES, Engine, Lake};
+use connect_tests::not_run;
 use connect_tests::postgres::{Database, Server};
 use connect_tests::runtime::{Job, OK, SOME_TABLES_FAILED};
 
@@ -66,7 +67,8 @@ const TEXTS: &[(&str, &[&str])] = &[
     ("public.seg_of", &["'[1,3)'"]),
 ];
 
-fn with_texts(database: &Database) -> Vec<String> {
+/// Makes the table `texts` of them, and `lists` of arrays of them.
+pub(crate) fn with_texts(database: &Database) {
     database.sql("CREATE EXTENSION hstore SCHEMA public; CREATE EXTENSION citext SCHEMA public; CREATE EXTENSION ltree SCHEMA public");
     database.sql_as_user(
         "CREATE TABLE \"Odd Table\" (id int);
@@ -87,13 +89,6 @@ fn with_texts(database: &Database) -> Vec<String> {
          ALTER ROLE app SET timezone = 'Asia/Kathmandu'; ALTER ROLE app SET extra_float_digits = -5;
          ALTER ROLE app SET bytea_output = 'escape'; ALTER ROLE app SET search_path = public;";
     database.sql(&sql.replace("ALTER ROLE app SET", &format!("ALTER ROLE app IN DATABASE {} SET", database.name)));
-    columns
-}
-
-#[test]
-fn every_other_type_is_the_text_that_the_server_prints() {
-    let database = Server::shared().database();
-    let columns = with_texts(&database);
     // In arrays too.
     let lists: Vec<_> = columns.iter().map(|c| format!("{c}[]")).collect();
     // An aggregate takes int2vector for an array, and makes one of two dimensions.
@@ -108,6 +103,12 @@ fn every_other_type_is_the_text_that_the_server_prints() {
         lists.join(", "),
         values.join(", ")
     ));
+}
+
+#[test]
+fn every_other_type_is_the_text_that_the_server_prints() {
+    let database = Server::shared().database();
+    with_texts(&database);
     let job = Job::new(&database).source("table.include.list", "public\\.(texts|lists)");
     job.run(&[]).expect(OK);
     let lake = job.lake();
@@ -126,9 +127,8 @@ fn every_other_type_is_the_text_that_the_server_prints() {
     }
 }
 
-#[test]
-fn arrays_are_lists() {
-    let database = Server::shared().database();
+/// Makes the table `arrays`, of lists and lists of lists.
+pub(crate) fn with_arrays(database: &Database) {
     database.sql_as_user(
         "CREATE TYPE mood AS ENUM ('sad', 'so, \"so\"');
          CREATE DOMAIN price AS numeric(7,2) CHECK (VALUE > 0); CREATE DOMAIN tags AS text[];
@@ -151,6 +151,12 @@ fn arrays_are_lists() {
             '{sad,\"so, \\\"so\\\"\"}', '{0.01,99999.99}', '{x,y}', ARRAY['{a,\"b c\"}','{}',NULL]::tags[], '{{1,2},{3,NULL}}',
             '{{1,2,3}}', '{{{a},{b}},{{c},{NULL}}}', '{{(1,1),(0,0);(2,2),(1,1)}}', '{7}')",
     );
+}
+
+#[test]
+fn arrays_are_lists() {
+    let database = Server::shared().database();
+    with_arrays(&database);
     let job = Job::new(&database);
     job.run(&[]).expect(OK);
     let lake = job.lake();
@@ -176,11 +182,10 @@ fn arrays_are_lists() {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "says that it did not run")]
 fn geometries_are_ewkb() {
     let database = Server::shared().database();
     if database.sql("SELECT count(*) FROM pg_available_extensions WHERE name = 'postgis'") == "0" {
-        println!("not run: PostGIS is not installed");
+        not_run("PostGIS is not installed");
         return;
     }
     database.sql(

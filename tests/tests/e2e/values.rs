@@ -1,12 +1,11 @@
 //! Values: each type at its extremes arrives exactly, or its table is refused with the column named.
 
 use connect_tests::compare::assert_same;
-use connect_tests::postgres::Server;
+use connect_tests::postgres::{Database, Server};
 use connect_tests::runtime::{Job, OK, SOME_TABLES_FAILED};
 
-#[test]
-fn every_type_round_trips() {
-    let database = Server::shared().database();
+/// Makes the tables `kinds`, each type with a form of ours at its extremes, and `domains`.
+pub(crate) fn with_kinds(database: &Database) {
     let nines = "9".repeat(38);
     let sixty = format!("-{}.{}", "1234567890".repeat(6), "0".repeat(30));
     database.sql_as_user(&format!(
@@ -42,6 +41,12 @@ fn every_type_round_trips() {
             (10, '0.1', '0.1', '1e-50', NULL, NULL, NULL, NULL, NULL);"#,
         thirty = "9".repeat(30),
     ));
+}
+
+#[test]
+fn every_type_round_trips() {
+    let database = Server::shared().database();
+    with_kinds(&database);
     let job = Job::new(&database);
     job.run(&[]).expect(OK);
     let lake = job.lake();

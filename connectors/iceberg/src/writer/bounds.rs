@@ -28,15 +28,18 @@ enum Range {
     I32(Option<(i32, i32)>),
     I64(Option<(i64, i64)>),
     I128(Option<(i128, i128)>),
-    Bytes { ends: Option<(Extreme, Extreme)>, kind: Bytes },
+    /// By the order of the bytes, and by Java's.
+    Uuid(Option<(u128, u128)>, Option<(u128, u128)>),
+    Bytes {
+        ends: Option<(Extreme, Extreme)>,
+        kind: Bytes,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Bytes {
     Text,
     Binary,
-    /// No shorter than its type says, so never cut.
-    Fixed,
 }
 
 /// A value with its first bytes as a number: most values are told apart by that alone.
@@ -56,9 +59,7 @@ impl Bounds {
             DataType::Decimal128(..) => Range::I128(None),
             DataType::Utf8 => Range::Bytes { ends: None, kind: Bytes::Text },
             DataType::Binary => Range::Bytes { ends: None, kind: Bytes::Binary },
-            DataType::FixedSizeBinary(n) if usize::try_from(*n).is_ok_and(|n| n <= BOUND_BYTES) => {
-                Range::Bytes { ends: None, kind: Bytes::Fixed }
-            }
+            DataType::FixedSizeBinary(16) => Range::Uuid(None, None),
             _ => return None,
         };
         Some(Self { nulls: 0, range })
@@ -76,11 +77,15 @@ impl Bounds {
             (Range::I128(range), _) => widen(range, values::<Decimal128Type>(column)),
             (Range::Bytes { ends, .. }, DataType::Utf8) => widen_bytes(ends, byte_values(column.as_string::<i32>())),
             (Range::Bytes { ends, .. }, DataType::Binary) => widen_bytes(ends, byte_values(column.as_binary::<i32>())),
-            (Range::Bytes { ends, .. }, _) => {
+            (Range::Uuid(plain, java), _) => {
                 let array = column.as_fixed_size_binary();
-                let valid = (0..array.len()).filter(|i| array.is_valid(*i));
-                widen_bytes(ends, valid.map(|i| array.value(i)).map(|v| (prefix(v), v)));
+                for i in (0..array.len()).filter(|i| array.is_valid(*i)) {
+                    let value = uuid(array.value(i));
+                    widen(plain, std::iter::once(&[value][..]));
+                    widen(java, std::iter::once(&[as_java_orders(value)][..]));
+                }
             }
+            (Range::Bytes { .. }, _) => {}
         }
     }
 
@@ -105,40 +110,36 @@ impl Bounds {
                     Statistics::fixed_len_byte_array(low, high, None, nulls, false)
                 }
             },
+            Range::Uuid(plain, java) => {
+                let same = plain.map(|r| (as_java_orders(r.0), as_java_orders(r.1))) == *java;
+                let fixed = |v: u128| FixedLenByteArray::from(v.to_be_bytes().to_vec());
+                let ends = plain.filter(|_| same).map(|r| (fixed(r.0), fixed(r.1))).unzip();
+                Statistics::fixed_len_byte_array(ends.0, ends.1, None, nulls, false)
+            }
             Range::Bytes { ends, kind } => {
-                let Some((low, high)) = ends else {
-                    return match kind {
-                        Bytes::Fixed => Statistics::fixed_len_byte_array(None, None, None, nulls, false),
-                        _ => Statistics::byte_array(None, None, None, nulls, false),
-                    };
-                };
+                let Some((low, high)) = ends else { return Statistics::byte_array(None, None, None, nulls, false) };
                 let (low, high) = (low.value.as_slice(), high.value.as_slice());
                 let text = *kind == Bytes::Text;
                 let (cut_low, cut_high) = (cut_down(low, text), cut_up(high, text));
                 let exact = (cut_low.len() == low.len(), cut_high == high);
-                match kind {
-                    Bytes::Fixed => Statistics::fixed_len_byte_array(
-                        Some(low.to_vec().into()),
-                        Some(high.to_vec().into()),
-                        None,
-                        nulls,
-                        false,
-                    ),
-                    _ => Statistics::ByteArray(
-                        ValueStatistics::new(
-                            Some(ByteArray::from(cut_low)),
-                            Some(ByteArray::from(cut_high)),
-                            None,
-                            nulls,
-                            false,
-                        )
-                        .with_min_is_exact(exact.0)
-                        .with_max_is_exact(exact.1),
-                    ),
-                }
+                let ends = (Some(ByteArray::from(cut_low)), Some(ByteArray::from(cut_high)));
+                let cut = ValueStatistics::new(ends.0, ends.1, None, nulls, false);
+                Statistics::ByteArray(cut.with_min_is_exact(exact.0).with_max_is_exact(exact.1))
             }
         }
     }
+}
+
+/// A uuid's bytes as a number, in the order of the bytes.
+pub(super) fn uuid(bytes: &[u8]) -> u128 {
+    bytes.first_chunk().map_or(0, |bytes| u128::from_be_bytes(*bytes))
+}
+
+/// A uuid as a number in Java's order, that of two signed halves. Iceberg's Java library compares bounds so
+/// (apache/iceberg#14216), against the specification, and leaves out files that have what is looked for: bounds are
+/// given only where both orders find the same ones.
+pub(super) fn as_java_orders(uuid: u128) -> u128 {
+    uuid ^ (1 << 127 | 1 << 63)
 }
 
 /// The runs of values that are not NULL.
@@ -251,7 +252,7 @@ fn raise_bytes(head: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::{BinaryArray, Int64Array, StringArray};
+    use arrow_array::{BinaryArray, FixedSizeBinaryArray, Int64Array, StringArray};
     use proptest::prelude::*;
 
     use super::*;
@@ -304,6 +305,37 @@ mod tests {
             let (low, high) = (cut_down(&value, false), cut_up(&value, false));
             prop_assert!(low <= value && high >= value && low.len() <= BOUND_BYTES);
         }
+    }
+
+    /// Both orders by another way than ours: a bound that is given holds in either, and is given if one can be.
+    #[test]
+    fn bounds_of_uuids_hold_in_both_orders() {
+        fn check(values: &[(u64, u64)]) -> Option<(u128, u128)> {
+            let bytes = values.iter().map(|v| Some([v.0.to_be_bytes(), v.1.to_be_bytes()].concat()));
+            let column = FixedSizeBinaryArray::try_from_sparse_iter_with_size(bytes.chain([None]), 16).unwrap();
+            let mut bounds = Bounds::of(column.data_type()).unwrap();
+            bounds.add(&(Arc::new(column) as ArrayRef));
+            let kind = parquet::schema::types::Type::primitive_type_builder("u", Physical::FIXED_LEN_BYTE_ARRAY);
+            let kind = Arc::new(kind.with_length(16).build().unwrap());
+            let path = parquet::schema::types::ColumnPath::from("u");
+            let statistics = bounds.statistics(&ColumnDescriptor::new(kind, 0, 0, path));
+            assert_eq!(statistics.null_count_opt(), Some(1));
+            let ends = statistics.min_bytes_opt().zip(statistics.max_bytes_opt()).map(|(l, h)| (uuid(l), uuid(h)));
+            let signed = |v: &(u64, u64)| (v.0 as i64, v.1 as i64);
+            let (low, high) = (values.iter().min().unwrap(), values.iter().max().unwrap());
+            let agree = signed(low) == values.iter().map(signed).min().unwrap()
+                && signed(high) == values.iter().map(signed).max().unwrap();
+            let number = |v: &(u64, u64)| u128::from(v.0) << 64 | u128::from(v.1);
+            assert_eq!(ends, agree.then(|| (number(low), number(high))), "{values:x?}");
+            ends
+        }
+        const TOP: u64 = 1 << 63;
+        assert!(check(&[(1, 5), (7, 6)]).is_some());
+        assert!(check(&[(TOP, TOP), (u64::MAX, 0)]).is_some());
+        assert!(check(&[(1, 5), (TOP, 5)]).is_none(), "the first bit differs");
+        assert!(check(&[(1, 5), (1, TOP), (3, 0)]).is_none(), "of the second half, beside the smallest");
+        assert!(check(&[(1, TOP), (3, 0), (3, TOP)]).is_none(), "beside the largest");
+        assert!(check(&[(1, TOP), (2, 0), (3, 1)]).is_some(), "in between it does not matter");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use parquet::basic::Type as Physical;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::statistics::Statistics;
 
+use super::bounds;
 use crate::error;
 
 /// Counts the NaNs of the top-level floating-point columns by field id.
@@ -127,6 +128,9 @@ fn widen(
     };
     let physical = chunk.column_type();
     let (min, max) = (datum(kind, physical, min)?, datum(kind, physical, max)?);
+    if *kind == PrimitiveType::Uuid && !(agree(metrics.lower.as_ref(), &min)? && agree(metrics.upper.as_ref(), &max)?) {
+        metrics.unbounded = true;
+    }
     if metrics.lower.as_ref().is_none_or(|lower| min < *lower) {
         metrics.lower = Some(min);
     }
@@ -134,6 +138,17 @@ fn widen(
         metrics.upper = Some(max);
     }
     Ok(())
+}
+
+/// Whether the orders in which uuids are compared agree about two of them.
+fn agree(known: Option<&Datum>, other: &Datum) -> Result<bool> {
+    let number = |datum: &Datum| {
+        let bytes = datum.to_bytes().map_err(|e| error::iceberg("a bound that is not of its type", e))?;
+        Ok::<_, Error>(bounds::uuid(&bytes))
+    };
+    let Some(known) = known else { return Ok(true) };
+    let (a, b) = (number(known)?, number(other)?);
+    Ok(a.cmp(&b) == bounds::as_java_orders(a).cmp(&bounds::as_java_orders(b)))
 }
 
 /// A statistic's bytes as an Iceberg value. Both are little-endian plain values, but decimals: Iceberg
