@@ -19,7 +19,7 @@ impl SmallDisk {
     pub fn mount(folder: &Path, kib: u64) -> Option<Self> {
         std::fs::create_dir_all(folder).unwrap();
         // `read` returns when the test process closes the pipe or dies.
-        let script = "mount -t tmpfs -o size=$1k,mode=0700 connect-tests \"$2\" || exit 1
+        let script = "mount -t tmpfs -o size=$1k,mode=0755 connect-tests \"$2\" || exit 1
             echo mounted; read -r _; umount -l \"$2\"";
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", script, "sh", &kib.to_string()]).arg(folder).process_group(0);
