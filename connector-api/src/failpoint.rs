@@ -2,7 +2,7 @@
 //!
 //! Compiled to nothing without the feature `failpoints`. With it, `CONNECT_FAILPOINTS` holds
 //! `name=action` pairs separated by `;`, where the action is `kill` (the process ends on the spot, as by
-//! `kill -9`), `error` (a retriable error) or `delay(ms)`, and `@n` after the action means the n-th hit
+//! `kill -9`), `error` (a retriable error), `panic` or `delay(ms)`, and `@n` after the action means the n-th hit
 //! only: `iceberg.before-commit=kill@3`.
 
 use crate::Result;
@@ -54,6 +54,7 @@ mod active {
         Some((name.trim().to_owned(), Point { action: action.trim().to_owned(), only, hits: 0 }))
     }
 
+    #[expect(clippy::panic, reason = "to panic is what the test asked for")]
     pub(super) fn hit(name: &'static str) -> Result<()> {
         let action = {
             let mut points = POINTS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,6 +67,7 @@ mod active {
         };
         match action.as_str() {
             "kill" => std::process::abort(),
+            "panic" => panic!("failpoint {name}"),
             "error" => Err(Error::retriable("failpoint").with("name", name)),
             other => {
                 let ms = other.strip_prefix("delay(").and_then(|s| s.strip_suffix(')')).and_then(|s| s.parse().ok());

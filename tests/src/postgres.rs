@@ -54,7 +54,19 @@ impl Server {
     /// # Panics
     /// As [`start`](Self::start).
     pub fn start_with(files: impl FnOnce(&Path), settings: &[&str], hba: Option<&str>) -> Self {
-        let bin = programs();
+        Self::start_from(programs(), files, settings, hba)
+    }
+
+    /// Starts a server of its own of a major version; `None` where that is not installed.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub fn of_version(major: u32) -> Option<Self> {
+        let bin = installed().into_iter().find(|(version, _)| *version == major)?.1;
+        Some(Self::start_from(bin, |_| {}, &[], None))
+    }
+
+    fn start_from(bin: PathBuf, files: impl FnOnce(&Path), settings: &[&str], hba: Option<&str>) -> Self {
         let folder = tempfile::Builder::new().prefix("connect-pg-").tempdir().unwrap().keep();
         let user = unprivileged();
         if let Some((uid, gid)) = user {
@@ -276,19 +288,27 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// The folder with the newest server's programs.
+/// The folder with the programs of the server that the tests run on: the newest, or the major version that
+/// `CONNECT_TESTS_POSTGRES` names.
 fn programs() -> PathBuf {
-    let version = |p: &PathBuf| p.parent()?.file_name()?.to_str()?.parse::<f32>().ok();
-    let mut found: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
-        .filter(|bin| bin.join("initdb").exists())
-        .collect();
-    found.sort_by(|a, b| version(a).partial_cmp(&version(b)).unwrap());
+    let mut found = installed();
+    if let Ok(wanted) = std::env::var("CONNECT_TESTS_POSTGRES") {
+        found.retain(|(version, _)| version.to_string() == wanted);
+        return found.pop().unwrap_or_else(|| panic!("PostgreSQL {wanted} is not installed")).1;
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = || std::env::split_paths(&path).find(|p| p.join("initdb").exists());
-    found.pop().or_else(on_path).expect("no PostgreSQL on this machine: run scripts/setup")
+    found.pop().map(|(_, bin)| bin).or_else(on_path).expect("no PostgreSQL on this machine: run scripts/setup")
+}
+
+/// The major versions that Debian's packages installed, oldest first, with the folders of their programs.
+fn installed() -> Vec<(u32, PathBuf)> {
+    let entries = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().map(|entry| entry.unwrap().path());
+    let version = |path: &Path| path.file_name()?.to_str()?.parse().ok();
+    let found = entries.filter_map(|path| Some((version(&path)?, path.join("bin"))));
+    let mut found: Vec<(u32, PathBuf)> = found.filter(|(_, bin)| bin.join("initdb").exists()).collect();
+    found.sort();
+    found
 }
 
 /// Whom the server runs as when we are root, which PostgreSQL refuses: uid and gid.

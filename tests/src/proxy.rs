@@ -7,6 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// Around a request the connection breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Before the server has it.
+    Request,
+    /// When the server has answered it, before its client hears of that.
+    Answer,
+}
+
 /// A listening proxy. Its threads end with the process or when their connections do.
 pub struct Proxy {
     /// The port to connect to on 127.0.0.1.
@@ -21,9 +30,24 @@ struct State {
     /// Whatever waits for its allowance is lost.
     broken: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
+    /// What requests that hold these bytes meet, in turn.
+    losses: Mutex<(&'static [u8], std::vec::IntoIter<Loss>)>,
 }
 
 impl Proxy {
+    /// Starts a proxy that breaks the connection around requests that hold these bytes, which must be sent at once:
+    /// of the first as the first loss says, and so on; when there are no more, all is let through.
+    pub fn losing(server_port: u16, bytes: &'static [u8], losses: Vec<Loss>) -> Self {
+        let proxy = Self::at(0, server_port, u64::MAX);
+        *proxy.state.losses.lock().unwrap() = (bytes, losses.into_iter());
+        proxy
+    }
+
+    /// How many losses are still to come.
+    pub fn losses_left(&self) -> usize {
+        self.state.losses.lock().unwrap().1.len()
+    }
+
     /// Starts a proxy that lets this many bytes of answers through and then holds everything still.
     pub fn holding_after(server_port: u16, bytes: u64) -> Self {
         Self::at(0, server_port, bytes)
@@ -38,6 +62,7 @@ impl Proxy {
             held: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             open: Mutex::new(Vec::new()),
+            losses: Mutex::new((b"", Vec::new().into_iter())),
         });
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
@@ -46,9 +71,15 @@ impl Proxy {
                 let mut open = shared.open.lock().unwrap();
                 open.extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
                 let (up, down) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                std::thread::spawn(move || forward(up, down, None));
-                let limit = Arc::clone(&shared);
-                std::thread::spawn(move || forward(server, client, Some(limit)));
+                let lost = Arc::new(AtomicBool::new(false));
+                let (state, answer) = (Arc::clone(&shared), Arc::clone(&lost));
+                std::thread::spawn(move || forward(up, down, |request| state.passes(request, &answer)));
+                let state = Arc::clone(&shared);
+                std::thread::spawn(move || {
+                    forward(server, client, |answer| {
+                        state.wait_for(answer.len() as u64) && !lost.load(Ordering::Acquire)
+                    });
+                });
             }
         });
         Self { port, state }
@@ -81,19 +112,11 @@ impl Drop for Proxy {
     }
 }
 
-fn forward(mut from: TcpStream, mut to: TcpStream, limit: Option<Arc<State>>) {
+/// Hands on what `passes` lets through; ends, and ends the connection, at what it does not.
+fn forward(mut from: TcpStream, mut to: TcpStream, passes: impl Fn(&[u8]) -> bool) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
-        if let Some(state) = &limit {
-            while !state.take(read as u64) {
-                if state.broken.load(Ordering::Acquire) {
-                    return;
-                }
-                state.held.store(true, Ordering::Release);
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        }
-        if to.write_all(&buffer[..read]).is_err() {
+        if !passes(&buffer[..read]) || to.write_all(&buffer[..read]).is_err() {
             break;
         }
     }
@@ -102,6 +125,30 @@ fn forward(mut from: TcpStream, mut to: TcpStream, limit: Option<Arc<State>>) {
 }
 
 impl State {
+    /// Waits for the allowance of so many bytes; `false` when the connections broke meanwhile.
+    fn wait_for(&self, bytes: u64) -> bool {
+        while !self.take(bytes) {
+            if self.broken.load(Ordering::Acquire) {
+                return false;
+            }
+            self.held.store(true, Ordering::Release);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        true
+    }
+
+    /// Whether a request reaches the server. Notes where its answer is to be lost.
+    fn passes(&self, request: &[u8], answer_lost: &AtomicBool) -> bool {
+        let mut losses = self.losses.lock().unwrap();
+        let (bytes, turn) = &mut *losses;
+        if bytes.is_empty() || !request.windows(bytes.len()).any(|part| part == *bytes) {
+            return true;
+        }
+        let loss = turn.next();
+        answer_lost.store(loss == Some(Loss::Answer), Ordering::Release);
+        loss != Some(Loss::Request)
+    }
+
     fn take(&self, bytes: u64) -> bool {
         let take = |left: u64| if left == u64::MAX { Some(left) } else { left.checked_sub(bytes) };
         self.allowance.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()

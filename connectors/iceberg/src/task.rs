@@ -213,6 +213,7 @@ impl IcebergTask {
 #[async_trait]
 impl SinkTask for IcebergTask {
     async fn write(&mut self, event: Event) -> Result<()> {
+        failpoint::hit("iceberg.write")?;
         match event {
             Event::Changes(batch) => self.changes(batch).await,
             Event::Load(LoadEvent::Begin(load)) => self.begin(load).await,

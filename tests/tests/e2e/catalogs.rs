@@ -23,10 +23,16 @@ pub(crate) fn shop() -> Database {
 
 /// A job whose catalog is in a PostgreSQL database.
 fn on_postgres(source: &Database, catalog: &Database) -> Job {
+    on_postgres_at(source, catalog, catalog.port())
+}
+
+/// The same, which the job reaches through a port.
+pub(crate) fn on_postgres_at(source: &Database, catalog: &Database, port: u16) -> Job {
     let mut job = Job::new(source).sink("iceberg.catalog.jdbc.user", USER);
     job.sink.insert("iceberg.catalog.jdbc.password".into(), "${env:SHOP_PASSWORD}".into());
     let at = format!("127.0.0.1:{}/{}", catalog.port(), catalog.name);
-    job.sink.insert("iceberg.catalog.uri".into(), format!("jdbc:postgresql://{at}"));
+    let through = format!("jdbc:postgresql://127.0.0.1:{port}/{}", catalog.name);
+    job.sink.insert("iceberg.catalog.uri".into(), through);
     // As PyIceberg's own documentation writes it; the password's special characters encoded.
     let password: String = PASSWORD.bytes().map(|b| format!("%{b:02X}")).collect();
     let uri = format!("postgresql+psycopg2://{USER}:{password}@{at}");

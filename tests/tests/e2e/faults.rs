@@ -6,12 +6,13 @@ use std::time::Duration;
 use connect_tests::compare::assert_same;
 use connect_tests::faults::{Fault, Faults, Request};
 use connect_tests::poll::Poller;
-use connect_tests::postgres::Database;
+use connect_tests::postgres::{Database, Server};
+use connect_tests::proxy::{Loss, Proxy};
 use connect_tests::rest::RestCatalog;
-use connect_tests::runtime::{Job, OK};
+use connect_tests::runtime::{Job, OK, SOME_TABLES_FAILED};
 use connect_tests::store::{Bucket, Store};
 
-use crate::catalogs::{ROWS, on_rest, on_s3, shop};
+use crate::catalogs::{ROWS, on_postgres_at, on_rest, on_s3, shop};
 
 /// Loads through faults, and then without any: what a reader may see, and that nothing is left of an upload.
 fn check(source: &Database, bucket: &Bucket, faults: &Faults, job: &Job, passes: bool) {
@@ -82,4 +83,71 @@ fn a_commit_that_did_not_get_through_is_sent_again() {
 #[test]
 fn a_commit_that_never_gets_through_fails_the_table() {
     commit_fails(&[Fault::Status(504); 200], false);
+}
+
+/// A file of several parts of which one is turned down: its table fails, and no part of it stays.
+#[test]
+fn an_upload_that_is_given_up_leaves_no_parts() {
+    let (source, bucket) = (shop(), Store::shared().bucket());
+    source.sql_as_user(
+        "CREATE TABLE large (id bigint PRIMARY KEY, v text);
+         INSERT INTO large SELECT i, (SELECT string_agg(md5(i::text || j), '') FROM generate_series(1, 40) j)
+             FROM generate_series(1, 20000) i",
+    );
+    let through = |faults: &Faults| {
+        let job = on_s3(&source, &bucket, faults.port).source("max.retries", "1");
+        job.sink("write.parquet.compression-codec", "uncompressed").source("parallel.workers", "1")
+    };
+    let third = |r: &Request| r.is("PUT", "partNumber=3");
+    let faults = Faults::in_turn(bucket.port(), vec![Fault::Status(403); 200], third);
+    let job = through(&faults);
+    let outcome = job.run(&[]).expect(SOME_TABLES_FAILED).says(&["public.large", "PermissionDenied"]);
+    assert!(!faults.struck().is_empty(), "{}", outcome.output);
+    assert_eq!(bucket.open_uploads(), 0, "{}", outcome.output);
+    let of_large = || bucket.keys(".parquet").into_iter().filter(|key| key.contains("/large/")).count();
+    assert_eq!(of_large(), 0);
+    assert_same(&source, "orders", &job.lake(), "orders");
+
+    // The twin: killed in the middle, its parts stay, and the listing has them.
+    let slow = Faults::in_turn(bucket.port(), vec![Fault::Slow(Duration::from_secs(100)); 200], third);
+    let mut again = through(&slow);
+    again.sink.insert("iceberg.catalog.uri".into(), job.sink["iceberg.catalog.uri"].clone());
+    let mut running = again.start(&[]);
+    running.until("a part on its way", || (!slow.struck().is_empty()).then_some(()));
+    running.kill();
+    assert!(bucket.open_uploads() > 0);
+    faults.end();
+    job.run(&[]).expect(OK);
+    assert_same(&source, "large", &job.lake(), "large");
+}
+
+/// A catalog in PostgreSQL whose connection breaks around the COMMIT of a commit, which by then has happened or
+/// never will.
+#[test]
+fn a_commit_of_a_sql_catalog_whose_answer_is_lost_is_found() {
+    let (source, catalog) = (shop(), Server::shared().database());
+    let turn = [Loss::Answer, Loss::Request, Loss::Answer, Loss::Request, Loss::Answer];
+    let proxy = Proxy::losing(catalog.port(), b"COMMIT", turn.to_vec());
+    let job = on_postgres_at(&source, &catalog, proxy.port);
+    let poller = Poller::start(&job.lake(), "orders", "id");
+    let outcome = job.run(&[]).expect(OK);
+    assert_eq!(proxy.losses_left(), 0, "{}", outcome.output);
+    let lake = job.lake();
+    for table in ["orders", "none"] {
+        assert_same(&source, table, &lake, table);
+        assert_eq!(lake.describe(table)["snapshots"], 1, "{table} was committed once");
+        assert_eq!(lake.status(&format!("public.{table}")).unwrap()["load_status"], "completed");
+    }
+    let seen = poller.finish();
+    assert!(seen.iter().all(|n| matches!(n, None | Some(ROWS))), "{seen:?}");
+}
+
+/// The twin: it never gets through.
+#[test]
+fn a_commit_of_a_sql_catalog_that_never_gets_through_fails_the_table() {
+    let (source, catalog) = (shop(), Server::shared().database());
+    let proxy = Proxy::losing(catalog.port(), b"COMMIT", vec![Loss::Request; 1000]);
+    let job = on_postgres_at(&source, &catalog, proxy.port).sink("commit.retry.num-retries", "2");
+    let outcome = job.source("max.retries", "0").run(&[]).expect(SOME_TABLES_FAILED);
+    outcome.says(&["public.orders", "the catalog's answer to a commit is lost"]);
 }

@@ -7,7 +7,10 @@ use connect_tests::runtime::{CONFIGURATION, Job, OK};
 #[test]
 fn killed_around_the_slot_it_goes_on_with_it() {
     // Of its own: making a slot waits for every writing transaction of the server, other tests' too.
-    let server: &'static Server = Box::leak(Box::new(Server::start()));
+    around_the_slot(Box::leak(Box::new(Server::start())));
+}
+
+pub(crate) fn around_the_slot(server: &'static Server) {
     let database = server.database();
     database.sql(&format!("ALTER ROLE {USER} REPLICATION; GRANT CREATE ON DATABASE {} TO {USER}", database.name));
     database.sql_as_user(

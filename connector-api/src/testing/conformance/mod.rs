@@ -16,7 +16,7 @@ pub use sink::{
     interleaved_tables_stay_apart, nothing_before_complete, replace_is_atomic, sink, visible_once_durable,
 };
 pub use source::{
-    SourceFixture, cancelled_reads_lose_nothing, loaded_tables_are_not_planned, plan_covers_tables,
+    SourceFixture, a_lost_cut_is_said, cancelled_reads_lose_nothing, loaded_tables_are_not_planned, plan_covers_tables,
     reopened_splits_continue, source, spans_tile_each_split, split_ids_are_unique,
 };
 

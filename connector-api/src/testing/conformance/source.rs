@@ -7,13 +7,19 @@ use std::task::Poll;
 use arrow_array::RecordBatch;
 
 use super::{Violation, ensure, failed};
-use crate::{Loaded, Plan, Position, Progress, Source, SourceTask, Split, TablePlan, TaskContext, Tracker};
+use crate::{ErrorKind, Loaded, Plan, Position, Progress, Source, SourceTask, Split, TablePlan, TaskContext, Tracker};
 
 /// What the suite needs of a source: at least two tables with rows, of which one has more than one batch in
 /// a split. An empty table and a table of several splits are worth having too.
 pub trait SourceFixture: Send + Sync {
     /// A source over the fixture's data, which does not change while the suite runs.
     fn source(&self) -> Box<dyn Source>;
+
+    /// Makes unreadable what the cuts show that the fixture's sources have taken so far, as a broken connection
+    /// or a restarted database does; the data stays. Whether it did: `false` where a cut cannot be lost.
+    fn lose_cut(&self) -> bool {
+        false
+    }
 }
 
 impl<F: Fn() -> Box<dyn Source> + Send + Sync> SourceFixture for F {
@@ -31,6 +37,7 @@ pub async fn source(fixture: &dyn SourceFixture) -> Vec<Violation> {
         spans_tile_each_split(fixture).await,
         cancelled_reads_lose_nothing(fixture).await,
         reopened_splits_continue(fixture).await,
+        a_lost_cut_is_said(fixture).await,
     ];
     found.into_iter().filter_map(Result::err).collect()
 }
@@ -175,6 +182,85 @@ pub async fn reopened_splits_continue(fixture: &dyn SourceFixture) -> Result<(),
     Ok(())
 }
 
+/// How often a split is opened again to hear that the cut is lost.
+const REOPENED: usize = 20;
+
+/// After the loss of its cut a source opens no split of it, and says that the cut is lost; one that is being read
+/// ends with a retriable error unless all its rows are there; and the next plan is under a cut that can be read.
+///
+/// # Errors
+/// The violation found.
+pub async fn a_lost_cut_is_said(fixture: &dyn SourceFixture) -> Result<(), Violation> {
+    const CHECK: &str = "a_lost_cut_is_said";
+    let source = fixture.source();
+    let before = plan(CHECK, &*source, &Progress::default()).await?;
+    let mut halves = Vec::new();
+    for (_, split) in splits(&before) {
+        let mut task = open(CHECK, &*source, split, Position::Start).await?;
+        let whole = rest(&mut task).await.map_err(failed(CHECK, "next"))?;
+        let mut task = open(CHECK, &*source, split, Position::Start).await?;
+        let first = task.next().await.map_err(failed(CHECK, "next"))?;
+        let first = first.map_or(Vec::new(), |batch| single_rows(batch.rows()).collect());
+        halves.push((split, whole, first, task));
+    }
+    if !fixture.lose_cut() {
+        return Ok(());
+    }
+    for (split, whole, mut rows, mut task) in halves {
+        match rest(&mut task).await {
+            Ok(more) => {
+                rows.extend(more);
+                ensure(rows == whole, CHECK, || {
+                    format!("{} ends with {} of {} rows, as if it were complete", split.id, rows.len(), whole.len())
+                })?;
+            }
+            Err(e) => ensure(matches!(e.kind(), ErrorKind::Retriable { .. }), CHECK, || {
+                format!("{} ends with an error that nothing follows: {e:#}", split.id)
+            })?,
+        }
+        // A connection that was kept for the next split may pass on what befell itself first.
+        let mut said = false;
+        for _ in 0..REOPENED {
+            let context = TaskContext::new("conformance", 0, 16 << 20);
+            let opened = match source.open(split, Position::Start, context).await {
+                Ok(mut task) => rest(&mut task).await,
+                Err(e) => Err(e),
+            };
+            match opened {
+                Ok(rows) => {
+                    let message = || format!("{} is opened again and gives {} rows", split.id, rows.len());
+                    ensure(false, CHECK, message)?;
+                }
+                Err(e) => {
+                    ensure(matches!(e.kind(), ErrorKind::Retriable { .. }), CHECK, || {
+                        format!("{} opened again fails with an error that nothing follows: {e:#}", split.id)
+                    })?;
+                    said = e.is_cut_lost();
+                }
+            }
+            if said {
+                break;
+            }
+        }
+        ensure(said, CHECK, || format!("{} opened again never says that the cut is lost", split.id))?;
+    }
+    let after = plan(CHECK, &*source, &Progress::default()).await?;
+    for (_, split) in splits(&after) {
+        let mut task = open(CHECK, &*source, split, Position::Start).await?;
+        rest(&mut task).await.map_err(failed(CHECK, "next, under the next plan"))?;
+    }
+    Ok(())
+}
+
+/// What a task still delivers, row by row.
+async fn rest(task: &mut Box<dyn SourceTask>) -> crate::Result<Vec<RecordBatch>> {
+    let mut rows = Vec::new();
+    while let Some(batch) = task.next().await? {
+        rows.extend(single_rows(batch.rows()));
+    }
+    Ok(rows)
+}
+
 async fn plan(check: &'static str, source: &dyn Source, done: &Progress) -> Result<Plan, Violation> {
     source.plan(done).await.map_err(failed(check, "plan"))
 }
@@ -244,12 +330,13 @@ fn single_rows(rows: &RecordBatch) -> impl Iterator<Item = RecordBatch> + '_ {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use async_trait::async_trait;
 
     use super::*;
     use crate::testing::memory::{MemorySource, MemoryTable, yield_now};
-    use crate::{ChangeBatch, Result, Selection, Span, SplitId, TableId};
+    use crate::{ChangeBatch, Error, Result, Selection, Span, SplitId, TableId};
 
     /// One way to be wrong.
     #[derive(Clone, Copy, Debug, PartialEq)]
@@ -337,6 +424,91 @@ mod tests {
         async fn close(self: Box<Self>) -> Result<()> {
             self.inner.close().await
         }
+    }
+
+    /// A source whose cut is the newest plan's, until that is lost.
+    #[derive(Clone)]
+    struct Losing {
+        inner: MemorySource,
+        lost: Arc<AtomicBool>,
+        how: Loss,
+    }
+
+    /// What it makes of the loss.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Loss {
+        IsSaid,
+        IsHidden,
+        IsAPassingError,
+        IsForEver,
+        EndsTheSplit,
+    }
+
+    #[async_trait]
+    impl Source for Losing {
+        async fn tables(&self) -> Result<Selection> {
+            self.inner.tables().await
+        }
+
+        async fn plan(&self, done: &Progress) -> Result<Plan> {
+            if self.how != Loss::IsForEver {
+                self.lost.store(false, Ordering::SeqCst);
+            }
+            self.inner.plan(done).await
+        }
+
+        async fn open(&self, split: &Split, after: Position, context: TaskContext) -> Result<Box<dyn SourceTask>> {
+            if self.lost.load(Ordering::SeqCst) && self.how != Loss::IsHidden {
+                let passing = self.how == Loss::IsAPassingError;
+                return Err(if passing { Error::retriable("later") } else { Error::cut_lost("gone") });
+            }
+            let task = self.inner.open(split, after, context).await?;
+            Ok(Box::new(LosingTask(task, self.clone())))
+        }
+    }
+
+    struct LosingTask(Box<dyn SourceTask>, Losing);
+
+    #[async_trait]
+    impl SourceTask for LosingTask {
+        async fn next(&mut self) -> Result<Option<ChangeBatch>> {
+            match self.1.how {
+                _ if !self.1.lost.load(Ordering::SeqCst) => self.0.next().await,
+                Loss::EndsTheSplit => Ok(None),
+                Loss::IsHidden => self.0.next().await,
+                _ => Err(Error::retriable("reset by peer")),
+            }
+        }
+
+        async fn close(self: Box<Self>) -> Result<()> {
+            self.0.close().await
+        }
+    }
+
+    impl SourceFixture for Losing {
+        fn source(&self) -> Box<dyn Source> {
+            Box::new(self.clone())
+        }
+
+        fn lose_cut(&self) -> bool {
+            self.lost.store(true, Ordering::SeqCst);
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lost_cut_must_be_said() {
+        async fn check(how: Loss) -> Vec<String> {
+            let fixture = Losing { inner: memory(), lost: Arc::default(), how };
+            let found = source(&fixture).await;
+            assert!(found.iter().all(|v| v.check == "a_lost_cut_is_said"), "{found:?}");
+            found.into_iter().map(|v| v.message).collect()
+        }
+        assert_eq!(check(Loss::IsSaid).await, [""; 0]);
+        assert!(check(Loss::IsHidden).await[0].contains("is opened again"));
+        assert!(check(Loss::IsAPassingError).await[0].contains("never says that the cut is lost"));
+        assert!(check(Loss::IsForEver).await[0].contains("open failed: gone"));
+        assert!(check(Loss::EndsTheSplit).await[0].contains("ends with 2 of 7 rows"));
     }
 
     fn memory() -> MemorySource {

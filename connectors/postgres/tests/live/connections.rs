@@ -2,11 +2,26 @@
 
 use std::time::{Duration, Instant};
 
-use connect_tests::postgres::{PASSWORD, Server, free_port};
-use connector_api::testing::conformance;
-use connector_api::{ErrorKind, Position, Progress};
+use connect_tests::postgres::{Database, PASSWORD, Server, free_port};
+use connector_api::testing::conformance::{self, SourceFixture};
+use connector_api::{ErrorKind, Position, Progress, Source};
 
 use super::{context, plan, read, source};
+
+struct Fixture<'a>(&'a Database);
+
+impl SourceFixture for Fixture<'_> {
+    fn source(&self) -> Box<dyn Source> {
+        source(self.0, &[("batch.size", "100")])
+    }
+
+    /// The connections go, that which holds the cut among them.
+    fn lose_cut(&self) -> bool {
+        let others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        assert_ne!(self.0.sql(&format!("SELECT count(pg_terminate_backend(pid, 10000)) {others}")), "0");
+        true
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keeps_the_contract() {
@@ -18,8 +33,8 @@ async fn keeps_the_contract() {
          INSERT INTO b SELECT i FROM generate_series(1, 1000) i;
          CREATE TABLE empty (id int)",
     );
-    let fixture = || source(&database, &[("batch.size", "100")]);
-    let splits = plan(&*fixture()).await.tables[0].splits.len();
+    let fixture = Fixture(&database);
+    let splits = plan(&*fixture.source()).await.tables[0].splits.len();
     assert!(splits > 3, "{splits} splits");
     assert_eq!(conformance::source(&fixture).await.iter().map(ToString::to_string).collect::<Vec<_>>(), [""; 0]);
 }
