@@ -8,10 +8,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What happens to a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// It is not handed on; this status is the answer.
     Status(u16),
+    /// It is not handed on; the answer is 503, to be asked again after so many seconds.
+    Later(u32),
+    /// It is not handed on; the answer is 200 with this JSON.
+    Answer(String),
+    /// It is handed on with another path.
+    Path(String),
     /// It is not handed on; the connection breaks.
     Reset,
     /// It is handed on; the connection breaks instead of the answer.
@@ -68,10 +74,10 @@ impl Faults {
                 std::thread::spawn(move || {
                     let Some(request) = read(&client) else { return };
                     let fault = rule.lock().unwrap()(&request).filter(|_| !ended.load(Ordering::Acquire));
-                    if let Some(fault) = fault {
+                    if let Some(fault) = &fault {
                         told.lock().unwrap().push(format!("{fault:?} {} {}", request.method, request.path));
                     }
-                    serve(client, server_port, &request, fault);
+                    serve(client, server_port, request, fault);
                 });
             }
         });
@@ -118,14 +124,21 @@ fn read(client: &TcpStream) -> Option<Request> {
 
 /// One request per connection: every answer says that the connection closes. A client that has gone is as good
 /// as one that was served.
-fn serve(mut client: TcpStream, server_port: u16, request: &Request, fault: Option<Fault>) {
-    let answer = match fault {
+fn serve(mut client: TcpStream, server_port: u16, mut request: Request, fault: Option<Fault>) {
+    let told = |status: u16, header: &str, body: &str| {
+        let length = body.len();
+        format!("HTTP/1.1 {status} Injected\r\n{header}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+            .into_bytes()
+    };
+    if let Some(Fault::Path(path)) = &fault {
+        request.path.clone_from(path);
+    }
+    let answer = match &fault {
         Some(Fault::Reset) => return,
-        Some(Fault::Status(status)) => {
-            let head = "Content-Length: 0\r\nConnection: close\r\n\r\n";
-            format!("HTTP/1.1 {status} Injected\r\n{head}").into_bytes()
-        }
-        _ => forward(server_port, request),
+        Some(Fault::Status(status)) => told(*status, "", ""),
+        Some(Fault::Later(seconds)) => told(503, &format!("Retry-After: {seconds}\r\n"), ""),
+        Some(Fault::Answer(json)) => told(200, "Content-Type: application/json\r\n", json),
+        _ => forward(server_port, &request),
     };
     match fault {
         Some(Fault::AnswerLost) => {}

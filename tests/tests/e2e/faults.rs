@@ -57,7 +57,7 @@ fn a_store_that_recovers_is_waited_for() {
 /// The twin: a store that does not recover is an error, and the table is not there.
 #[test]
 fn a_store_that_stays_down_fails_the_table() {
-    store_fails(&[Fault::Status(403); 200], |r| r.is("PUT", ".parquet"), false);
+    store_fails(&[const { Fault::Status(403) }; 200], |r| r.is("PUT", ".parquet"), false);
 }
 
 /// The commits of `orders` fail so, in turn; the job reaches its REST catalog through the proxy.
@@ -82,7 +82,7 @@ fn a_commit_that_did_not_get_through_is_sent_again() {
 /// The twin: a catalog that never takes it.
 #[test]
 fn a_commit_that_never_gets_through_fails_the_table() {
-    commit_fails(&[Fault::Status(504); 200], false);
+    commit_fails(&[const { Fault::Status(504) }; 200], false);
 }
 
 /// A file of several parts of which one is turned down: its table fails, and no part of it stays.

@@ -18,6 +18,7 @@ mod kinds;
 mod operator;
 mod panics;
 mod random;
+mod rest;
 mod shape;
 mod slot;
 mod spark;
