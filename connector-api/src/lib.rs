@@ -128,5 +128,5 @@ pub use context::{CancellationToken, Counter, Gauge, Metric, Metrics, TaskContex
 pub use error::{Error, ErrorKind, Result};
 pub use position::{Loaded, Position, Progress, Span, Tracker};
 pub use schema::{Column, TableId, TableSchema, UTC, instant, is_uuid};
-pub use sink::{Checkpoint, CommitHandle, Sink, SinkTask};
+pub use sink::{Checkpoint, Claims, CommitHandle, Sink, SinkTask};
 pub use source::{Plan, Selection, Source, SourceTask, Split, SplitId, TablePlan};

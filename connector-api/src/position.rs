@@ -76,6 +76,8 @@ pub struct Loaded {
     pub position: String,
     /// Rows in the table now, if the sink knows without reading them.
     pub rows: Option<u64>,
+    /// The sink's name of the commit that published it: another one each time the table is published.
+    pub commit: String,
 }
 
 /// What is durable in a sink, per table of the source. The only thing a restart resumes from.
@@ -98,8 +100,13 @@ impl Progress {
     /// What of it was loaded from that database: a table of the same name from another one is no progress.
     #[must_use]
     pub fn of_system(mut self, system: &str) -> Self {
-        self.loaded.retain(|_, loaded| loaded.system == system);
+        self.retain(|_, loaded| loaded.system == system);
         self
+    }
+
+    /// Drops the tables that are not to be kept.
+    pub fn retain(&mut self, mut keep: impl FnMut(&TableId, &Loaded) -> bool) {
+        self.loaded.retain(|table, loaded| keep(table, loaded));
     }
 
     /// Every table with a published load, by name.

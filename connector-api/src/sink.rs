@@ -1,6 +1,8 @@
 //! The writing side. "Accepted" ([`SinkTask::write`]) and "durable" ([`CommitHandle`]) are different
 //! words, moments and types.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 
@@ -15,6 +17,15 @@ pub struct Checkpoint {
     /// failed table's load is visible. The runtime answers with an `Abort`, or, to a `Retriable` failure,
     /// perhaps with another `Begin`.
     pub failed: Vec<(TableId, Error)>,
+}
+
+/// What came of a claim.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// The tables that another instance is loading: not to be begun now.
+    pub held: Vec<TableId>,
+    /// How long to wait before asking for those again.
+    pub again: Duration,
 }
 
 /// Resolves when everything accepted before the checkpoint is durable or has failed.
@@ -41,6 +52,14 @@ pub trait Sink: Send + Sync {
 /// The task writing into a sink.
 #[async_trait]
 pub trait SinkTask: Send {
+    /// Claims tables before their loads begin, so that no other instance reads them too; all that are not
+    /// [`held`](Claims::held) are claimed until the task ends or has decided about them. `source` names the
+    /// source connector. A claim only saves work: two tasks that load one table must come out right without
+    /// it, so a sink may grant more than it should, and one that knows of no other instances grants all.
+    async fn claim(&mut self, _source: &str, _tables: &[TableId]) -> Result<Claims> {
+        Ok(Claims::default())
+    }
+
     /// Accepts an event; durable only once a later checkpoint says so, though a complete load may be
     /// published before it is asked for. Returning late is backpressure.
     /// An error ends the task; what concerns one table only is reported by the next checkpoint instead.

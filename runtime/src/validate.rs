@@ -67,8 +67,9 @@ mod tests {
         let args = ValidateArgs { config, source: "shop".into(), hide_empty, no_check_missing };
         let table = |name: &str| TableId::new("public", name);
         let mut progress = Progress::default();
-        progress.set_loaded(table("a"), Loaded { system: "s".into(), position: "0/1".into(), rows: Some(0) });
-        progress.set_loaded(table("orders"), Loaded { system: "s".into(), position: "0/1".into(), rows: Some(12) });
+        let loaded = |rows| Loaded { system: "s".into(), position: "0/1".into(), rows, commit: "1".into() };
+        progress.set_loaded(table("a"), loaded(Some(0)));
+        progress.set_loaded(table("orders"), loaded(Some(12)));
         let (lines, missing) = render(&[table("a"), table("orders"), table("new")], &progress, &args);
         (lines.join("\n"), missing)
     }

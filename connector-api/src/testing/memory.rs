@@ -3,14 +3,15 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 
 use super::{id_rows, id_schema, ids};
 use crate::{
-    CancellationToken, ChangeBatch, Checkpoint, CommitHandle, Cut, Error, ErrorKind, Event, LoadEvent, Loaded, Plan,
-    Position, Progress, Result, Selection, Sink, SinkTask, Source, SourceTask, Span, Split, SplitId, TableId,
+    CancellationToken, ChangeBatch, Checkpoint, Claims, CommitHandle, Cut, Error, ErrorKind, Event, LoadEvent, Loaded,
+    Plan, Position, Progress, Result, Selection, Sink, SinkTask, Source, SourceTask, Span, Split, SplitId, TableId,
     TableLoad, TablePlan, TableSchema, TaskContext, Tracker,
 };
 
@@ -217,6 +218,9 @@ pub(super) struct Store {
     mishaps: HashMap<TableId, Mishap>,
     order: Vec<String>,
     closed: u64,
+    /// Which task, by its number, has claimed a table.
+    pub(super) claims: BTreeMap<TableId, u64>,
+    tasks: u64,
 }
 
 /// A sink that keeps what is published; clones and reopened tasks see the same store.
@@ -294,14 +298,18 @@ impl Sink for MemorySink {
     }
 
     async fn open(&self, _: TaskContext) -> Result<Box<dyn SinkTask>> {
-        Ok(Box::new(MemorySinkTask { sink: self.clone(), staged: HashMap::new(), failed: HashMap::new() }))
+        let mut store = lock(&self.store);
+        store.tasks += 1;
+        let (sink, number) = (self.clone(), store.tasks);
+        Ok(Box::new(MemorySinkTask { sink, number, staged: HashMap::new(), failed: HashMap::new() }))
     }
 }
 
 fn loaded(published: &Published) -> Loaded {
     let rows = published.rows.iter().map(|b| b.num_rows() as u64).sum();
     let cut = &published.load.cut;
-    Loaded { system: cut.system.clone(), position: cut.position.clone(), rows: Some(rows) }
+    let commit = published.commits.to_string();
+    Loaded { system: cut.system.clone(), position: cut.position.clone(), rows: Some(rows), commit }
 }
 
 struct Staged {
@@ -314,6 +322,7 @@ struct Staged {
 
 struct MemorySinkTask {
     sink: MemorySink,
+    number: u64,
     staged: HashMap<TableId, Staged>,
     /// Tables that failed amid their rows; the error until a checkpoint has told it.
     failed: HashMap<TableId, Option<Error>>,
@@ -344,6 +353,13 @@ impl MemorySinkTask {
 
 #[async_trait]
 impl SinkTask for MemorySinkTask {
+    async fn claim(&mut self, _: &str, tables: &[TableId]) -> Result<Claims> {
+        let mut store = lock(&self.sink.store);
+        let mut held = tables.to_vec();
+        held.retain(|table| *store.claims.entry(table.clone()).or_insert(self.number) != self.number);
+        Ok(Claims { held, again: Duration::from_secs(1) })
+    }
+
     async fn write(&mut self, event: Event) -> Result<()> {
         yield_now().await;
         let ends = matches!(event, Event::Load(LoadEvent::Begin(_) | LoadEvent::Abort { .. }));
@@ -392,7 +408,9 @@ impl SinkTask for MemorySinkTask {
             Event::Load(LoadEvent::Abort { table, error, attempts }) => {
                 self.staged.remove(&table);
                 self.note(format!("abort {table}"));
-                lock(&self.sink.store).aborted.insert(table, format!("{error} (attempts: {attempts})"));
+                let mut store = lock(&self.sink.store);
+                store.claims.remove(&table);
+                store.aborted.insert(table, format!("{error} (attempts: {attempts})"));
             }
         }
         Ok(())
@@ -424,6 +442,12 @@ impl SinkTask for MemorySinkTask {
     }
 }
 
+impl Drop for MemorySinkTask {
+    fn drop(&mut self) {
+        lock(&self.sink.store).claims.retain(|_, task| *task != self.number);
+    }
+}
+
 fn commit(store: &mut Store, table: &TableId, staged: Staged) -> Result<Loaded> {
     let mut answer_lost = false;
     match store.mishaps.get_mut(table) {
@@ -445,6 +469,7 @@ fn commit(store: &mut Store, table: &TableId, staged: Staged) -> Result<Loaded> 
     let published = Published { load: staged.load, rows: staged.rows, commits };
     let loaded = loaded(&published);
     store.published.insert(table.clone(), published);
+    store.claims.remove(table);
     if answer_lost { Err(Error::retriable("the answer is lost").with("table", table)) } else { Ok(loaded) }
 }
 

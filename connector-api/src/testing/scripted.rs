@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use super::memory::lock;
 use crate::{
-    CancellationToken, ChangeBatch, CommitHandle, Error, ErrorKind, Event, Plan, Position, Progress, Result, Selection,
-    Sink, SinkTask, Source, SourceTask, Split, TableId, TaskContext,
+    CancellationToken, ChangeBatch, Claims, CommitHandle, Error, ErrorKind, Event, Plan, Position, Progress, Result,
+    Selection, Sink, SinkTask, Source, SourceTask, Split, TableId, TaskContext,
 };
 
 /// A method of the contract.
@@ -28,6 +28,8 @@ pub enum Call {
     Progress,
     /// `Sink::open`.
     OpenSink,
+    /// `SinkTask::claim`.
+    Claim,
     /// `SinkTask::write`.
     Write,
     /// The handle that `SinkTask::checkpoint` gave, when it is awaited.
@@ -204,6 +206,11 @@ struct ScriptedSinkTask {
 
 #[async_trait]
 impl SinkTask for ScriptedSinkTask {
+    async fn claim(&mut self, source: &str, tables: &[TableId]) -> Result<Claims> {
+        self.script.step(Call::Claim, None).await?;
+        self.inner.claim(source, tables).await
+    }
+
     async fn write(&mut self, event: Event) -> Result<()> {
         self.script.step(Call::Write, Some(event.table())).await?;
         self.inner.write(event).await

@@ -64,6 +64,10 @@ pub struct Config {
     pub(crate) commit_retries: u32,
     /// Longest time of one request to the catalog or the store.
     pub(crate) request_timeout: Duration,
+    /// Time between two signs of life of an instance that holds claims.
+    pub(crate) heartbeat: Duration,
+    /// How long an instance's sign of life may stay away before its claims are void.
+    pub(crate) session_timeout: Duration,
     /// How long the ledger keeps rows that are not the newest, milliseconds.
     pub(crate) status_retention_ms: i64,
 }
@@ -146,6 +150,19 @@ impl ConnectorConfig for Config {
                 Kind::Millis,
                 "604800000",
                 "How long _cdc_status keeps rows that are not a table's newest",
+            )
+            .defaulted(
+                "heartbeat.interval.ms",
+                Kind::Millis,
+                "10000",
+                "How often an instance says in _cdc_status that it still loads the tables it has claimed",
+            )
+            .defaulted(
+                "session.timeout.ms",
+                Kind::Millis,
+                "45000",
+                "How long another instance may be silent before the tables it has claimed are loaded by this one; \
+                 at least twice heartbeat.interval.ms, which should be the same for all",
             );
         rest::define(store::define(definition))
     }
@@ -187,6 +204,15 @@ impl ConnectorConfig for Config {
         }
         let retention = values.millis("status.retention.ms").as_millis();
 
+        let (heartbeat, session_timeout) =
+            (values.millis("heartbeat.interval.ms"), values.millis("session.timeout.ms"));
+        if heartbeat.is_zero() {
+            note("heartbeat.interval.ms", "must be at least 1".into());
+        }
+        if session_timeout < heartbeat.saturating_mul(2) {
+            note("session.timeout.ms", "must be at least twice heartbeat.interval.ms".into());
+        }
+
         let tables = Tables::from_values(values, &mut problems);
 
         match (backend, names, namespace) {
@@ -199,6 +225,8 @@ impl ConnectorConfig for Config {
                 tables,
                 commit_retries: u32::try_from(values.int("commit.retry.num-retries")).unwrap_or(0),
                 request_timeout,
+                heartbeat,
+                session_timeout,
                 status_retention_ms: i64::try_from(retention).unwrap_or(i64::MAX),
             }),
             _ => Err(problems),
@@ -325,6 +353,8 @@ mod tests {
         has("commit.retry.num-retries", "-1", "from 0");
         has("request.timeout.ms", "0", "at least 1");
         has("status.retention.ms", "x", "milliseconds");
+        has("heartbeat.interval.ms", "0", "at least 1");
+        has("session.timeout.ms", "19999", "twice");
         has("iceberg.tabel", "x", "unknown key");
         let both = check(&[
             ("write.parquet.compression-codec", "gzip"),

@@ -5,7 +5,7 @@
 //! process for as long as its lock is held, and only a dead one's is read; losing a journal, or failing to
 //! write it, costs space and nothing else. What may be deleted is decided elsewhere (`orphans`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -32,6 +32,8 @@ enum Line {
     File { id: i64, path: String },
     /// Nothing of it is left that nobody refers to.
     End { id: i64 },
+    /// An instance whose journal was taken over: it has ended.
+    Ended { instance: String },
 }
 
 /// What is known of an attempt that nobody carries on.
@@ -46,8 +48,12 @@ pub(crate) struct Dead {
 }
 
 /// This process's journal, and what dead ones have left.
-#[derive(Debug, Default)]
-pub(crate) struct Journal(Mutex<Inner>);
+#[derive(Debug)]
+pub(crate) struct Journal {
+    /// Names the task that it belongs to, and no other; part of the file's name.
+    instance: String,
+    inner: Mutex<Inner>,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -55,13 +61,15 @@ struct Inner {
     file: Option<(PathBuf, File)>,
     alive: HashMap<i64, (TableIdent, Dead)>,
     dead: Vec<(TableIdent, Dead)>,
+    /// Instances that have ended and whose claims may stand in the ledger.
+    ended: HashSet<String>,
 }
 
 impl Journal {
     /// Opens a journal in a folder and takes over those of dead processes. `catalog` tells catalogs apart:
     /// what was noted for another one is left alone. Trouble with the folder is told and costs no data.
     pub(crate) fn open(folder: Option<&Path>, catalog: &str) -> Arc<Self> {
-        let journal = Self::default();
+        let journal = Self { instance: Uuid::now_v7().to_string(), inner: Mutex::default() };
         if let Some(folder) = folder
             && let Err(e) = journal.begin(folder, &format!("{:016x}-", fnv1a(catalog.as_bytes())))
         {
@@ -74,7 +82,7 @@ impl Journal {
     fn begin(&self, folder: &Path, prefix: &str) -> std::io::Result<()> {
         fs::create_dir_all(folder)?;
         // It takes its name once it is locked: nobody may take it for a dead one's.
-        let name = format!("{prefix}{}", Uuid::now_v7());
+        let name = format!("{prefix}{}", self.instance);
         let (hidden, path) = (folder.join(format!("{name}.new")), folder.join(format!("{name}.{EXTENSION}")));
         let file = OpenOptions::new().append(true).create_new(true).open(&hidden)?;
         file.try_lock()?;
@@ -85,10 +93,26 @@ impl Journal {
             let other = entry?.path();
             let ours = other.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(prefix));
             if ours && other != path && other.extension().is_some_and(|e| e == EXTENSION) {
-                inner.take_over(&other)?;
+                inner.take_over(&other, prefix)?;
             }
         }
         Ok(())
+    }
+
+    /// The name of the task that it belongs to.
+    pub(crate) fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// Instances that have ended without saying so in the ledger, perhaps.
+    pub(crate) fn ended(&self) -> Vec<String> {
+        self.lock().ended.iter().cloned().collect()
+    }
+
+    /// The ledger says of these that they have ended.
+    pub(crate) fn forget(&self, instances: &[String]) {
+        let mut inner = self.lock();
+        inner.ended.retain(|instance| !instances.contains(instance));
     }
 
     /// Begins an attempt; without [`Attempt::done`] its files count as left behind once it is dropped.
@@ -121,11 +145,14 @@ impl Journal {
         ids.iter().for_each(|id| inner.note(&Line::End { id: *id }));
     }
 
-    /// Deletes the file if it says nothing that a later run would need.
-    pub(crate) fn close(&self) {
+    /// Deletes the file if it says nothing that a later run would need. `claims` is whether claims of this
+    /// task may stand in the ledger: the file then tells a later run that they are void.
+    pub(crate) fn close(&self, claims: bool) {
         let mut inner = self.lock();
         if inner.dead.is_empty()
             && inner.alive.is_empty()
+            && inner.ended.is_empty()
+            && !claims
             && let Some((path, _file)) = inner.file.take()
         {
             // One that stays says the same.
@@ -134,7 +161,7 @@ impl Journal {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -151,7 +178,7 @@ impl Inner {
     }
 
     /// Reads a journal unless its process lives, and goes on with what is open in it.
-    fn take_over(&mut self, path: &Path) -> std::io::Result<()> {
+    fn take_over(&mut self, path: &Path, prefix: &str) -> std::io::Result<()> {
         let mut file = match File::open(path) {
             Ok(file) => file,
             // Another instance was faster.
@@ -163,7 +190,13 @@ impl Inner {
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        let found = parse(&String::from_utf8_lossy(&bytes));
+        let (found, mut ended) = parse(&String::from_utf8_lossy(&bytes));
+        let name = path.file_stem().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(prefix));
+        ended.extend(name.map(str::to_owned));
+        for instance in &ended {
+            self.note(&Line::Ended { instance: instance.clone() });
+        }
+        self.ended.extend(ended);
         for (table, dead) in &found {
             let (id, namespace) = (dead.id, table.namespace().as_ref().clone());
             self.note(&Line::Begin { id, namespace, table: table.name().to_owned() });
@@ -176,9 +209,10 @@ impl Inner {
     }
 }
 
-/// The attempts that a journal leaves open. A line that is torn or damaged is passed over: it can only name
+/// The attempts that a journal leaves open, and the instances it knows to have ended. A line that is torn or damaged is passed over: it can only name
 /// less than there is.
-fn parse(text: &str) -> Vec<(TableIdent, Dead)> {
+fn parse(text: &str) -> (Vec<(TableIdent, Dead)>, HashSet<String>) {
+    let mut ended = HashSet::new();
     let mut open: HashMap<i64, (TableIdent, Dead)> = HashMap::new();
     let checked = |line: &str| {
         let (sum, json) = line.split_once(' ')?;
@@ -204,11 +238,12 @@ fn parse(text: &str) -> Vec<(TableIdent, Dead)> {
                 }
             }
             Line::End { id } => drop(open.remove(&id)),
+            Line::Ended { instance } => drop(ended.insert(instance)),
         }
     }
     let mut open: Vec<_> = open.into_values().collect();
     open.sort_by_key(|(_, dead)| dead.id);
-    open
+    (open, ended)
 }
 
 /// An attempt at a commit, as far as its files go. Cheap to clone.
@@ -301,7 +336,17 @@ mod tests {
         let fourth = Journal::open(Some(folder.path()), "a");
         assert_eq!(fourth.dead(&ident("t")), [dead]);
         fourth.buried(&[1]);
-        fourth.close();
+        // Each of the dead is known by name, also those that another of the dead took over.
+        let mut ended = fourth.ended();
+        ended.sort_unstable();
+        let mut gone = [first.instance(), third.instance()].map(str::to_owned);
+        gone.sort_unstable();
+        assert_eq!(ended, gone);
+        fourth.close(false);
+        assert_eq!(files(folder.path()), 3, "who has ended is still to be told");
+        fourth.forget(&ended);
+        fourth.close(false);
+        assert_eq!(files(folder.path()), 2, "that of a living one, and another catalog's");
         assert!(Journal::open(Some(folder.path()), "a").tables().is_empty());
     }
 
@@ -317,10 +362,12 @@ mod tests {
         assert!(journal.tables().is_empty(), "a clone of it goes on");
         drop(clone);
         assert_eq!(journal.tables(), [ident("t")]);
-        journal.close();
+        journal.close(false);
         assert_eq!(files(folder.path()), 1, "it is still needed");
         journal.buried(&[2]);
-        journal.close();
+        journal.close(true);
+        assert_eq!(files(folder.path()), 1, "its claims may stand");
+        journal.close(false);
         assert_eq!(files(folder.path()), 0);
     }
 
@@ -332,7 +379,7 @@ mod tests {
         };
         let begin = line(&Line::Begin { id: 1, namespace: vec!["n".into()], table: "t".into() });
         let (x, y) = (line(&Line::File { id: 1, path: "x".into() }), line(&Line::File { id: 1, path: "y".into() }));
-        let check = |text: &str| -> Vec<String> { parse(text).into_iter().flat_map(|(_, d)| d.files).collect() };
+        let check = |text: &str| -> Vec<String> { parse(text).0.into_iter().flat_map(|(_, d)| d.files).collect() };
         assert_eq!(check(&format!("{begin}{x}{y}")), ["x", "y"]);
         assert_eq!(check(&format!("{begin}{x}{}", &y[..y.len() - 4])), ["x"], "torn");
         assert_eq!(check(&format!("{begin}{}{y}", x.replace("\"x\"", "\"z\""))), ["y"], "altered");

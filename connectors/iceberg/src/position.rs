@@ -134,7 +134,8 @@ pub(crate) struct Loaded {
 
 impl From<Loaded> for connector_api::Loaded {
     fn from(loaded: Loaded) -> Self {
-        Self { system: loaded.system, position: loaded.position, rows: loaded.rows }
+        let commit = loaded.snapshot.to_string();
+        Self { system: loaded.system, position: loaded.position, rows: loaded.rows, commit }
     }
 }
 

@@ -210,7 +210,7 @@ impl Proposal for Guard<'_> {
             (Some(metadata), Some(seen)) if position::epoch(metadata) > seen.epoch => {
                 let epoch = position::epoch(metadata);
                 refuse(
-                    Error::data("another writer took the table over while its replacement was loaded")
+                    Error::retriable("another writer took the table over while its replacement was loaded")
                         .with("epoch", epoch),
                 )
             }

@@ -14,7 +14,7 @@ use crate::commit::{Committer, SqlCommitter};
 use crate::config::{Backend, Config, Warehouse};
 use crate::error;
 use crate::journal::Journal;
-use crate::ledger::{Ledger, StatusRow};
+use crate::ledger::{Found, Ledger, Sightings};
 use crate::orphans;
 use crate::position::{self, Standing};
 use crate::store;
@@ -28,7 +28,9 @@ pub(crate) struct IcebergSink {
     place: Arc<Place>,
     committer: OnceCell<Arc<dyn Committer>>,
     /// What `progress` found published, for the ledger to agree with.
-    published: Mutex<Vec<StatusRow>>,
+    published: Mutex<Vec<Found>>,
+    /// What is known of other instances, across tasks.
+    sightings: Arc<Sightings>,
 }
 
 /// What tables are called.
@@ -54,7 +56,12 @@ impl Place {
 
 impl IcebergSink {
     pub(crate) fn new(config: Config) -> Self {
-        Self { place: Arc::new(Place::new(config)), committer: OnceCell::new(), published: Mutex::default() }
+        Self {
+            place: Arc::new(Place::new(config)),
+            committer: OnceCell::new(),
+            published: Mutex::default(),
+            sightings: Arc::default(),
+        }
     }
 
     async fn committer(&self) -> Result<&Arc<dyn Committer>> {
@@ -62,11 +69,11 @@ impl IcebergSink {
     }
 
     /// What the table is, if it exists and can be read. One that cannot is left to its lane to report.
-    async fn standing(&self, committer: &dyn Committer, table: &TableId) -> Result<Option<position::Loaded>> {
+    async fn standing(&self, committer: &dyn Committer, table: &TableId) -> Result<Option<Found>> {
         let Ok(ident) = self.place.ident(table) else { return Ok(None) };
         let Some(Ok(found)) = committer.find(&ident).await? else { return Ok(None) };
         Ok(match position::standing(found.metadata(), table) {
-            Standing::Loaded(loaded) => Some(loaded),
+            Standing::Loaded(loaded) => Some(Found::new(table, loaded, found.metadata())),
             Standing::NotOurs(_) => None,
         })
     }
@@ -121,8 +128,8 @@ impl Sink for IcebergSink {
         let mut published = Vec::new();
         for (table, loaded) in found {
             let Some(loaded) = loaded else { continue };
-            published.push(StatusRow::of_loaded(&table, &loaded));
-            progress.set_loaded(table, loaded.into());
+            progress.set_loaded(table, loaded.loaded.clone().into());
+            published.push(loaded);
         }
         *self.published.lock().unwrap_or_else(PoisonError::into_inner) = published;
         Ok(progress)
@@ -152,7 +159,14 @@ impl Sink for IcebergSink {
         let folder = context.state_dir.as_deref().map(|dir| dir.join("iceberg"));
         let journal = Journal::open(folder.as_deref(), &self.place.config.identity());
         orphans::bury_all(committer.as_ref(), &journal).await;
-        let ledger = Ledger::start(Arc::clone(&committer), Arc::clone(&self.place), Arc::clone(&journal), published);
+        self.sightings.ended(journal.ended());
+        let ledger = Ledger::start(
+            Arc::clone(&committer),
+            Arc::clone(&self.place),
+            Arc::clone(&journal),
+            Arc::clone(&self.sightings),
+            published,
+        );
         Ok(Box::new(IcebergTask::new(Arc::clone(&self.place), committer, ledger, journal, context)))
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use connector_api::{
-    CommitHandle, Counter, Error, ErrorKind, Event, LoadEvent, Loaded, Result, SinkTask, TableId, TableLoad,
+    Claims, CommitHandle, Counter, Error, ErrorKind, Event, LoadEvent, Loaded, Result, SinkTask, TableId, TableLoad,
     TaskContext, failpoint,
 };
 use futures::FutureExt;
@@ -19,10 +19,10 @@ use tokio::task::JoinHandle;
 use crate::commit::{Committer, delete_best_effort, now_ms};
 use crate::journal::Journal;
 use crate::lane::Lane;
-use crate::ledger::{self, Ledger, Status, StatusRow};
+use crate::ledger::{self, Ended, Ledger, Status, StatusRow};
 use crate::orphans;
 use crate::outcomes::{Outcomes, Pending};
-use crate::position;
+use crate::position::{self, Standing};
 use crate::publish::{Publication, Published};
 use crate::sink::Place;
 use crate::writer::{Budget, Target};
@@ -33,6 +33,7 @@ const PUBLISH_AT_A_TIME: usize = 8;
 /// The task.
 pub(crate) struct IcebergTask {
     shared: Arc<Shared>,
+    _ended: Ended,
     budget: Budget,
     lanes: HashMap<TableId, Slot>,
     publishing: HashMap<TableId, JoinHandle<()>>,
@@ -82,7 +83,8 @@ impl IcebergTask {
         let (outcomes, permits) = (Outcomes::default(), Semaphore::new(PUBLISH_AT_A_TIME));
         let shared =
             Arc::new(Shared { place, committer, ledger, journal, outcomes, held: Mutex::default(), permits, counters });
-        Self { shared, budget: Budget::new(context.memory), lanes: HashMap::new(), publishing: HashMap::new() }
+        let _ended = shared.ledger.ended();
+        Self { shared, _ended, budget: Budget::new(context.memory), lanes: HashMap::new(), publishing: HashMap::new() }
     }
 
     async fn begin(&mut self, load: Arc<TableLoad>) -> Result<()> {
@@ -202,6 +204,17 @@ impl IcebergTask {
         self.shared.record_failure(StatusRow { attempts: i32::try_from(attempts).unwrap_or(i32::MAX), ..row }, error);
     }
 
+    /// What the ledger is to say of a table whose attempt has failed, if it is loaded all the same: by another
+    /// instance, or by a commit whose answer was lost.
+    async fn loaded(&self, table: &TableId) -> Option<StatusRow> {
+        let ident = self.shared.place.ident(table).ok()?;
+        let found = self.shared.committer.load(&ident).await.ok().flatten()?;
+        match position::standing(found.metadata(), table) {
+            Standing::Loaded(loaded) => Some(StatusRow::of_loaded(table, &loaded)),
+            Standing::NotOurs(_) => None,
+        }
+    }
+
     /// The writer generation that a load of the table would have had.
     async fn next_epoch(&self, table: &TableId) -> i64 {
         let Ok(ident) = self.shared.place.ident(table) else { return 1 };
@@ -212,6 +225,19 @@ impl IcebergTask {
 
 #[async_trait]
 impl SinkTask for IcebergTask {
+    async fn claim(&mut self, source: &str, tables: &[TableId]) -> Result<Claims> {
+        let again = self.shared.place.config.heartbeat / 4;
+        match self.shared.ledger.claim(source, tables).await {
+            Ok(held) => Ok(Claims { held, again }),
+            // The ledgers hold up no data.
+            Err(e) => {
+                let error = format!("{e:#}");
+                tracing::warn!(error, "cannot claim tables: another instance may read the same ones, for nothing");
+                Ok(Claims::default())
+            }
+        }
+    }
+
     async fn write(&mut self, event: Event) -> Result<()> {
         failpoint::hit("iceberg.write")?;
         match event {
@@ -252,10 +278,13 @@ impl SinkTask for IcebergTask {
         }
         // Nobody has answered these.
         let held = std::mem::take(&mut *self.shared.held());
-        held.into_values().for_each(|row| self.shared.ledger.status(StatusRow { status: Status::Failed, ..row }));
-        self.shared.ledger.close().await;
+        for (table, row) in held {
+            let row = self.loaded(&table).await.unwrap_or(StatusRow { status: Status::Failed, ..row });
+            self.shared.ledger.status(row);
+        }
+        let all_is_told = self.shared.ledger.close().await;
         orphans::bury_all(self.shared.committer.as_ref(), &self.shared.journal).await;
-        self.shared.journal.close();
+        self.shared.journal.close(!all_is_told);
         Ok(())
     }
 }
@@ -337,7 +366,12 @@ async fn try_publish(shared: &Shared, lane: Lane, row: &StatusRow) -> Result<Loa
     failpoint::hit("iceberg.before-ledger")?;
     record(shared, row, &publication, &published);
     let cut = &publication.load().cut;
-    Ok(Loaded { system: cut.system.clone(), position: cut.position.clone(), rows: Some(published.rows) })
+    Ok(Loaded {
+        system: cut.system.clone(),
+        position: cut.position.clone(),
+        rows: Some(published.rows),
+        commit: published.snapshot_id.to_string(),
+    })
 }
 
 fn record(shared: &Shared, row: &StatusRow, publication: &Publication, published: &Published) {

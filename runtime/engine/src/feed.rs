@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_api::{
-    CancellationToken, Error, Event, LoadEvent, Loaded, Result, TableId, TableLoad, TablePlan, TaskContext, failpoint,
+    CancellationToken, Error, Event, LoadEvent, Progress, Result, TableId, TableLoad, TablePlan, TaskContext, failpoint,
 };
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
@@ -57,7 +57,7 @@ enum Due {
     /// A split, of that attempt at its table.
     Split(u32, Part),
     /// A table, and what the sink has of it by now.
-    Table(TableId, Result<Option<Loaded>>),
+    Table(TableId, Result<Progress>),
 }
 
 /// What is being read and what is to come.
@@ -76,11 +76,11 @@ pub(crate) struct Feed<'a> {
 }
 
 impl<'a> Feed<'a> {
-    /// Feeds what the load has planned and not settled.
+    /// Feeds what the load has planned, not settled, and not left to another instance.
     pub(crate) fn new(load: &'a mut Load, queue: Sender) -> Self {
         let (tables, splits) = load.width;
         let memory = load.job.settings.memory / 4 / (tables * splits);
-        let mut waiting: Vec<_> = load.unsettled();
+        let mut waiting = load.ours();
         waiting.sort_by_key(|t| Reverse(t.splits.iter().map(|s| s.bytes).sum::<u64>()));
         Self {
             cancel: CancellationToken::new(),
@@ -108,7 +108,7 @@ impl<'a> Feed<'a> {
                 self.begin(plan).await;
             }
             self.open_splits();
-            if self.load.settled() {
+            if self.load.is_fed() {
                 return Ok(());
             }
             tokio::select! {
@@ -241,7 +241,7 @@ impl<'a> Feed<'a> {
             }
             Fate::Again(wait) => {
                 self.load.restart(table);
-                let (load, table) = (self.load.looking_again(table), table.clone());
+                let (load, table) = (self.load.looking_again(vec![table.clone()]), table.clone());
                 self.resting.spawn(async move {
                     tokio::time::sleep(wait).await;
                     Due::Table(table, load.await)
@@ -268,12 +268,11 @@ impl<'a> Feed<'a> {
                 Ok(())
             }
             // A commit whose answer was lost has got through, or another instance was faster.
-            Due::Table(table, Ok(Some(loaded))) => {
-                self.load.found_loaded(&table, loaded);
-                Ok(())
-            }
-            Due::Table(table, Ok(None)) => {
-                self.waiting.extend(self.load.planned.get(&table).cloned());
+            Due::Table(table, Ok(found)) => {
+                match found.loaded(&table) {
+                    Some(loaded) => self.load.found_loaded(&table, loaded),
+                    None => self.waiting.extend(self.load.planned.get(&table).cloned()),
+                }
                 Ok(())
             }
             Due::Table(table, Err(error)) => self.failed_in_sink(table, error).await,

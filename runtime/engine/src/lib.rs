@@ -10,6 +10,7 @@ mod feed;
 mod inspect;
 mod load;
 mod metrics;
+mod others;
 mod progress;
 mod queue;
 mod read;

@@ -19,6 +19,7 @@ use tracing::{Instrument as _, info, info_span, warn};
 use crate::assemble::Pipeline;
 use crate::contain::contain;
 use crate::inspect::inspect;
+use crate::others::Others;
 use crate::progress::{LoadProgress, TableMeter, TableState};
 use crate::read::ReadCounters;
 use crate::report::{End, LoadReport, Outcome, TableReport};
@@ -104,6 +105,8 @@ pub(crate) struct Load {
     pub(crate) refused: Vec<(TableId, Error)>,
     /// Tables, and splits of each, to read at a time.
     pub(crate) width: (usize, usize),
+    /// What other instances do.
+    pub(crate) others: Others,
     pub(crate) shared: Arc<Shared>,
     pub(crate) cancel: CancellationToken,
     progress: Arc<LoadProgress>,
@@ -135,6 +138,7 @@ impl Load {
             planned,
             refused,
             width,
+            others: Others::default(),
             shared,
             cancel,
             progress,
@@ -148,7 +152,16 @@ impl Load {
         let cancel = self.cancel.clone();
         loop {
             let error = match self.round().await {
-                Ok(end) => return Ok(end),
+                Ok(end) => match self.others.wait().filter(|_| matches!(end, End::Finished)) {
+                    None => return Ok(end),
+                    Some(wait) => {
+                        self.setbacks = 0;
+                        if cancel.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+                            return Ok(End::Cancelled);
+                        }
+                        continue;
+                    }
+                },
                 // Nothing is left that could be tried again.
                 Err(error) if !self.tables.is_empty() && self.settled() => return Err(error),
                 Err(error) => error,
@@ -181,6 +194,7 @@ impl Load {
     /// Plans, unless there is a plan to go on with, and moves the planned tables.
     async fn round(&mut self) -> Result<End> {
         let cancel = self.cancel.clone();
+        self.others.clear();
         let planned = async { if self.unsettled().is_empty() { self.plan().await } else { self.look_again().await } };
         let Some(planned) = cancel.run_until_cancelled(planned).await else { return Ok(End::Cancelled) };
         planned?;
@@ -197,14 +211,12 @@ impl Load {
         let Selection { system, tables: selected } = contain(&source_name, "tables", source.tables()).await?;
         // A table of the same name from another database is left for the sink to refuse.
         let held = contain(&sink_name, "progress", sink.progress(&selected)).await?.of_system(&system);
-        let mut done = Progress::default();
-        for (table, loaded) in held.tables() {
-            // What this run has loaded, it has loaded, even when it was to replace what was there.
-            let ours = matches!(self.tables.get(table), Some(Table { outcome: Some(Outcome::Loaded), .. }));
-            if self.job.settings.resume || ours {
-                done.set_loaded(table.clone(), loaded.clone());
-            }
-            if self.job.settings.resume && !self.is_settled(table) {
+        if !self.job.settings.resume {
+            self.others.replace(&held);
+        }
+        let done = self.others.outcomes(held);
+        for (table, loaded) in done.tables() {
+            if !self.is_settled(table) {
                 self.list(table, TableMeter::settled(table.clone(), TableState::AlreadyLoaded, loaded.rows));
                 self.settle(table, Outcome::AlreadyLoaded);
                 info!(table = %table, position = loaded.position, "already loaded");
@@ -269,29 +281,30 @@ impl Load {
 
     /// Asks the sink what it has by now of the tables that a round has left, and resets their meters.
     async fn look_again(&mut self) -> Result<()> {
-        for plan in self.unsettled() {
+        let plans = self.unsettled();
+        let found = self.looking_again(plans.iter().map(|plan| plan.schema.table().clone()).collect()).await?;
+        for plan in plans {
             let table = plan.schema.table();
-            if let Some(loaded) = self.looking_again(table).await? {
-                self.found_loaded(table, loaded);
-            } else {
-                self.list(table, TableMeter::waiting(&plan));
+            match found.loaded(table) {
+                Some(loaded) => self.found_loaded(table, loaded),
+                None => self.list(table, TableMeter::waiting(&plan)),
             }
         }
         Ok(())
     }
 
-    /// What the sink has of a planned table by now; nothing if it is to be replaced whatever it has.
+    /// What the sink has of planned tables by now, by a commit of this load whose answer was lost or by another
+    /// instance's; nothing of what was there before a load that replaces it.
     pub(crate) fn looking_again(
         &self,
-        table: &TableId,
-    ) -> impl Future<Output = Result<Option<Loaded>>> + Send + 'static {
+        tables: Vec<TableId>,
+    ) -> impl Future<Output = Result<Progress>> + Send + 'static {
         let Pipeline { sink_name, sink, .. } = self.job.pipeline.clone();
-        let system = self.cut.as_ref().map(|cut| cut.system.clone()).filter(|_| self.job.settings.resume);
-        let table = table.clone();
+        let (system, others) = (self.cut.as_ref().map(|cut| cut.system.clone()), self.others.clone());
         async move {
-            let Some(system) = system else { return Ok(None) };
-            let held = contain(&sink_name, "progress", sink.progress(std::slice::from_ref(&table))).await?;
-            Ok(held.of_system(&system).loaded(&table).cloned())
+            let Some(system) = system else { return Ok(Progress::default()) };
+            let held = contain(&sink_name, "progress", sink.progress(&tables)).await?.of_system(&system);
+            Ok(others.outcomes(held))
         }
     }
 
@@ -309,6 +322,16 @@ impl Load {
     /// What is planned and has no outcome.
     pub(crate) fn unsettled(&self) -> Vec<TablePlan> {
         self.planned.iter().filter(|(table, _)| !self.is_settled(table)).map(|(_, plan)| plan.clone()).collect()
+    }
+
+    /// What is planned, has no outcome, and is not left to another instance.
+    pub(crate) fn ours(&self) -> Vec<TablePlan> {
+        self.unsettled().into_iter().filter(|plan| !self.others.hold(plan.schema.table())).collect()
+    }
+
+    /// Whether every table has its outcome or is left to another instance.
+    pub(crate) fn is_fed(&self) -> bool {
+        self.tables.iter().all(|(table, entry)| entry.outcome.is_some() || self.others.hold(table))
     }
 
     /// A round was interrupted: what it had begun is in its next attempt from now on.
@@ -368,10 +391,10 @@ impl Load {
         self.settle(table, outcome);
     }
 
-    /// A table that was to be tried again is in the sink.
-    pub(crate) fn found_loaded(&mut self, table: &TableId, loaded: Loaded) {
+    /// A table that was to be tried again, or was left to another instance, is in the sink.
+    pub(crate) fn found_loaded(&mut self, table: &TableId, loaded: &Loaded) {
         if !self.is_settled(table) {
-            info!(table = %table, position = loaded.position, "the sink has it: nothing to try again");
+            info!(table = %table, position = loaded.position, "the sink has it by now");
             self.list(table, TableMeter::settled(table.clone(), TableState::AlreadyLoaded, loaded.rows));
             self.settle(table, Outcome::AlreadyLoaded);
         }

@@ -50,7 +50,24 @@ impl Load {
         };
         let open = contain(&sink_name, "open", sink.open(context));
         let Some(opened) = self.cancel.run_until_cancelled(open).await else { return Ok(End::Cancelled) };
-        let sink_task = opened.map_err(|e| (e, true))?;
+        let mut sink_task = opened.map_err(|e| (e, true))?;
+        let wanted: Vec<_> = self.unsettled().iter().map(|plan| plan.schema.table().clone()).collect();
+        let source_name = Arc::clone(&self.job.pipeline.source_name);
+        let claim = contain(&sink_name, "claim", sink_task.claim(&source_name, &wanted));
+        let ended = match self.cancel.run_until_cancelled(claim).await {
+            Some(Ok(claims)) => {
+                self.others.leave(claims);
+                None
+            }
+            Some(Err(error)) if error.context("panic").is_some() => return Err((error, true)),
+            Some(Err(error)) => Some(Err((error, true))),
+            None => Some(Ok(End::Cancelled)),
+        };
+        if let Some(ended) = ended {
+            // Nothing has begun; what is claimed is given back if that is quickly done.
+            let _ = tokio::time::timeout(shutdown_timeout, contain(&sink_name, "close", sink_task.close())).await;
+            return ended;
+        }
 
         let (sender, receiver) = queue(memory / 16, &self.metrics);
         let (wrote, mut reports) = mpsc::channel(64);

@@ -1,10 +1,11 @@
 //! The program dies at the worst moments; run again, the lake is the source, and no reader saw a part.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use connect_tests::compare::assert_same;
-use connect_tests::lake::Lake;
+use connect_tests::lake::Engine;
 use connect_tests::poll::Poller;
 use connect_tests::postgres::{Database, Server, free_port};
 use connect_tests::proxy::Proxy;
@@ -28,17 +29,6 @@ fn shop_on(server: &'static Server) -> Database {
     database
 }
 
-/// What nothing refers to and never will. A ledger that the dead run was about to create, and for which the
-/// next one had no rows, may still come into being.
-pub(crate) fn orphans(lake: &Lake) -> Vec<PathBuf> {
-    let tables = lake.tables();
-    let certain = |path: &PathBuf| match path.to_string_lossy().contains("/_schema_changes/") {
-        true => tables.iter().any(|t| t == "_schema_changes"),
-        false => true,
-    };
-    lake.orphans().into_iter().filter(certain).collect()
-}
-
 pub(crate) fn all_loaded(database: &Database, job: &Job) {
     let lake = job.lake();
     for table in TABLES {
@@ -46,6 +36,12 @@ pub(crate) fn all_loaded(database: &Database, job: &Job) {
         assert_eq!(lake.status(&format!("public.{table}")).unwrap()["load_status"], "completed");
         assert_eq!(lake.describe(table)["snapshots"], 1, "{table} was committed once");
     }
+    let changes = lake.rows(Engine::PyIceberg, "_schema_changes").unwrap();
+    let baseline =
+        |row: BTreeMap<String, String>| (row["change_type"] == "baseline").then(|| row["table_name"].clone());
+    let mut baselines: Vec<_> = changes.maps().filter_map(baseline).collect();
+    baselines.sort();
+    assert_eq!(baselines, ["public.large", "public.none", "public.small"]);
 }
 
 /// Dies as the failpoint says, is run again, and is run a third time, which does nothing.
@@ -62,7 +58,7 @@ fn check(failpoint: &str) {
     }
     job.run(&[]).expect(OK);
     all_loaded(&database, &job);
-    assert_eq!(orphans(&lake), Vec::<PathBuf>::new(), "what the dead run left is gone");
+    assert_eq!(lake.orphans(), Vec::<PathBuf>::new(), "what the dead run left is gone");
     let seen = poller.finish();
     assert!(seen.iter().all(|n| matches!(n, None | Some(ROWS))) && seen.contains(&Some(ROWS)), "{seen:?}");
 
@@ -124,12 +120,23 @@ fn killed_before_the_ledger() {
 
 #[test]
 fn killed_with_a_file_noted_and_not_created() {
-    check("iceberg.file-noted=kill@3");
+    // The first four are the claim's.
+    check("iceberg.file-noted=kill@7");
+}
+
+#[test]
+fn killed_in_the_claims_commit() {
+    check("iceberg.before-ledger-commit=kill");
+}
+
+#[test]
+fn killed_in_the_first_commit_of_schema_changes() {
+    check("iceberg.before-ledger-commit=kill@2");
 }
 
 #[test]
 fn killed_in_the_ledgers_own_commit() {
-    check("iceberg.before-ledger-commit=kill");
+    check("iceberg.before-ledger-commit=kill@3");
 }
 
 #[test]
@@ -271,7 +278,7 @@ fn a_limit_on_files_costs_the_table_that_does_not_fit() {
     assert!(lake.describe("large").is_null(), "{}", outcome.output);
     assert_same(&database, "small", &lake, "small");
     assert_eq!(lake.status("public.large").unwrap()["attempts"], "2");
-    assert_eq!(orphans(&lake), Vec::<PathBuf>::new());
+    assert_eq!(lake.orphans(), Vec::<PathBuf>::new());
     job.after = None;
     job.run(&[]).expect(OK);
     all_loaded(&database, &job);
@@ -286,6 +293,8 @@ fn without_its_journal_a_killed_run_leaves_files() {
     assert_eq!(job.run_with_failpoint("iceberg.before-commit=kill").code, None);
     assert!(!job.lake().orphans().is_empty(), "something was staged");
     fs::remove_dir_all(job.folder().join("state")).unwrap();
+    // Nor does anything say any more that the killed run's claims are void.
+    let job = job.sink("heartbeat.interval.ms", "500").sink("session.timeout.ms", "1000");
     job.run(&[]).expect(OK);
     all_loaded(&database, &job);
     assert!(!job.lake().orphans().is_empty());

@@ -111,6 +111,7 @@ fn an_upload_that_is_given_up_leaves_no_parts() {
     // The twin: killed in the middle, its parts stay, and the listing has them.
     let slow = Faults::in_turn(bucket.port(), vec![Fault::Slow(Duration::from_secs(100)); 200], third);
     let mut again = through(&slow);
+    again.worker.clone_from(&job.worker);
     again.sink.insert("iceberg.catalog.uri".into(), job.sink["iceberg.catalog.uri"].clone());
     let mut running = again.start(&[]);
     running.until("a part on its way", || (!slow.struck().is_empty()).then_some(()));
@@ -126,7 +127,8 @@ fn an_upload_that_is_given_up_leaves_no_parts() {
 #[test]
 fn a_commit_of_a_sql_catalog_whose_answer_is_lost_is_found() {
     let (source, catalog) = (shop(), Server::shared().database());
-    let turn = [Loss::Answer, Loss::Request, Loss::Answer, Loss::Request, Loss::Answer];
+    // The first is that of the claim.
+    let turn = [Loss::Answer, Loss::Answer, Loss::Request, Loss::Answer, Loss::Request, Loss::Answer];
     let proxy = Proxy::losing(catalog.port(), b"COMMIT", turn.to_vec());
     let job = on_postgres_at(&source, &catalog, proxy.port);
     let poller = Poller::start(&job.lake(), "orders", "id");

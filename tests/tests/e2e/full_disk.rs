@@ -8,7 +8,7 @@ use connect_tests::compare::assert_same;
 use connect_tests::disk::{SmallDisk, fill};
 use connect_tests::runtime::{FAILED, Job, OK, SOME_TABLES_FAILED};
 
-use crate::crash::{all_loaded, orphans, shop};
+use crate::crash::{all_loaded, shop};
 
 /// The table that does not fit fails with the reason and gives its room back, the others are loaded; with room it
 /// is loaded too.
@@ -28,7 +28,7 @@ fn a_full_disk_costs_the_table_that_does_not_fit() {
         assert_same(&database, table, &lake, table);
     }
     assert_eq!(lake.status("public.large").unwrap()["attempts"], "2");
-    assert_eq!(orphans(&lake), Vec::<PathBuf>::new());
+    assert_eq!(lake.orphans(), Vec::<PathBuf>::new());
 
     fs::remove_file(filler).unwrap();
     job.run(&[]).expect(OK);

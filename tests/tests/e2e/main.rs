@@ -14,6 +14,7 @@ mod cut;
 mod faults;
 mod first_connector;
 mod full_disk;
+mod instances;
 mod kinds;
 mod operator;
 mod panics;

@@ -32,7 +32,8 @@ fn in_the_publication_of_a_table() {
 /// Not tried again: the same rows would meet the same bug. The table is named.
 #[test]
 fn in_the_thread_that_encodes() {
-    check("iceberg.file-noted=panic@1", FAILED, &["the thread that writes a data file has gone", "table=public."]);
+    // The claim notes four.
+    check("iceberg.file-noted=panic@5", FAILED, &["the thread that writes a data file has gone", "table=public."]);
 }
 
 #[test]
@@ -42,10 +43,11 @@ fn in_the_thread_that_reads() {
 
 #[test]
 fn in_the_ledger() {
-    check("iceberg.before-ledger-commit=panic@1", OK, &[]);
+    check("iceberg.before-ledger-commit=panic@2", OK, &[]);
 }
 
 #[test]
 fn in_the_sinks_task() {
     check("iceberg.write=panic@2", FAILED, &["a connector panicked: this is a bug in it", "call=write"]);
+    check("iceberg.claim=panic", FAILED, &["a connector panicked: this is a bug in it", "call=claim"]);
 }

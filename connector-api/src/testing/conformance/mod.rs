@@ -12,8 +12,9 @@ use futures::channel::oneshot;
 use futures::future::{Either, select};
 
 pub use sink::{
-    SinkFixture, abort_leaves_nothing, close_leaves_nothing, commits_go_on_beside_writes, drop_leaves_nothing,
-    interleaved_tables_stay_apart, nothing_before_complete, replace_is_atomic, sink, visible_once_durable,
+    SinkFixture, a_free_table_is_granted, abort_leaves_nothing, close_leaves_nothing, commits_go_on_beside_writes,
+    drop_leaves_nothing, interleaved_tables_stay_apart, nothing_before_complete, replace_is_atomic, sink,
+    visible_once_durable,
 };
 pub use source::{
     SourceFixture, a_lost_cut_is_said, cancelled_reads_lose_nothing, loaded_tables_are_not_planned, plan_covers_tables,

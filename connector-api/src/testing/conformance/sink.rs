@@ -43,6 +43,7 @@ pub async fn sink(fixture: &dyn SinkFixture) -> Vec<Violation> {
         interleaved_tables_stay_apart(fixture).await,
         replace_is_atomic(fixture).await,
         commits_go_on_beside_writes(fixture).await,
+        a_free_table_is_granted(fixture).await,
     ];
     found.into_iter().filter_map(Result::err).collect()
 }
@@ -203,6 +204,28 @@ pub async fn commits_go_on_beside_writes(fixture: &dyn SinkFixture) -> Result<()
     run.close(task).await
 }
 
+/// A claim is granted where no other task holds one: to the same task again, and to another once the first
+/// has published the table, has given it up, or was closed.
+///
+/// # Errors
+/// The violation found.
+pub async fn a_free_table_is_granted(fixture: &dyn SinkFixture) -> Result<(), Violation> {
+    let run = Run::new("a_free_table_is_granted", fixture);
+    let tables = ["claimed", "claimed_aborted", "claimed_closed", "claimed_not_begun"].map(|name| Table::new(name, 1));
+    let [published, aborted, closed, _] = &tables;
+    let mut task = run.open().await?;
+    run.granted(&mut task, &tables, "at first").await?;
+    run.granted(&mut task, &tables, "to the task that has it").await?;
+    run.write(&mut task, [published.begin(false), published.done(0), published.complete()]).await?;
+    run.commit(&mut task, &[published]).await?;
+    run.write(&mut task, [aborted.begin(false), aborted.rows(0, &[1], false), aborted.abort()]).await?;
+    run.write(&mut task, [closed.begin(false), closed.rows(0, &[1], false)]).await?;
+    run.close(task).await?;
+    let mut task = run.open().await?;
+    run.granted(&mut task, &tables, "after the task that had it").await?;
+    run.close(task).await
+}
+
 /// A table of the suite and the events of its load.
 struct Table {
     schema: Arc<TableSchema>,
@@ -306,6 +329,13 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Claims tables that are free.
+    async fn granted(&self, task: &mut Box<dyn SinkTask>, tables: &[Table], when: &str) -> Result<(), Violation> {
+        let ids: Vec<_> = tables.iter().map(|t| t.id().clone()).collect();
+        let claims = task.claim(SOURCE, &ids).await.map_err(failed(self.check, "claim"))?;
+        ensure(claims.held.is_empty(), self.check, || format!("{:?} is not granted {when}", claims.held))
+    }
+
     async fn close(&self, task: Box<dyn SinkTask>) -> Result<(), Violation> {
         task.close().await.map_err(failed(self.check, "close"))
     }
@@ -344,7 +374,7 @@ mod tests {
 
     use super::*;
     use crate::testing::memory::{MemorySink, Published};
-    use crate::{CommitHandle, Progress};
+    use crate::{Claims, CommitHandle, Progress};
 
     /// One way to be wrong.
     #[derive(Clone, Copy, Debug, PartialEq)]
@@ -361,6 +391,8 @@ mod tests {
         ReplaceAppends,
         ReplaceHidesOld,
         CommitNeedsTheTask,
+        ForgetsWhoClaimed,
+        KeepsClaims,
     }
 
     #[derive(Clone)]
@@ -452,6 +484,18 @@ mod tests {
 
     #[async_trait]
     impl SinkTask for BrokenTask {
+        async fn claim(&mut self, source: &str, tables: &[TableId]) -> ApiResult<Claims> {
+            let claims = self.inner.as_mut().unwrap().claim(source, tables).await;
+            match self.sink.1 {
+                // All its claims are some other task's.
+                Bug::ForgetsWhoClaimed => {
+                    lock(&self.sink.0.store).claims.values_mut().for_each(|task| *task = 0);
+                    claims
+                }
+                _ => claims,
+            }
+        }
+
         async fn write(&mut self, event: Event) -> ApiResult<()> {
             self.hear(&event);
             let event = match event {
@@ -490,7 +534,11 @@ mod tests {
             if self.sink.1 == Bug::PublishesAtClose {
                 self.publish();
             }
-            self.inner.take().unwrap().close().await
+            self.inner.take().unwrap().close().await?;
+            if self.sink.1 == Bug::KeepsClaims {
+                lock(&self.sink.0.store).claims.insert(TableId::new("conformance", "claimed_not_begun"), 0);
+            }
+            Ok(())
         }
     }
 
@@ -525,5 +573,8 @@ mod tests {
         assert_eq!(check(Bug::ReplaceAppends).await, ["replace_is_atomic"]);
         assert_eq!(check(Bug::ReplaceHidesOld).await, ["replace_is_atomic"]);
         assert_eq!(check(Bug::CommitNeedsTheTask).await, ["commits_go_on_beside_writes"]);
+        for bug in [Bug::ForgetsWhoClaimed, Bug::KeepsClaims] {
+            assert_eq!(check(bug).await, ["a_free_table_is_granted"]);
+        }
     }
 }

@@ -1,19 +1,25 @@
 //! `_schema_changes`: a table's schema at its first publication, and every change since. All rows stay.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
 use arrow_array::{
-    ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
+    Array, ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    new_null_array,
 };
 use arrow_schema::SchemaRef as ArrowSchemaRef;
 use connector_api::{Error, Result, TableLoad, UTC};
 use iceberg::spec::{PrimitiveType, Schema};
 use uuid::Uuid;
 
+use super::Found;
 use super::rows::{Rows, column, required};
 use crate::commit::now_ms;
 use crate::names;
 use crate::publish::Published;
+use crate::schema;
 
 /// A row of the ledger.
 #[derive(Clone, Debug)]
@@ -33,7 +39,6 @@ pub(crate) struct SchemaChangeRow {
 
 /// The rows of a publication: a baseline, or one for each change, or none.
 pub(crate) fn schema_change_rows(load: &TableLoad, published: &Published) -> Vec<SchemaChangeRow> {
-    let json = |s: &Schema| serde_json::to_string(s).unwrap_or_default();
     let row = |kind, column| SchemaChangeRow {
         change_id: Uuid::now_v7(),
         table_name: load.schema.table().to_string(),
@@ -51,6 +56,54 @@ pub(crate) fn schema_change_rows(load: &TableLoad, published: &Published) -> Vec
         None => vec![row("baseline", None)],
         Some(changes) => changes.iter().map(|c| row(c.kind, c.column.clone())).collect(),
     }
+}
+
+/// What of the published tables' schemas the ledger does not tell: a process that ended between its commit and
+/// the ledger, or a ledger that was dropped.
+pub(super) fn missing(published: &[Found], existing: &[RecordBatch]) -> Vec<SchemaChangeRow> {
+    let mut told: HashMap<&str, (i32, &str)> = HashMap::new();
+    for batch in existing {
+        let text = |name: &str| batch.column_by_name(name).map(|c| c.as_string::<i32>());
+        let versions = batch.column_by_name("version").map(|c| c.as_primitive::<Int32Type>());
+        let (Some(tables), Some(versions), Some(after)) = (text("table_name"), versions, text("schema_after")) else {
+            continue;
+        };
+        for row in 0..batch.num_rows() {
+            let newest = told.entry(tables.value(row)).or_insert((i32::MIN, ""));
+            if newest.0 < versions.value(row) {
+                *newest = (versions.value(row), if after.is_null(row) { "" } else { after.value(row) });
+            }
+        }
+    }
+    let missing = |found: &Found| {
+        let before = match told.get(found.table.to_string().as_str()) {
+            Some((version, _)) if *version >= found.version => return Vec::new(),
+            Some((_, before)) => serde_json::from_str::<Schema>(before).ok(),
+            None => None,
+        };
+        let row = |kind, column| SchemaChangeRow {
+            change_id: Uuid::now_v7(),
+            table_name: found.table.to_string(),
+            at_ms: now_ms(),
+            kind,
+            column,
+            before: before.as_ref().map(json),
+            after: json(&found.schema),
+            version: found.version,
+            position: found.loaded.position.clone(),
+            snapshot_id: found.loaded.snapshot,
+            epoch: found.loaded.epoch,
+        };
+        match &before {
+            None => vec![row("baseline", None)],
+            Some(before) => schema::changes(before, &found.schema).into_iter().map(|c| row(c.kind, c.column)).collect(),
+        }
+    };
+    published.iter().flat_map(missing).collect()
+}
+
+fn json(schema: &Schema) -> String {
+    serde_json::to_string(schema).unwrap_or_default()
 }
 
 /// Rows to append.
@@ -82,6 +135,10 @@ impl Rows for SchemaChangeRows<'_> {
         ];
         let built = Schema::builder().with_fields(fields).build();
         built.map_err(|e| Error::fatal("the ledger's schema").caused_by(e))
+    }
+
+    fn look(&mut self, _: &[RecordBatch]) -> bool {
+        !self.0.is_empty()
     }
 
     fn batch(&self, schema: &ArrowSchemaRef, sequence: i64) -> Result<RecordBatch> {

@@ -1,17 +1,20 @@
 //! `_cdc_status`: one row per state a table's load went through, newest by (epoch, sequence).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{
-    ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
+    Array, ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    new_null_array,
 };
 use arrow_schema::SchemaRef as ArrowSchemaRef;
 use connector_api::{Error, Result, TableId, TableLoad, UTC};
 use iceberg::spec::{MapType, NestedField, PrimitiveType, Schema, Type};
 
+use super::claims::{Claim, Sightings};
 use super::rows::{Rows, column, required};
 use crate::names;
 use crate::position::Loaded;
@@ -54,6 +57,8 @@ pub(crate) struct StatusRow {
     pub(crate) error: Option<String>,
     /// Milliseconds since 1970; none if not known.
     pub(crate) started_ms: Option<i64>,
+    /// The table's name in the lake, of a table that is or was claimed.
+    pub(crate) target: Option<String>,
 }
 
 impl StatusRow {
@@ -73,14 +78,20 @@ impl StatusRow {
             attempts: i32::try_from(load.attempt).unwrap_or(i32::MAX),
             error: None,
             started_ms: Some(started_ms),
+            target: None,
         }
     }
 
     /// A table whose load never began.
     pub(crate) fn of_refused(table: &TableId, now_ms: i64) -> Self {
+        Self { started_ms: Some(now_ms), ..Self::of_name("", &table.to_string()) }
+    }
+
+    /// A table of which no more is known than its name.
+    pub(crate) fn of_name(source: &str, table_name: &str) -> Self {
         Self {
-            source: String::new(),
-            table_name: table.to_string(),
+            source: source.to_owned(),
+            table_name: table_name.to_owned(),
             status: Status::Failed,
             chunks_done: None,
             chunks_total: None,
@@ -91,7 +102,8 @@ impl StatusRow {
             epoch: 1,
             attempts: 0,
             error: None,
-            started_ms: Some(now_ms),
+            started_ms: None,
+            target: None,
         }
     }
 
@@ -111,19 +123,24 @@ impl StatusRow {
             attempts: 1,
             error: None,
             started_ms: None,
+            target: None,
         }
     }
 }
 
 /// Rows to append.
-pub(crate) struct StatusRows<'a> {
-    pub(crate) rows: &'a [StatusRow],
+pub(crate) struct StatusRows {
+    pub(crate) rows: Vec<StatusRow>,
+    /// Who writes them.
+    pub(crate) instance: String,
+    /// Which of its commits to this ledger this is.
+    pub(crate) beat: i64,
     /// How long rows stay that are not the newest, milliseconds.
     pub(crate) retention_ms: i64,
     pub(crate) now_ms: i64,
 }
 
-impl Rows for StatusRows<'_> {
+impl Rows for StatusRows {
     fn name(&self) -> &'static str {
         names::STATUS
     }
@@ -131,8 +148,8 @@ impl Rows for StatusRows<'_> {
     fn schema(&self) -> Result<Schema> {
         let (text, int, long) = (PrimitiveType::String, PrimitiveType::Int, PrimitiveType::Long);
         let offsets = Type::Map(MapType::new(
-            Arc::new(NestedField::map_key_element(21, Type::Primitive(text.clone()))),
-            Arc::new(NestedField::map_value_element(22, Type::Primitive(long.clone()), true)),
+            Arc::new(NestedField::map_key_element(24, Type::Primitive(text.clone()))),
+            Arc::new(NestedField::map_value_element(25, Type::Primitive(long.clone()), true)),
         ));
         let fields = [
             required(1, "source", text.clone()),
@@ -151,13 +168,20 @@ impl Rows for StatusRows<'_> {
             column(14, "snapshot_id", long.clone()),
             required(15, "epoch", long.clone()),
             column(16, "attempts", int),
-            column(17, "error", text),
+            column(17, "error", text.clone()),
             column(18, "started_at", PrimitiveType::Timestamptz),
             required(19, "updated_at", PrimitiveType::Timestamptz),
-            required(20, "sequence", long),
+            required(20, "sequence", long.clone()),
+            column(21, "instance", text.clone()),
+            column(22, "beat", long),
+            column(23, "iceberg_table", text),
         ];
         let built = Schema::builder().with_fields(fields).build();
         built.map_err(|e| Error::fatal("the ledger's schema").caused_by(e))
+    }
+
+    fn look(&mut self, _: &[RecordBatch]) -> bool {
+        !self.rows.is_empty()
     }
 
     fn batch(&self, schema: &ArrowSchemaRef, sequence: i64) -> Result<RecordBatch> {
@@ -170,28 +194,31 @@ impl Rows for StatusRows<'_> {
         let int =
             |f: fn(&StatusRow) -> Option<i32>| Arc::new(self.rows.iter().map(f).collect::<Int32Array>()) as ArrayRef;
         let columns = schema.fields().iter().map(|field| match field.name().as_str() {
-            "source" => text(self.rows, |r| Some(&r.source)),
-            "table_name" => text(self.rows, |r| Some(&r.table_name)),
-            "phase" => text(self.rows, |_| Some("load")),
-            "load_status" => text(self.rows, |r| Some(r.status.name())),
+            "source" => text(&self.rows, |r| Some(&r.source)),
+            "table_name" => text(&self.rows, |r| Some(&r.table_name)),
+            "phase" => text(&self.rows, |_| Some("load")),
+            "load_status" => text(&self.rows, |r| Some(r.status.name())),
             "chunks_done" => int(|r| match r.status {
                 Status::Completed => r.chunks_total,
                 Status::Running | Status::Failed => r.chunks_done,
             }),
             "chunks_total" => int(|r| r.chunks_total),
             "rows" => long(|r| r.rows),
-            "position_type" => text(self.rows, |r| r.position_type.as_deref()),
-            "load_position" => text(self.rows, |r| r.load_position.as_deref()),
+            "position_type" => text(&self.rows, |r| r.position_type.as_deref()),
+            "load_position" => text(&self.rows, |r| r.load_position.as_deref()),
             "snapshot_id" => long(|r| r.snapshot_id),
             "epoch" => long(|r| Some(r.epoch)),
             "attempts" => int(|r| Some(r.attempts)),
-            "error" => text(self.rows, |r| r.error.as_deref()),
+            "error" => text(&self.rows, |r| r.error.as_deref()),
             "started_at" => {
                 let micros = self.rows.iter().map(|r| r.started_ms.map(|ms| ms * 1000));
                 Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone(UTC))
             }
             "updated_at" => Arc::new(TimestampMicrosecondArray::from(vec![self.now_ms * 1000; n]).with_timezone(UTC)),
             "sequence" => Arc::new(Int64Array::from(vec![sequence; n])),
+            "instance" => text(&self.rows, |_| Some(&self.instance)),
+            "beat" => Arc::new(Int64Array::from(vec![self.beat; n])),
+            "iceberg_table" => text(&self.rows, |r| r.target.as_deref()),
             // What only a stream fills.
             _ => new_null_array(field.data_type(), n),
         });
@@ -201,6 +228,7 @@ impl Rows for StatusRows<'_> {
 
     fn keep(&self, existing: &[RecordBatch]) -> Vec<BooleanArray> {
         let newest = newest(existing);
+        let beats = last_beats(existing);
         let horizon = self.now_ms.saturating_sub(self.retention_ms).saturating_mul(1000);
         existing
             .iter()
@@ -208,12 +236,84 @@ impl Rows for StatusRows<'_> {
             .map(|(b, batch)| {
                 let updated = batch.column_by_name("updated_at").map(|c| c.as_primitive::<TimestampMicrosecondType>());
                 let keep = |row: usize| {
-                    updated.is_none_or(|u| u.value(row) >= horizon)
-                        || newest.get(&key(batch, row)).is_some_and(|n| (n.batch, n.row) == (b, row))
+                    let is_old = updated.is_some_and(|u| u.value(row) < horizon);
+                    // A table that is still being loaded: what an earlier beat said of it, the last one says.
+                    let is_beaten = running(batch, row)
+                        .is_some_and(|of| beats.get(&of).is_none_or(|n| (n.batch, n.row) != (b, row)));
+                    !(is_old || is_beaten) || newest.get(&key(batch, row)).is_some_and(|n| (n.batch, n.row) == (b, row))
                 };
                 (0..batch.num_rows()).map(|row| Some(keep(row))).collect()
             })
             .collect()
+    }
+}
+
+/// Whose claim a row is, if it is one's: source, table, instance.
+fn running(batch: &RecordBatch, row: usize) -> Option<(String, String, String)> {
+    let instance = text(batch, "instance", row);
+    let is_claim = !instance.is_empty() && text(batch, "load_status", row) == Status::Running.name();
+    let (source, table) = key(batch, row);
+    is_claim.then_some((source, table, instance))
+}
+
+/// The last row of each claim.
+fn last_beats(batches: &[RecordBatch]) -> HashMap<(String, String, String), Newest> {
+    let mut last: HashMap<_, Newest> = HashMap::new();
+    for (b, batch) in batches.iter().enumerate() {
+        for row in 0..batch.num_rows() {
+            let Some(of) = running(batch, row) else { continue };
+            let candidate = Newest { order: order(batch, row), batch: b, row };
+            if last.get(&of).is_none_or(|known| known.order < candidate.order) {
+                last.insert(of, candidate);
+            }
+        }
+    }
+    last
+}
+
+/// What the ledger tells of who is loading what.
+pub(super) struct Told {
+    claims: Vec<Claim>,
+    beats: HashMap<String, i64>,
+    epochs: HashMap<(String, String), i64>,
+}
+
+impl Told {
+    /// Reads the ledger's rows.
+    pub(super) fn of(existing: &[RecordBatch]) -> Self {
+        let mut beats: HashMap<String, i64> = HashMap::new();
+        for batch in existing {
+            for row in 0..batch.num_rows() {
+                let beat = beats.entry(text(batch, "instance", row)).or_default();
+                *beat = long(batch, "beat", row).unwrap_or(0).max(*beat);
+            }
+        }
+        let (mut claims, mut epochs) = (Vec::new(), HashMap::new());
+        for (key, Newest { order, batch, row }) in newest(existing) {
+            let batch = &existing[batch];
+            if let Some((source, table_name, instance)) = running(batch, row) {
+                let (target, attempts) = (text(batch, "iceberg_table", row), int(batch, "attempts", row));
+                claims.push(Claim { source, table_name, target, instance, epoch: order.0, attempts });
+            }
+            epochs.insert(key, order.0);
+        }
+        Self { claims, beats, epochs }
+    }
+
+    /// Every claim with its instance's last beat.
+    pub(super) fn claims(&self) -> impl Iterator<Item = (&Claim, i64)> {
+        self.claims.iter().map(|claim| (claim, self.beats.get(&claim.instance).copied().unwrap_or(0)))
+    }
+
+    /// The tables (source, name) that living instances have claimed.
+    pub(super) fn living(&self, sightings: &Sightings, patience: Duration) -> HashSet<(String, String)> {
+        let lives = |(claim, beat): &(&Claim, i64)| sightings.lives(&claim.instance, *beat, patience, Instant::now());
+        self.claims().filter(lives).map(|(claim, _)| (claim.source.clone(), claim.table_name.clone())).collect()
+    }
+
+    /// The epoch of a table's newest row; 1 where it has none.
+    pub(super) fn epoch(&self, source: &str, table_name: &str) -> i64 {
+        self.epochs.get(&(source.to_owned(), table_name.to_owned())).copied().unwrap_or(1)
     }
 }
 
@@ -229,7 +329,7 @@ pub(crate) fn newest(batches: &[RecordBatch]) -> HashMap<(String, String), Newes
     let mut newest: HashMap<(String, String), Newest> = HashMap::new();
     for (b, batch) in batches.iter().enumerate() {
         for row in 0..batch.num_rows() {
-            let order = (long(batch, "epoch", row).unwrap_or(0), long(batch, "sequence", row).unwrap_or(0));
+            let order = order(batch, row);
             let candidate = Newest { order, batch: b, row };
             let entry = newest.entry(key(batch, row));
             let known = entry.or_insert(Newest { order: (i64::MIN, i64::MIN), ..candidate });
@@ -256,15 +356,26 @@ pub(crate) fn missing(published: Vec<StatusRow>, existing: &[RecordBatch]) -> Ve
     published.into_iter().filter(|row| !says_so(row)).collect()
 }
 
+/// What decides which of two rows is newer.
+fn order(batch: &RecordBatch, row: usize) -> (i64, i64) {
+    (long(batch, "epoch", row).unwrap_or(0), long(batch, "sequence", row).unwrap_or(0))
+}
+
 fn key(batch: &RecordBatch, row: usize) -> (String, String) {
     (text(batch, "source", row), text(batch, "table_name", row))
 }
 
 fn text(batch: &RecordBatch, name: &str, row: usize) -> String {
-    batch.column_by_name(name).map(|c| c.as_string::<i32>().value(row).to_owned()).unwrap_or_default()
+    let column = batch.column_by_name(name).map(|c| c.as_string::<i32>());
+    column.filter(|c| !c.is_null(row)).map(|c| c.value(row).to_owned()).unwrap_or_default()
+}
+
+fn int(batch: &RecordBatch, name: &str, row: usize) -> i32 {
+    let column = batch.column_by_name(name).map(|c| c.as_primitive::<Int32Type>());
+    column.filter(|c| !c.is_null(row)).map_or(0, |c| c.value(row))
 }
 
 fn long(batch: &RecordBatch, name: &str, row: usize) -> Option<i64> {
     let column = batch.column_by_name(name)?;
-    (!arrow_array::Array::is_null(column, row)).then(|| column.as_primitive::<Int64Type>().value(row))
+    (!column.is_null(row)).then(|| column.as_primitive::<Int64Type>().value(row))
 }

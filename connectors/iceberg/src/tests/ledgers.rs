@@ -83,9 +83,8 @@ async fn what_the_ledger_missed_is_written_from_the_tables() {
     let lake = Lake::new();
     lake.load(&first("t"), 0..10).await;
     // Dropped, as by an operator or a process that ended before it wrote.
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(lake.dir.path().join("catalog.db"));
-    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
-    sqlx::query("DELETE FROM iceberg_tables WHERE table_name = '_cdc_status'").execute(&pool).await.unwrap();
+    lake.forget("_cdc_status").await;
+    lake.forget("_schema_changes").await;
     for _ in 0..2 {
         let sink = lake.sink();
         sink.progress(&[TableId::new("public", "t")]).await.unwrap();
@@ -93,6 +92,7 @@ async fn what_the_ledger_missed_is_written_from_the_tables() {
         assert_eq!(status(&lake).await["public.t"], "completed 10 epoch 1");
         let rows: usize = lake.scan("_cdc_status").await.iter().map(RecordBatch::num_rows).sum();
         assert_eq!(rows, 1, "once");
+        assert_eq!(changes(&lake).await, ["v1 public.t baseline  applied"]);
     }
 }
 
@@ -103,17 +103,18 @@ async fn a_ledger_is_rewritten_to_the_newest_rows() {
     committer.ensure_namespace().await.unwrap();
     let load = first("t");
     for n in 0..53 {
-        let ledger = Ledger::start(Arc::clone(&committer), lake.place(), Journal::open(None, ""), vec![]);
+        let ledger =
+            Ledger::start(Arc::clone(&committer), lake.place(), Journal::open(None, ""), Arc::default(), vec![]);
         let row = StatusRow::of_load(&load, 1000);
-        let status = if n % 2 == 0 { Status::Running } else { Status::Failed };
-        ledger.status(StatusRow { status, error: Some(format!("try {n}")), ..row.clone() });
-        ledger.status(StatusRow { table_name: format!("public.u{}", n % 2), ..row });
+        let status = if n % 2 == 0 { Status::Completed } else { Status::Failed };
+        ledger.status(StatusRow { status, rows: Some(n), ..row.clone() });
+        ledger.status(StatusRow { table_name: format!("public.u{}", n % 2), status, ..row });
         ledger.close().await;
     }
     let rows: usize = lake.scan("_cdc_status").await.iter().map(RecordBatch::num_rows).sum();
     // The 51st append found 50 files: three newest rows and its own two, then two appends of two.
     assert_eq!(rows, 3 + 2 + 2 * 2);
-    assert_eq!(status(&lake).await["public.t"], "running try 52 epoch 1");
+    assert_eq!(status(&lake).await["public.t"], "completed 52 epoch 1");
     let table = lake.table("_cdc_status").await.unwrap();
     assert_eq!(table.metadata().snapshots().count(), 20 + 2);
     let summary = &table.metadata().current_snapshot().unwrap().summary().additional_properties;
@@ -138,7 +139,13 @@ async fn two_instances_append_without_losing_each_others_rows() {
         async move {
             let committer: Arc<dyn Committer> = Arc::new(lake.committer().await);
             for m in 0..3 {
-                let ledger = Ledger::start(Arc::clone(&committer), lake.place(), Journal::open(None, ""), vec![]);
+                let ledger = Ledger::start(
+                    Arc::clone(&committer),
+                    lake.place(),
+                    Journal::open(None, ""),
+                    Arc::default(),
+                    vec![],
+                );
                 let row = StatusRow::of_load(&first("t"), 1000);
                 ledger.status(StatusRow { table_name: format!("public.t{n}_{m}"), ..row });
                 ledger.close().await;

@@ -1,6 +1,7 @@
 //! Tests of the whole sink on a temporary lake: a real SQLite catalog and files, read back through
 //! iceberg's own scan.
 
+mod claims;
 mod commits;
 mod contract;
 mod ledgers;
@@ -72,6 +73,15 @@ impl Lake {
     pub(crate) async fn scan(&self, name: &str) -> Vec<RecordBatch> {
         let table = self.table(name).await.unwrap();
         table.scan().build().unwrap().to_arrow().await.unwrap().try_collect().await.unwrap()
+    }
+
+    /// Takes a table out of the catalog, as an operator does who drops it.
+    pub(crate) async fn forget(&self, name: &str) {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.dir.path().join("catalog.db"));
+        let options = options.busy_timeout(std::time::Duration::from_secs(10));
+        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+        let gone = sqlx::query("DELETE FROM iceberg_tables WHERE table_name = $1").bind(name).execute(&pool).await;
+        assert_eq!(gone.unwrap().rows_affected(), 1);
     }
 
     /// The ids in a table, in order.

@@ -103,11 +103,18 @@ async fn a_commit_whose_answer_was_lost_is_found() {
     let report = bench.load().await;
     assert_eq!(told(&report), ["a already 7", "b loaded 3", "c loaded 0", "finished"]);
     assert_eq!((bench.sink.published(&id("a")).unwrap().commits, bench.ids("a")), (1, Some((1..8).collect())));
+
+    // A replacement, too: what it was to replace is not taken for it.
+    bench.settings.resume = false;
+    bench.sink = bench.sink.with(&id("a"), Mishap::AnswerLost);
+    let report = bench.load().await;
+    assert_eq!(told(&report), ["a already 7", "b loaded 3", "c loaded 0", "finished"]);
+    assert_eq!(["a", "b"].map(|t| bench.sink.published(&id(t)).unwrap().commits), [2, 2]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_ends_is_opened_again_under_the_same_cut() {
-    for (call, nth) in [(Call::OpenSink, 1), (Call::Write, 5), (Call::Commit, 1), (Call::Commit, 2)] {
+    for (call, nth) in [(Call::OpenSink, 1), (Call::Claim, 1), (Call::Write, 5), (Call::Commit, 1), (Call::Commit, 2)] {
         let bench = retrying(three_tables().at_a_time(2, 2), Script::default().on(call, nth, Act::Fail(RETRIABLE)));
         let report = bench.load().await;
         assert!(report.complete(), "{call:?} {nth}: {report:?}");
