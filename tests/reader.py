@@ -7,6 +7,7 @@ PyIceberg properties are the only argument.
 """
 
 import glob
+import hashlib
 import json
 import os
 import sqlite3
@@ -200,6 +201,15 @@ class Lake:
         """The sum of an integer column, and the number of rows."""
         found = self.scan(request, f"""coalesce(sum("{request['column']}"), 0)::BIGINT, count(*)""")
         return found and list(found.fetchone())
+
+    def digests(self, request):
+        """The MD5 of each value of a binary column, sorted: for values too large to be shown."""
+        if request["engine"] == "duckdb":
+            found = self.scan(request, f"""md5("{request['column']}")""")
+            return found and sorted(row[0] for row in found.fetchall())
+        found = self.load(request)
+        values = found and found.scan(selected_fields=(request["column"],)).to_arrow()[request["column"]]
+        return found and sorted(hashlib.md5(v.as_buffer()).hexdigest() for v in values)
 
     def describe(self, request):
         found = self.load(request)

@@ -110,6 +110,12 @@ impl Lake {
         Some((answer.get(0)?.as_i64()?, answer.get(1)?.as_u64()?))
     }
 
+    /// The MD5 of each value of a binary column, sorted: for values too large to be shown.
+    pub fn digests(&self, engine: Engine, table: &str, column: &str) -> Vec<String> {
+        let answer = self.ask("digests", engine, table, json!({ "column": column }));
+        answer.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
     /// Schema, properties and snapshot of a table as PyIceberg reports them; `Null` when there is none.
     pub fn describe(&self, table: &str) -> Value {
         self.ask("describe", Engine::PyIceberg, table, json!({}))

@@ -52,6 +52,7 @@ pub struct Running {
     child: Child,
     started: Instant,
     folder: PathBuf,
+    peak: u64,
 }
 
 /// How a run ended.
@@ -63,6 +64,8 @@ pub struct Outcome {
     pub output: String,
     /// How long it ran.
     pub elapsed: Duration,
+    /// The most memory that it had resident, bytes, as the kernel counts it.
+    pub peak: u64,
 }
 
 impl Job {
@@ -211,7 +214,7 @@ impl Job {
         command.envs(&self.env).envs(env.iter().copied());
         // One file for both, so that the order in which an operator sees them is kept.
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        Running { child: command.spawn().unwrap(), started: Instant::now(), folder }
+        Running { child: command.spawn().unwrap(), started: Instant::now(), folder, peak: 0 }
     }
 
     fn write(&self, config: &str) -> String {
@@ -229,6 +232,7 @@ impl Running {
 
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
+        self.peak = self.peak.max(peak(self.child.id()));
         self.child.try_wait().unwrap().is_none()
     }
 
@@ -267,7 +271,8 @@ impl Running {
     /// When it hangs, panicked and no failpoint said so, or printed the database password.
     pub fn wait(mut self) -> Outcome {
         let status = self.status();
-        let outcome = Outcome { code: status.code(), output: self.output(), elapsed: self.started.elapsed() };
+        let outcome =
+            Outcome { code: status.code(), output: self.output(), elapsed: self.started.elapsed(), peak: self.peak };
         let mut panics = outcome.output.split("panicked at ").skip(1);
         let asked_for = |panic: &str| panic.lines().nth(1).is_some_and(|message| message.starts_with("failpoint "));
         assert!(panics.all(asked_for), "{}", outcome.output);
@@ -315,6 +320,13 @@ impl Outcome {
         }
         self
     }
+}
+
+/// The most memory that a process has had resident so far, bytes; 0 once it has ended.
+fn peak(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    kib.and_then(|kib| kib.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) << 10
 }
 
 /// An output as a failed test shows it: its beginning and its end.

@@ -75,7 +75,7 @@ impl Lane {
             None => Encoder::start(self.shape.clone(), self.target.clone())?,
         };
         self.rows += rows.num_rows() as u64;
-        self.busy.entry(split.clone()).or_insert(encoder).write(rows.clone()).await
+        self.busy.entry(split.clone()).or_insert(encoder).write(rows.clone(), batch.bytes()).await
     }
 
     /// Notes the end of a split.

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use connector_api::{
     Error, Finding, Plan, Position, Progress, Result, Selection, Source, SourceTask, Split, TaskContext,
 };
+use tokio::sync::Semaphore;
 
 use crate::config::PostgresConfig;
 use crate::cut::{self, Session};
@@ -18,11 +19,13 @@ pub(crate) struct PostgresSource {
     config: Arc<PostgresConfig>,
     /// The last plan's cut, held until the next plan or the end of the source and of its tasks.
     session: Mutex<Option<Arc<Session>>>,
+    /// Whose turn it is to receive a row of many megabytes.
+    large: Arc<Semaphore>,
 }
 
 impl PostgresSource {
     pub(crate) fn new(config: PostgresConfig) -> Self {
-        Self { config: Arc::new(config), session: Mutex::new(None) }
+        Self { config: Arc::new(config), session: Mutex::new(None), large: Arc::new(Semaphore::new(1)) }
     }
 
     fn session(&self) -> std::sync::MutexGuard<'_, Option<Arc<Session>>> {
@@ -68,6 +71,7 @@ impl Source for PostgresSource {
             part,
             skip,
             batch_rows: self.config.batch_rows,
+            large: Arc::clone(&self.large),
         };
         Ok(Box::new(SplitTask::start(reading, &context)?))
     }

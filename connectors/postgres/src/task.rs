@@ -3,6 +3,9 @@
 //! The channel between them holds one batch, so that a slow sink holds the server back and nothing piles
 //! up. Ending the task early breaks the connection and has the server cancel the COPY; such a connection
 //! is never used again.
+//!
+//! A row of many megabytes is in memory as received and as decoded. Of all the tasks of a source one at a time
+//! receives such a row, and goes on to the next one only when whoever asked for it asks again.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +16,8 @@ use async_trait::async_trait;
 use connector_api::{
     CancellationToken, ChangeBatch, Counter, Error, Position, Result, SourceTask, Span, SplitId, TaskContext, failpoint,
 };
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::cut::Session;
 use crate::decode::{Decoder, Limits};
@@ -22,9 +26,9 @@ use crate::error::{Answer, Failure};
 use crate::plan::Part;
 use crate::wire::{Connection, CopySink, Lifeline};
 
-/// A batch closes at so many bytes, or at a quarter of what the task may hold: one is being built, one
-/// waits in the channel, one is with the caller.
-const BATCH_BYTES: usize = 4 << 20;
+/// A batch closes at so many bytes, or at a sixteenth of what the task may hold: one is being built, one waits in
+/// the channel, one is with the caller, and what is freed of earlier ones is not given back at once.
+const BATCH_BYTES: usize = 1 << 20;
 /// Smallest bound on a batch, bytes, whatever the task may hold.
 const LEAST_BATCH_BYTES: usize = 64 << 10;
 /// How long the attempt to cancel a statement may take.
@@ -39,10 +43,13 @@ pub(crate) struct Reading {
     /// Rows to pass over.
     pub(crate) skip: u64,
     pub(crate) batch_rows: usize,
+    /// One permit: who has it may receive a row of many megabytes.
+    pub(crate) large: Arc<Semaphore>,
 }
 
 enum Message {
-    Batch(ChangeBatch),
+    /// Rows, and the permit if one of them needed it.
+    Batch(ChangeBatch, Option<OwnedSemaphorePermit>),
     /// The split is complete: told apart from a thread that died.
     Complete,
 }
@@ -53,6 +60,8 @@ pub(crate) struct SplitTask {
     cancel: CancellationToken,
     stop: Arc<Stop>,
     thread: Option<JoinHandle<()>>,
+    /// Of the rows that the caller has, until it asks for more.
+    large: Option<OwnedSemaphorePermit>,
     ended: bool,
 }
 
@@ -61,7 +70,7 @@ impl SplitTask {
     pub(crate) fn ended() -> Self {
         let (_, messages) = mpsc::channel(1);
         let (cancel, stop) = (CancellationToken::new(), Arc::default());
-        Self { messages, cancel, stop, thread: None, ended: true }
+        Self { messages, cancel, stop, thread: None, large: None, ended: true }
     }
 
     /// Starts reading.
@@ -69,14 +78,15 @@ impl SplitTask {
         let (sender, messages) = mpsc::channel(1);
         let stop = Arc::new(Stop::default());
         let limits =
-            Limits { rows: reading.batch_rows, bytes: BATCH_BYTES.min(context.memory / 4).max(LEAST_BATCH_BYTES) };
+            Limits { rows: reading.batch_rows, bytes: BATCH_BYTES.min(context.memory / 16).max(LEAST_BATCH_BYTES) };
         let copied = context.metrics.counter("postgres_copy_bytes", "Bytes of rows received from PostgreSQL.");
-        let reader = Reader { reading, limits, copied, stop: Arc::clone(&stop), sender };
+        let runtime = Handle::current();
+        let reader = Reader { reading, limits, copied, runtime, stop: Arc::clone(&stop), sender };
         let thread = thread::Builder::new()
             .name("postgres-read".into())
             .spawn(move || reader.run())
             .map_err(|e| Error::retriable("no thread to read with").caused_by(e))?;
-        Ok(Self { messages, cancel: context.cancel.clone(), stop, thread: Some(thread), ended: false })
+        Ok(Self { messages, cancel: context.cancel.clone(), stop, thread: Some(thread), large: None, ended: false })
     }
 }
 
@@ -86,11 +96,15 @@ impl SourceTask for SplitTask {
         if self.ended {
             return Ok(None);
         }
+        self.large = None;
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(stopped()),
             message = self.messages.recv() => match message {
-                Some(Ok(Message::Batch(batch))) => Ok(Some(batch)),
+                Some(Ok(Message::Batch(batch, large))) => {
+                    self.large = large;
+                    Ok(Some(batch))
+                }
                 Some(Ok(Message::Complete)) => {
                     self.ended = true;
                     Ok(None)
@@ -172,6 +186,7 @@ struct Reader {
     reading: Reading,
     limits: Limits,
     copied: Counter,
+    runtime: Handle,
     stop: Arc<Stop>,
     sender: mpsc::Sender<Result<Message>>,
 }
@@ -194,7 +209,7 @@ impl Reader {
         let sql = table.copy(part).ok_or_else(|| Error::fatal("the split's part is not one of the table's"))?;
         let mut connection = session.worker()?;
         let decoder = Decoder::new(Arc::clone(&table.schema), &table.forms, self.limits, *skip);
-        let mut pump = Pump { reader: self, decoder, delivered: *skip };
+        let mut pump = Pump { reader: self, decoder, delivered: *skip, received: 0, large: None };
         let copied = self.copy(&mut connection, &sql, &mut pump);
         let lifeline = self.stop.detach();
         if let Err(failure) = copied {
@@ -233,6 +248,9 @@ struct Pump<'a> {
     decoder: Decoder,
     /// Rows of the split handed on or passed over.
     delivered: u64,
+    /// Bytes not yet counted.
+    received: usize,
+    large: Option<OwnedSemaphorePermit>,
 }
 
 impl Pump<'_> {
@@ -244,7 +262,9 @@ impl Pump<'_> {
             let span = Span { split: self.reader.reading.split.clone(), after: at(self.delivered), upto: at(upto) };
             self.delivered = upto;
             let batch = ChangeBatch::new(Arc::clone(&self.reader.reading.table.schema), span, rows)?;
-            self.reader.sender.blocking_send(Ok(Message::Batch(batch))).map_err(|_| stopped())?;
+            // The large row is in the last of them.
+            let large = if self.decoder.has_batch() { None } else { self.large.take() };
+            self.reader.sender.blocking_send(Ok(Message::Batch(batch, large))).map_err(|_| stopped())?;
         }
         Ok(())
     }
@@ -252,13 +272,31 @@ impl Pump<'_> {
 
 impl CopySink for Pump<'_> {
     fn data(&mut self, buffer: &[u8], payload: Range<usize>) -> Result<()> {
-        self.reader.copied.add(payload.len() as u64);
+        self.received += payload.len();
         self.decoder.push(buffer, payload)?;
-        self.deliver()
+        if self.decoder.has_batch() {
+            self.deliver()?;
+        }
+        Ok(())
     }
 
     fn moving(&mut self, buffer: &[u8]) -> Result<()> {
+        self.reader.copied.add(std::mem::take(&mut self.received) as u64);
         self.decoder.settle(buffer)?;
         self.deliver()
+    }
+
+    fn large(&mut self) -> Result<()> {
+        // The one of a row that was passed over.
+        self.large = None;
+        let (gate, sender) = (Arc::clone(&self.reader.reading.large), &self.reader.sender);
+        let permit = self.reader.runtime.block_on(async {
+            tokio::select! {
+                permit = gate.acquire_owned() => permit.ok(),
+                () = sender.closed() => None,
+            }
+        });
+        self.large = Some(permit.ok_or_else(stopped)?);
+        Ok(())
     }
 }

@@ -1,7 +1,8 @@
 //! The queue between a source's splits and the sink: bounded in bytes, in order, many senders, one receiver.
 //!
 //! What is counted is what a batch holds in memory, from the moment it is offered until the sink has
-//! accepted it. A batch larger than the whole queue passes alone.
+//! accepted it. A batch larger than the whole queue passes alone, and its sender waits until it has passed: so it
+//! gets no other one like it ready meanwhile.
 
 use std::sync::Arc;
 
@@ -69,16 +70,23 @@ pub(crate) fn queue(capacity: usize, metrics: &Metrics) -> (Sender, Receiver) {
 }
 
 impl Sender {
-    /// Waits for room, then queues the event. Cancel-safe in that a dropped call has queued nothing.
+    /// Waits for room, then queues the event. Cancel-safe in that a dropped call has queued nothing, or, if it
+    /// waited for a large batch to pass, that batch.
     ///
     /// # Errors
     /// [`Gone`] when nobody reads the queue any more.
     pub(crate) async fn send(&self, event: Event) -> Result<(), Gone> {
+        let bytes = if let Event::Changes(batch) = &event { batch.bytes() } else { 0 };
         let room = match &event {
-            Event::Changes(batch) => Some(self.room(batch.bytes()).await?),
+            Event::Changes(_) => Some(self.room(bytes).await?),
             Event::Load(_) => None,
         };
-        self.events.send(Queued { event, room }).await.map_err(|_| Gone)
+        self.events.send(Queued { event, room }).await.map_err(|_| Gone)?;
+        if bytes > self.level.units * UNIT {
+            // A queue that nobody reads gives the room back too: then the next call says so.
+            drop(self.room(UNIT).await?);
+        }
+        Ok(())
     }
 
     async fn room(&self, bytes: usize) -> Result<Room, Gone> {
@@ -128,9 +136,22 @@ mod tests {
     async fn holds_no_more_bytes_than_it_may() {
         assert_eq!(check(10, &[4, 4, 4]).await, (2, 8 * 1024));
         assert_eq!(check(10, &[5, 5, 1]).await, (2, 10 * 1024));
-        assert_eq!(check(10, &[100, 1]).await, (1, 10 * 1024), "a batch larger than the queue passes alone");
+        assert_eq!(check(10, &[100, 1]).await, (0, 10 * 1024), "a batch larger than the queue passes alone");
         assert_eq!(check(10, &[1, 100]).await, (1, 1024), "but not beside another");
         assert_eq!(check(1, &[1]).await, (1, 1024));
+    }
+
+    #[tokio::test]
+    async fn the_sender_of_a_large_batch_waits_until_it_has_passed() {
+        let (sender, mut receiver) = queue(10 * 1024, &Metrics::default());
+        let mut large = Box::pin(sender.send(batch(100 * 128)));
+        assert!(futures::poll!(&mut large).is_pending());
+        let taken = receiver.recv().await.unwrap();
+        assert!(futures::poll!(&mut large).is_pending(), "it is not accepted yet");
+        drop(taken);
+        large.await.unwrap();
+        drop(receiver);
+        assert!(sender.send(batch(100 * 128)).await.is_err());
     }
 
     #[tokio::test]

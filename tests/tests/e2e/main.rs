@@ -16,6 +16,7 @@ mod first_connector;
 mod full_disk;
 mod instances;
 mod kinds;
+mod memory;
 mod operator;
 mod panics;
 mod random;

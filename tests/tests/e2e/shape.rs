@@ -203,7 +203,10 @@ fn every_codec_and_encoding_is_read_back() {
         assert_same(&database, "t", &lake, "t");
         let storage = lake.storage("t");
         let expected = if codec == "lz4" { "LZ4".to_owned() } else { codec.to_uppercase() };
-        assert!(storage["codecs"].as_array().unwrap().iter().all(|c| *c == expected), "{}", storage["codecs"]);
+        // Numbers that are packed as tightly as they can be are left as they are.
+        let codecs = storage["codecs"].as_array().unwrap();
+        assert!(codecs.iter().any(|c| *c == expected), "{codecs:?}");
+        assert!(codecs.iter().all(|c| *c == expected || *c == "UNCOMPRESSED"), "{codecs:?}");
         assert_eq!(lake.describe("t")["properties"]["write.parquet.compression-codec"], codec);
         let encoded = |column: &str, encoding: &str| {
             storage["encodings"][column].as_array().unwrap().iter().any(|e| *e == encoding)

@@ -17,6 +17,8 @@ use parquet::schema::types::ColumnDescriptor;
 
 /// Bounds of text and binary columns are cut to so many bytes.
 pub(super) const BOUND_BYTES: usize = 32;
+/// So much is kept of a value that may become a bound: a value may have a gigabyte.
+const KEPT_BYTES: usize = 1024;
 
 /// The bounds of one column so far.
 pub(super) struct Bounds {
@@ -46,6 +48,8 @@ enum Bytes {
 struct Extreme {
     prefix: u64,
     value: Vec<u8>,
+    /// Whether it goes on.
+    cut: bool,
 }
 
 impl Bounds {
@@ -56,6 +60,8 @@ impl Bounds {
             DataType::Int32 | DataType::Date32 => Range::I32(None),
             DataType::Int64 | DataType::Time64(TimeUnit::Microsecond) => Range::I64(None),
             DataType::Timestamp(TimeUnit::Microsecond, _) => Range::I64(None),
+            // As many digits as 64 bits hold.
+            DataType::Decimal128(..=18, _) => Range::I64(None),
             DataType::Decimal128(..) => Range::I128(None),
             DataType::Utf8 => Range::Bytes { ends: None, kind: Bytes::Text },
             DataType::Binary => Range::Bytes { ends: None, kind: Bytes::Binary },
@@ -73,6 +79,9 @@ impl Bounds {
             (Range::I32(range), _) => widen(range, values::<Int32Type>(column)),
             (Range::I64(range), DataType::Time64(_)) => widen(range, values::<Time64MicrosecondType>(column)),
             (Range::I64(range), DataType::Timestamp(..)) => widen(range, values::<TimestampMicrosecondType>(column)),
+            (Range::I64(range), DataType::Decimal128(..)) => {
+                widen_by(range, values::<Decimal128Type>(column), |v| v as i64);
+            }
             (Range::I64(range), _) => widen(range, values::<Int64Type>(column)),
             (Range::I128(range), _) => widen(range, values::<Decimal128Type>(column)),
             (Range::Bytes { ends, .. }, DataType::Utf8) => widen_bytes(ends, byte_values(column.as_string::<i32>())),
@@ -94,22 +103,19 @@ impl Bounds {
         let nulls = Some(self.nulls);
         match &self.range {
             Range::I32(range) => Statistics::int32(range.map(|r| r.0), range.map(|r| r.1), None, nulls, false),
-            Range::I64(range) => Statistics::int64(range.map(|r| r.0), range.map(|r| r.1), None, nulls, false),
-            Range::I128(range) => match column.physical_type() {
-                // The precision says that they fit.
+            Range::I64(range) => match column.physical_type() {
+                // A decimal of few digits: the precision says that they fit.
                 Physical::INT32 => {
                     Statistics::int32(range.map(|r| r.0 as i32), range.map(|r| r.1 as i32), None, nulls, false)
                 }
-                Physical::INT64 => {
-                    Statistics::int64(range.map(|r| r.0 as i64), range.map(|r| r.1 as i64), None, nulls, false)
-                }
-                _ => {
-                    let length = usize::try_from(column.type_length()).unwrap_or(16).min(16);
-                    let fixed = |v: i128| FixedLenByteArray::from(v.to_be_bytes()[16 - length..].to_vec());
-                    let (low, high) = (range.map(|r| fixed(r.0)), range.map(|r| fixed(r.1)));
-                    Statistics::fixed_len_byte_array(low, high, None, nulls, false)
-                }
+                _ => Statistics::int64(range.map(|r| r.0), range.map(|r| r.1), None, nulls, false),
             },
+            Range::I128(range) => {
+                let length = usize::try_from(column.type_length()).unwrap_or(16).min(16);
+                let fixed = |v: i128| FixedLenByteArray::from(v.to_be_bytes()[16 - length..].to_vec());
+                let (low, high) = (range.map(|r| fixed(r.0)), range.map(|r| fixed(r.1)));
+                Statistics::fixed_len_byte_array(low, high, None, nulls, false)
+            }
             Range::Uuid(plain, java) => {
                 let same = plain.map(|r| (as_java_orders(r.0), as_java_orders(r.1))) == *java;
                 let fixed = |v: u128| FixedLenByteArray::from(v.to_be_bytes().to_vec());
@@ -118,11 +124,14 @@ impl Bounds {
             }
             Range::Bytes { ends, kind } => {
                 let Some((low, high)) = ends else { return Statistics::byte_array(None, None, None, nulls, false) };
+                let endless = high.cut;
                 let (low, high) = (low.value.as_slice(), high.value.as_slice());
                 let text = *kind == Bytes::Text;
                 let (cut_low, cut_high) = (cut_down(low, text), cut_up(high, text));
-                let exact = (cut_low.len() == low.len(), cut_high == high);
-                let ends = (Some(ByteArray::from(cut_low)), Some(ByteArray::from(cut_high)));
+                // What is kept of a longer value is below it.
+                let cut_high = cut_high.or_else(|| (!endless).then(|| high.to_vec()));
+                let exact = (cut_low.len() == low.len(), cut_high.as_deref() == Some(high));
+                let ends = (Some(ByteArray::from(cut_low)), cut_high.map(ByteArray::from));
                 let cut = ValueStatistics::new(ends.0, ends.1, None, nulls, false);
                 Statistics::ByteArray(cut.with_min_is_exact(exact.0).with_max_is_exact(exact.1))
             }
@@ -153,13 +162,24 @@ fn values<T: ArrowPrimitiveType>(column: &ArrayRef) -> impl Iterator<Item = &[T:
 }
 
 fn widen<'a, T: Copy + Ord + 'a>(range: &mut Option<(T, T)>, runs: impl Iterator<Item = &'a [T]>) {
+    widen_by(range, runs, |value| value);
+}
+
+/// Widens a range by other numbers of the same order.
+#[inline(always)]
+fn widen_by<'a, T: Copy + 'a, U: Copy + Ord>(
+    range: &mut Option<(U, U)>,
+    runs: impl Iterator<Item = &'a [T]>,
+    number: impl Fn(T) -> U,
+) {
     for run in runs {
         let Some(first) = run.first() else { continue };
-        let (low, high) = range.get_or_insert((*first, *first));
+        let (mut low, mut high) = range.unwrap_or((number(*first), number(*first)));
         for value in run {
-            *low = (*low).min(*value);
-            *high = (*high).max(*value);
+            low = low.min(number(*value));
+            high = high.max(number(*value));
         }
+        *range = Some((low, high));
     }
 }
 
@@ -191,7 +211,10 @@ fn prefix(value: &[u8]) -> u64 {
 }
 
 fn widen_bytes<'a>(ends: &mut Option<(Extreme, Extreme)>, values: impl Iterator<Item = (u64, &'a [u8])>) {
-    let kept = |prefix, value: &[u8]| Extreme { prefix, value: value.to_vec() };
+    let kept = |prefix, value: &[u8]| {
+        let cut = value.len() > KEPT_BYTES;
+        Extreme { prefix, value: value[..value.len().min(KEPT_BYTES)].to_vec(), cut }
+    };
     for (prefix, value) in values {
         let (low, high) = ends.get_or_insert_with(|| (kept(prefix, value), kept(prefix, value)));
         if prefix < low.prefix || (prefix == low.prefix && value < low.value.as_slice()) {
@@ -208,18 +231,17 @@ fn cut_down(value: &[u8], text: bool) -> Vec<u8> {
     value[..cut(value, text)].to_vec()
 }
 
-/// At most the limit's bytes and not below the value, or the whole value if nothing that short is above it.
-fn cut_up(value: &[u8], text: bool) -> Vec<u8> {
+/// At most the limit's bytes and not below the value; none if nothing that short is.
+fn cut_up(value: &[u8], text: bool) -> Option<Vec<u8>> {
     let end = cut(value, text);
     if end == value.len() {
-        return value.to_vec();
+        return Some(value.to_vec());
     }
     let head = &value[..end];
-    let raised = match std::str::from_utf8(head) {
+    match std::str::from_utf8(head) {
         Ok(head) if text => raise_text(head),
         _ => raise_bytes(head),
-    };
-    raised.unwrap_or_else(|| value.to_vec())
+    }
 }
 
 fn cut(value: &[u8], text: bool) -> usize {
@@ -293,7 +315,7 @@ mod tests {
         #[test]
         fn text_is_cut_outwards(value in "[a-z\u{7f}\u{7ff}\u{d7ff}\u{ffff}\u{10ffff}é€]{0,60}") {
             let bytes = value.as_bytes();
-            let (low, high) = (cut_down(bytes, true), cut_up(bytes, true));
+            let (low, high) = (cut_down(bytes, true), cut_up(bytes, true).unwrap_or_else(|| bytes.to_vec()));
             prop_assert!(low.as_slice() <= bytes && high.as_slice() >= bytes);
             prop_assert!(low.len() <= BOUND_BYTES);
             prop_assert!(std::str::from_utf8(&low).is_ok() && std::str::from_utf8(&high).is_ok());
@@ -302,7 +324,7 @@ mod tests {
 
         #[test]
         fn bytes_are_cut_outwards(value in prop::collection::vec(prop_oneof![any::<u8>(), Just(0xff)], 0..60)) {
-            let (low, high) = (cut_down(&value, false), cut_up(&value, false));
+            let (low, high) = (cut_down(&value, false), cut_up(&value, false).unwrap_or_else(|| value.clone()));
             prop_assert!(low <= value && high >= value && low.len() <= BOUND_BYTES);
         }
     }
@@ -336,6 +358,33 @@ mod tests {
         assert!(check(&[(1, 5), (1, TOP), (3, 0)]).is_none(), "of the second half, beside the smallest");
         assert!(check(&[(1, TOP), (3, 0), (3, TOP)]).is_none(), "beside the largest");
         assert!(check(&[(1, TOP), (2, 0), (3, 1)]).is_some(), "in between it does not matter");
+    }
+
+    /// The lower and the upper bound of a column of these values.
+    fn written(values: &[&[u8]]) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
+        let mut bounds = Bounds::of(&DataType::Binary).unwrap();
+        values.iter().for_each(|v| bounds.add(&(Arc::new(BinaryArray::from(vec![*v])) as ArrayRef)));
+        let kind = parquet::schema::types::Type::primitive_type_builder("c", Physical::BYTE_ARRAY).build().unwrap();
+        let column = ColumnDescriptor::new(Arc::new(kind), 0, 0, vec!["c".to_owned()].into());
+        let statistics = bounds.statistics(&column);
+        (statistics.min_bytes_opt().map(<[u8]>::to_vec), statistics.max_bytes_opt().map(<[u8]>::to_vec))
+    }
+
+    #[test]
+    fn long_values_are_not_kept_and_their_bounds_hold() {
+        let (huge, highest, high) = (vec![b'x'; 1 << 20], vec![0xff; 1 << 20], vec![0xff; KEPT_BYTES]);
+        let mut bounds = Bounds::of(&DataType::Binary).unwrap();
+        bounds.add(&(Arc::new(BinaryArray::from(vec![huge.as_slice()])) as ArrayRef));
+        let (low, up) = ends(&bounds);
+        assert_eq!((low.len(), up.len()), (KEPT_BYTES, KEPT_BYTES));
+        let (low, up) = written(&[&huge, b"y"]);
+        assert_eq!((low.unwrap(), up.unwrap()), (vec![b'x'; BOUND_BYTES], b"y".to_vec()));
+        assert!(written(&[&huge]).1.unwrap() > huge);
+        assert_eq!(written(&[&high]).1, Some(high.clone()), "nothing short is above it");
+        assert_eq!(written(&[b"a", &highest]), (Some(b"a".to_vec()), None), "nothing that is kept is above it");
+        for order in [[&high, &highest], [&highest, &high]] {
+            assert_eq!(written(&[order[0], order[1]]).1, None, "the longer one is the higher one");
+        }
     }
 
     #[test]

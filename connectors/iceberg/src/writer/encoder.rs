@@ -1,4 +1,5 @@
-//! A data writer on its own thread, behind a bounded channel.
+//! A data writer on its own thread, behind a bounded channel. Rows of many bytes do not wait in it: whoever
+//! hands them over waits until they are encoded, so that no more such rows come near meanwhile.
 //!
 //! What must hold: an encoder that is dropped unfinished, or whose result nobody takes, leaves no file.
 
@@ -12,8 +13,13 @@ use super::{DataWriter, Shape, Target};
 /// Batches that wait for the thread.
 const WAITING: usize = 1;
 
+/// Rows of so many bytes are waited for.
+const LARGE: usize = 16 << 20;
+
 enum Message {
     Rows(RecordBatch),
+    /// Rows of many bytes, and who hears when they are encoded.
+    Large(RecordBatch, oneshot::Sender<()>),
     Finish,
 }
 
@@ -36,12 +42,22 @@ impl Encoder {
         Ok(Self { messages, outcome: Some(outcome) })
     }
 
-    /// Hands rows over; waits while the thread is behind. An error is the thread's own.
-    pub(crate) async fn write(&mut self, rows: RecordBatch) -> Result<()> {
-        match self.messages.send(Message::Rows(rows)).await {
-            Ok(()) => Ok(()),
-            Err(_) => Err(self.failure().await),
+    /// Hands over rows that hold so many bytes; waits while the thread is behind. An error is the thread's own.
+    pub(crate) async fn write(&mut self, rows: RecordBatch, bytes: usize) -> Result<()> {
+        let (message, encoded) = if bytes < LARGE {
+            (Message::Rows(rows), None)
+        } else {
+            let (done, encoded) = oneshot::channel();
+            (Message::Large(rows, done), Some(encoded))
+        };
+        if self.messages.send(message).await.is_err() {
+            return Err(self.failure().await);
         }
+        if let Some(encoded) = encoded {
+            // A thread that has failed says so at the next call.
+            let _ = encoded.await;
+        }
+        Ok(())
     }
 
     /// Closes the files and gives them.
@@ -90,15 +106,19 @@ fn run(
         Err(e) => return drop(report.send(Err(e))),
     };
     let outcome = loop {
-        match inbox.blocking_recv() {
-            Some(Message::Rows(rows)) => {
-                if let Err(e) = writer.write(&rows) {
-                    writer.discard();
-                    break Err(e);
-                }
-            }
+        let (rows, encoded) = match inbox.blocking_recv() {
+            Some(Message::Rows(rows)) => (rows, None),
+            Some(Message::Large(rows, encoded)) => (rows, Some(encoded)),
             Some(Message::Finish) => break writer.finish(),
             None => return writer.discard(),
+        };
+        let written = writer.write(&rows);
+        // The rows go before anyone learns that they are encoded.
+        drop(rows);
+        drop(encoded);
+        if let Err(e) = written {
+            writer.discard();
+            break Err(e);
         }
     };
     // The batches still waiting go before anyone learns of the end.

@@ -3,14 +3,20 @@
 //! A dictionary where values repeat; else whole numbers as packed differences, which are smaller than zstd
 //! makes the plain numbers and spare it the work. Every reader takes both; text without a dictionary and
 //! floats stay plain, for their other encodings are not yet read everywhere.
+//!
+//! Numbers that are packed as tightly as they can be are not compressed: that would cost time and, for each
+//! column of each open file, a compressor of two megabytes, and save nothing.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_schema::DataType;
-use connector_api::Result;
+use arrow_schema::{DataType, Schema};
+use connector_api::{Error, Result};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::{ArrowWriterOptions, compute_leaves};
 use parquet::basic::{Compression, Encoding, GzipLevel, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
@@ -23,6 +29,12 @@ use crate::table_config::{Codec, Files};
 const SAMPLE: usize = 8192;
 /// So few distinct values are cheap in any case.
 const FEW: usize = 256;
+/// Fewer rows say nothing.
+const LEAST_ROWS: usize = 64;
+/// Rows from which a trial of the compression pays.
+const TRIAL_ROWS: usize = 1024;
+/// Compression that saves less than one part in so many is not worth its time.
+const WORTH: u64 = 16;
 /// Values encoded between two looks at a page's size: few enough that wide values make no huge pages.
 const NARROW_STEP: usize = 8192;
 /// Bytes that a step of one column should not exceed.
@@ -52,7 +64,8 @@ pub(super) fn properties(files: &Files, share: usize, first: &RecordBatch) -> Re
     // Of a thousand columns the dictionaries alone would fill the memory.
     let numbers = first.columns().iter().filter(|c| is_number(c.data_type())).count();
     let crowded = numbers * DICTIONARY_BYTES > share / 4;
-    for (column, field) in first.columns().iter().zip(first.schema_ref().fields()) {
+    let mut packed = Vec::new();
+    for (i, (column, field)) in first.columns().iter().zip(first.schema_ref().fields()).enumerate() {
         let path = ColumnPath::new(vec![field.name().clone()]);
         if Bounds::of(column.data_type()).is_some() {
             properties = properties.set_column_statistics_enabled(path.clone(), EnabledStatistics::None);
@@ -60,12 +73,47 @@ pub(super) fn properties(files: &Files, share: usize, first: &RecordBatch) -> Re
         let number = is_number(column.data_type());
         if number && !is_float(column.data_type()) {
             properties = properties.set_column_encoding(path.clone(), Encoding::DELTA_BINARY_PACKED);
+            packed.push(i);
         }
         if (number && crowded) || is_high_cardinality(column) {
             properties = properties.set_column_dictionary_enabled(path, false);
         }
     }
+    if compression == Compression::UNCOMPRESSED || first.num_rows() < TRIAL_ROWS || packed.is_empty() {
+        return Ok(properties.build());
+    }
+    let plain = data_bytes(first, &packed, properties.clone().set_compression(Compression::UNCOMPRESSED).build())?;
+    let pressed = data_bytes(first, &packed, properties.clone().build())?;
+    for (i, (plain, pressed)) in packed.into_iter().zip(plain.into_iter().zip(pressed)) {
+        if pressed + plain / WORTH > plain {
+            let path = ColumnPath::new(vec![first.schema_ref().field(i).name().clone()]);
+            properties = properties.set_column_compression(path, Compression::UNCOMPRESSED);
+        }
+    }
     Ok(properties.build())
+}
+
+/// The bytes of some columns' data pages in a file with these properties: without the dictionary, which a file
+/// has once however many rows it has.
+fn data_bytes(rows: &RecordBatch, columns: &[usize], properties: WriterProperties) -> Result<Vec<u64>> {
+    let misfit = |e| Error::fatal("a column that is not of its rows").caused_by(e);
+    let rows = rows.project(columns).map_err(misfit)?;
+    let schema = Arc::new(Schema::new(rows.schema_ref().fields().clone()));
+    let options = ArrowWriterOptions::new().with_properties(properties);
+    let writer = ArrowWriter::try_new_with_options(Vec::new(), schema, options);
+    let (_, groups) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(error::parquet)?;
+    let writers = groups.create_column_writers(0).map_err(error::parquet)?;
+    let fields = rows.schema_ref().fields().iter().zip(rows.columns());
+    let sizes = fields.zip(writers).map(|((field, column), mut writer)| {
+        for levels in compute_leaves(field, column)? {
+            writer.write(&levels)?;
+        }
+        let chunk = writer.close()?;
+        let chunk = &chunk.close().metadata;
+        let dictionary = chunk.dictionary_page_offset().map_or(0, |at| chunk.data_page_offset() - at);
+        Ok(u64::try_from(chunk.compressed_size() - dictionary).unwrap_or(0))
+    });
+    sizes.collect::<parquet::errors::Result<_>>().map_err(error::parquet)
 }
 
 /// Whether Parquet stores a type as a number (decimals of up to 18 digits are).
@@ -84,7 +132,7 @@ fn is_float(kind: &DataType) -> bool {
 /// and dropped: hashing for nothing. False for short samples.
 fn is_high_cardinality(column: &ArrayRef) -> bool {
     let rows = column.len().min(SAMPLE);
-    if rows < FEW {
+    if rows < LEAST_ROWS {
         return false;
     }
     let hasher = RandomState::new();
@@ -136,6 +184,46 @@ mod tests {
     use arrow_array::{BooleanArray, Decimal128Array, Int32Array, StringArray};
     use std::sync::Arc;
 
+    /// The columns of the rows that are compressed.
+    fn compressed(rows: i32, codec: Codec) -> Vec<String> {
+        let random = |i: i32| {
+            let mixed = [13, 7, 16].iter().fold(i, |x, by| (x ^ (x >> by)).wrapping_mul(-1_640_531_527));
+            mixed ^ (mixed >> 15)
+        };
+        let columns: [(&str, ArrayRef); 6] = [
+            ("unique", Arc::new((0..rows).map(|i| Some(random(i))).collect::<Int32Array>())),
+            ("few", Arc::new((0..rows).map(|i| Some(random(i) & 0x7f)).collect::<Int32Array>())),
+            ("amount", Arc::new((0..rows).map(|i| Some(i128::from(random(i)))).collect::<Decimal128Array>())),
+            ("serial", Arc::new((0..rows).map(Some).collect::<Int32Array>())),
+            ("cycle", Arc::new((0..rows).map(|i| Some(i % 50)).collect::<Int32Array>())),
+            ("text", Arc::new((0..rows).map(|i| Some(random(i).to_string())).collect::<StringArray>())),
+        ];
+        let mut columns = columns.to_vec();
+        columns[2].1 = Arc::new(
+            columns[2]
+                .1
+                .as_primitive::<arrow_array::types::Decimal128Type>()
+                .clone()
+                .with_precision_and_scale(15, 2)
+                .unwrap(),
+        );
+        let rows = RecordBatch::try_from_iter(columns).unwrap();
+        let files = Files { codec, target: 1 << 30, row_group: 1 << 30 };
+        let properties = properties(&files, 1 << 30, &rows).unwrap();
+        let names = rows.schema_ref().fields().iter().map(|f| f.name().clone());
+        let is = |name: &String| properties.compression(&ColumnPath::from(name.as_str())) != Compression::UNCOMPRESSED;
+        names.filter(is).collect()
+    }
+
+    #[test]
+    fn what_is_packed_already_is_not_compressed() {
+        let zstd = Codec::Zstd(3);
+        assert_eq!(compressed(8_000, zstd), ["serial", "cycle", "text"]);
+        let all = ["unique", "few", "amount", "serial", "cycle", "text"];
+        assert_eq!(compressed(1_000, zstd), all, "too few rows for a trial");
+        assert!(compressed(8_000, Codec::Uncompressed).is_empty());
+    }
+
     #[test]
     fn only_a_growing_column_is_high_cardinality() {
         let check = |values: Vec<i32>| is_high_cardinality(&(Arc::new(Int32Array::from(values)) as ArrayRef));
@@ -145,7 +233,8 @@ mod tests {
         assert!(!check((0..20_000).map(|i| i % 2_000).collect()), "2,000 values, all seen in the first half");
         assert!(check((0..500).collect()), "few rows, every value another");
         assert!(!check((0..500).map(|i| i % 400).collect()), "few rows and some repeat");
-        assert!(!check((0..200).collect()), "too few rows to tell");
+        assert!(check((0..100).collect()), "as few as wide rows come in");
+        assert!(!check((0..50).collect()), "too few rows to tell");
         let text: StringArray = (0..9_000).map(|i| Some(format!("text {i}"))).collect();
         assert!(is_high_cardinality(&(Arc::new(text.slice(500, 8_500)) as ArrayRef)));
         let decimals: Decimal128Array = (0..9_000).map(|i| Some(i128::from(i % 7))).collect();

@@ -155,6 +155,11 @@ impl Decoder {
         Ok(())
     }
 
+    /// Whether [`take`](Self::take) gives one.
+    pub(crate) fn has_batch(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// A batch that is full.
     pub(crate) fn take(&mut self) -> Option<RecordBatch> {
         self.ready.pop_front()

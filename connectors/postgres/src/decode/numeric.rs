@@ -71,19 +71,23 @@ impl<'a> Numeric<'a> {
         // The decimal exponent of the last digit's unit, in the scaled result.
         let last = 4 * (self.weight - count as i32 + 1) + i32::from(scale);
         let value = if count <= 4 && (-3..=2).contains(&last) {
-            // Below 10^16 · 10^2: the usual case, in 64 bits.
+            // Below 10^16 · 10^2: the usual case, in 64 bits and without a division.
             let mut value = 0u64;
             for digit in self.digits() {
                 value = value * 10_000 + u64::from(digit?);
             }
-            let power = 10u64.pow(last.unsigned_abs());
-            if last >= 0 {
-                i128::from(value * power)
-            } else if value.is_multiple_of(power) {
-                i128::from(value / power)
-            } else {
+            let (quotient, rest) = match last {
+                -3 => (value / 1000, value % 1000),
+                -2 => (value / 100, value % 100),
+                -1 => (value / 10, value % 10),
+                0 => (value, 0),
+                1 => (value * 10, 0),
+                _ => (value * 100, 0),
+            };
+            if rest != 0 {
                 return Err(EXCESS);
             }
+            i128::from(quotient)
         } else {
             self.wide(scale, last).ok_or(RANGE)??
         };

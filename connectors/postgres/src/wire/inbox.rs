@@ -57,17 +57,17 @@ impl Inbox {
     /// Reads once.
     pub(super) fn fill(&mut self, from: &mut impl Read) -> Result<(), Failure> {
         if self.will_move() {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-            if self.buffer.len() > 4 * BASE && self.announced() <= BASE && self.end <= BASE {
-                self.buffer.truncate(BASE);
-                self.buffer.shrink_to_fit();
+            self.move_up();
+            if self.announced() <= BASE {
+                self.give_back();
             }
         }
         if self.end == self.buffer.len() {
-            // A message larger than the buffer: at most twice what has arrived of it.
+            // A message larger than the buffer: room for all of it at once, so that growing copies nothing, but
+            // only addresses until the bytes arrive: memory is used up to twice what has.
             let wanted = (self.announced() + LOW).max(BASE);
+            let short = wanted.saturating_sub(self.buffer.len());
+            self.buffer.try_reserve_exact(short).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
             self.buffer.resize(wanted.min((self.buffer.len() * 2).max(BASE)), 0);
         }
         loop {
@@ -80,6 +80,25 @@ impl Inbox {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e.into()),
             }
+        }
+    }
+
+    /// Moves what is unread to the front and gives back what a large message took.
+    pub(super) fn make_room(&mut self) {
+        self.move_up();
+        self.give_back();
+    }
+
+    fn move_up(&mut self) {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+    }
+
+    fn give_back(&mut self) {
+        if self.buffer.len() > 4 * BASE && self.end <= BASE {
+            self.buffer.truncate(BASE);
+            self.buffer.shrink_to_fit();
         }
     }
 
@@ -130,6 +149,9 @@ mod tests {
                     prop_assert!(inbox.bytes()[body.clone()].iter().all(|b| *b as usize == seen.len()));
                     seen.push(body.len());
                     inbox.consume(&body);
+                }
+                if inbox.announced() > BASE {
+                    inbox.make_room();
                 }
                 if seen.len() < sizes.len() {
                     inbox.fill(&mut source).map_err(|_| TestCaseError::fail("end"))?;

@@ -29,6 +29,8 @@ pub(crate) use tls::{Files, SSL_MODES, SslMode, Tls};
 
 /// What the server shows of us in `pg_stat_activity`.
 const APPLICATION: &str = "connect-runtime";
+/// A message of so many bytes is announced to whoever takes it, before it is received.
+const LARGE: usize = 16 << 20;
 /// Longest message taken before the login is done: whatever answers more is not PostgreSQL.
 const LONGEST_GREETING: usize = 64 * 1024;
 
@@ -81,6 +83,10 @@ pub(crate) trait CopySink {
 
     /// The bytes seen so far are about to move: the last chance to read them.
     fn moving(&mut self, buffer: &[u8]) -> Result<(), Error>;
+
+    /// A message that needs much memory is about to be received; waits until it may be. Nothing else of the
+    /// connection is held meanwhile.
+    fn large(&mut self) -> Result<(), Error>;
 }
 
 /// A connection, logged in.
@@ -218,15 +224,22 @@ impl Connection {
     /// Runs `COPY … TO STDOUT` to its end. After an error the connection must be dropped.
     pub(crate) fn copy_out(&mut self, sql: &str, sink: &mut impl CopySink) -> Result<(), Failure> {
         self.ask(sql)?;
-        let mut copying = false;
+        let (mut copying, mut admitted) = (false, false);
         loop {
             let Some((tag, body)) = self.inbox.message()? else {
-                if self.inbox.will_move() {
+                let large = self.inbox.announced() >= LARGE && !admitted;
+                if large || self.inbox.will_move() {
                     sink.moving(self.inbox.bytes()).map_err(Failure::Stopped)?;
+                }
+                if large {
+                    self.inbox.make_room();
+                    sink.large().map_err(Failure::Stopped)?;
+                    admitted = true;
                 }
                 self.inbox.fill(&mut self.stream)?;
                 continue;
             };
+            let large = std::mem::take(&mut admitted);
             match tag {
                 b'd' if copying => sink.data(self.inbox.bytes(), body.clone()).map_err(Failure::Stopped)?,
                 b'H' => copying = true,
@@ -243,6 +256,10 @@ impl Connection {
                 _ => return Err(Failure::Protocol("an unexpected message in a COPY")),
             }
             self.inbox.consume(&body);
+            if large {
+                sink.moving(self.inbox.bytes()).map_err(Failure::Stopped)?;
+                self.inbox.make_room();
+            }
         }
     }
 
