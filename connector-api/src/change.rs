@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow_array::{Array, RecordBatch};
 
-use crate::{Error, Position, Result, Span, SplitId, TableId, TableSchema};
+use crate::{Error, Marks, Position, Result, Span, SplitId, TableId, TableSchema};
 
 /// One element of the flow.
 #[derive(Clone, Debug)]
@@ -67,6 +67,9 @@ pub struct TableLoad {
     pub attempt: u32,
     /// Whether the load replaces a table that the sink already holds.
     pub replace: bool,
+    /// Where the table's log ended before the cut was taken: what follows it begins there. Empty when there is no
+    /// log, or nothing of the table in it.
+    pub marks: Marks,
 }
 
 /// The point in the source's history that a load shows, exactly: what was committed and visible there.

@@ -3,23 +3,26 @@
 use std::collections::BTreeMap;
 
 use crate::config::{ConfigDef, Problem, Values};
-use crate::{Sink, Source};
+use crate::{ChangeLog, Sink, Source};
 
-/// What a connector is, as Kafka Connect's REST calls it.
+/// What a connector is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectorKind {
     /// Reads.
     Source,
     /// Writes.
     Sink,
+    /// Is followed by a sink that names its topics. No connector of a configuration by itself.
+    Log,
 }
 
 impl ConnectorKind {
-    /// `source` or `sink`.
+    /// `source` or `sink`, as Kafka Connect's REST calls them, or `log`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Source => "source",
             Self::Sink => "sink",
+            Self::Log => "log",
         }
     }
 }
@@ -30,6 +33,8 @@ pub enum Role {
     Source(Box<dyn Source>),
     /// Writes.
     Sink(Box<dyn Sink>),
+    /// Is followed.
+    Log(Box<dyn ChangeLog>),
 }
 
 impl Role {
@@ -37,6 +42,7 @@ impl Role {
         match self {
             Self::Source(_) => ConnectorKind::Source,
             Self::Sink(_) => ConnectorKind::Sink,
+            Self::Log(_) => ConnectorKind::Log,
         }
     }
 }
@@ -49,12 +55,12 @@ pub trait Connector {
     const ALIASES: &'static [&'static str] = &[];
     /// Its version: `env!("CARGO_PKG_VERSION")`.
     const VERSION: &'static str;
-    /// Whether [`build`](Self::build) gives a source or a sink.
+    /// What [`build`](Self::build) gives.
     const KIND: ConnectorKind;
     /// The parsed configuration.
     type Config: ConnectorConfig;
 
-    /// Builds the source or sink. Connects to nothing: a configuration can be checked anywhere.
+    /// Builds the source, sink or log. Connects to nothing: a configuration can be checked anywhere.
     fn build(config: Self::Config) -> Role;
 }
 

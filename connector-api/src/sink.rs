@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 
-use crate::{Error, Event, Progress, Result, TableId, TaskContext};
+use crate::{Error, Event, LogEvent, Marks, Progress, Result, Standing, TableId, TaskContext};
 
 /// What became durable, and which tables could not.
 #[derive(Debug, Default)]
@@ -47,6 +47,23 @@ pub trait Sink: Send + Sync {
     /// Opens the task that writes. A task that ends without [`SinkTask::close`] leaves nothing visible
     /// but what a checkpoint reported (or was about to).
     async fn open(&self, context: TaskContext) -> Result<Box<dyn SinkTask>>;
+
+    /// Where a table stands; `None` when it is not there. A sink that cannot follow a log has no tables.
+    ///
+    /// # Errors
+    /// `Data` when the table is there and what it holds is not what its record says, with the way out.
+    async fn standing(&self, _table: &TableId) -> Result<Option<Standing>> {
+        Ok(None)
+    }
+
+    /// Opens the task that applies the changes of a log. One that ends without [`ApplyTask::close`] leaves
+    /// nothing visible but what is durable.
+    ///
+    /// # Errors
+    /// `Fatal` from a sink that cannot follow a log.
+    async fn apply(&self, _context: TaskContext) -> Result<Box<dyn ApplyTask>> {
+        Err(Error::fatal("this sink takes loads only: it cannot follow a log"))
+    }
 }
 
 /// The task writing into a sink.
@@ -70,5 +87,47 @@ pub trait SinkTask: Send {
     fn checkpoint(&mut self) -> CommitHandle;
 
     /// Ends the task: drops what is staged and not complete, waits for its own background work.
+    async fn close(self: Box<Self>) -> Result<()>;
+}
+
+/// What of a log became durable, and which tables could not.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// The tables that moved, and where each stands now.
+    pub durable: Vec<(TableId, Marks)>,
+    /// The tables that failed since the last checkpoint, each failure once; the others are not touched by it. The
+    /// runtime stops the table in the log, and has it begin again ([`LogTask::reopen`](crate::LogTask::reopen)) if
+    /// the failure may pass.
+    pub failed: Vec<(TableId, Error)>,
+}
+
+/// Resolves when everything applied before the checkpoint is durable or has failed.
+pub type ApplyHandle = BoxFuture<'static, Result<Applied>>;
+
+/// The task that applies a log's changes to a sink. Rows and the points of the log that they reach become
+/// durable together, or neither does.
+#[async_trait]
+pub trait ApplyTask: Send {
+    /// Accepts an event; durable only once a later checkpoint says so. Returning late is backpressure; it must not
+    /// wait for a checkpoint that is not asked for yet. A batch is never divided. An error ends the task; what
+    /// concerns one table only is reported by the next checkpoint instead, and what still comes of that table is
+    /// dropped until it is opened again.
+    ///
+    /// A table that failed in the log ([`LogEvent::Failed`]) is a failure that the runtime knows of: what came of it
+    /// before stays and is made durable, the failure is for the sink's books and is not reported again.
+    async fn apply(&mut self, event: LogEvent) -> Result<()>;
+
+    /// Whether a checkpoint is due, so long after the last one was asked for or the task was opened: the commit
+    /// interval is over, much has gathered, or a failure or a commit of its own is to be reported. Asked after each
+    /// event and once a second; quick, and without a clock of its own. Never due while there is nothing to make
+    /// durable or to report: an idle sink costs nothing.
+    fn due(&self, since: Duration) -> bool;
+
+    /// Makes what was accepted durable, due or not. The handle is independent of the task: `apply` goes on while it
+    /// is awaited, and so may further checkpoints. A task may commit before it is asked to; the next checkpoint
+    /// reports that too.
+    fn checkpoint(&mut self) -> ApplyHandle;
+
+    /// Ends the task: drops what is not durable, waits for its own background work.
     async fn close(self: Box<Self>) -> Result<()>;
 }

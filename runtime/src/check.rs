@@ -1,4 +1,4 @@
-//! `check`: what stands in the way of the sources and their sinks, each with what removes it. Writes no table
+//! `check`: what stands in the way of the sources, their sinks and the logs, each with what removes it. Writes no table
 //! and no state; a catalog that is a file and not there yet is created by looking for it.
 
 use std::collections::BTreeSet;
@@ -20,6 +20,12 @@ pub(crate) async fn check(setup: &Setup) -> Result<Outcome> {
     let mut all = vec![("worker", state(&setup.worker.state_dir))];
     for pipeline in &setup.pipelines {
         all.extend(look(pipeline).await);
+    }
+    for following in setup.followings.iter().filter(|f| !setup.pipelines.iter().any(|p| p.sink_name == f.sink_name)) {
+        let sink = following.sink.progress(&[]).await.map(drop);
+        let log = following.log.ends(&[]).await.map(drop);
+        let found = [sink, log].into_iter().filter_map(Result::err).map(|error| Finding::of_error(&error));
+        all.push((&following.sink_name, found.collect()));
     }
     // A sink that several sources feed is named once for each thing that it has.
     let mut said = BTreeSet::new();
@@ -47,7 +53,10 @@ async fn look(pipeline: &Pipeline) -> Vec<(&str, Vec<Finding>)> {
     let found = pipeline.source.check().await.unwrap_or_else(failed);
     // Without the tables' names the sink can still be asked whether it is there.
     let tables = pipeline.source.tables().await.map(|selection| selection.tables).unwrap_or_default();
-    let sink = pipeline.sink.progress(&tables).await.map_or_else(failed, |_| vec![]);
+    let mut sink = pipeline.sink.progress(&tables).await.map_or_else(failed, |_| vec![]);
+    if let Some(log) = &pipeline.log {
+        sink.extend(log.ends(&tables).await.map_or_else(failed, |_| vec![]));
+    }
     vec![(&pipeline.source_name, found), (&pipeline.sink_name, sink)]
 }
 

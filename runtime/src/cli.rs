@@ -12,7 +12,8 @@ const EXAMPLES: &str = "\
 Examples:
   connect-runtime --config cdc.json
       Run every connector of the file. With only `initial_only` sources the process ends when all tables
-      are loaded; run again, it finds them loaded and does nothing.
+      are loaded; run again, it finds them loaded and does nothing. A sink with `topics` then follows them
+      until the process is stopped.
   connect-runtime --config worker.json --config shop.json
       Worker settings in one file, connectors in another.
   connect-runtime load --config cdc.json --source shop --table-filter 'S_%' --parallel-workers 8
@@ -29,8 +30,8 @@ Examples:
 Configuration files are JSON, YAML (.yaml, .yml) or Java properties (.properties), also in Kafka Connect's own forms.
 
 Exit codes: 0 all tables loaded, or stopped by SIGINT/SIGTERM; 1 the run failed; 2 the configuration or
-the command line is wrong; 3 the run ended but some tables were not loaded (validate: are missing; check:
-something blocks).";
+the command line is wrong; 3 the run ended but some tables were not loaded, or not followed any more (validate:
+are missing; check: something blocks).";
 
 /// Loads tables from databases into Apache Iceberg.
 #[derive(Debug, Parser)]

@@ -70,14 +70,14 @@ fn dispatch(plugins: &[Plugin], cli: &Cli) -> Result<Outcome> {
     match &cli.command {
         Some(Command::Load(args)) => load(plugins, &args.config, &args.tuning, Some(&args.source)),
         Some(Command::Validate(args)) => match prepare(plugins, &args.config.files, &[], Some(&args.source)) {
-            Ok(setup) => start(plugins, &setup, async |setup: &Setup, _| match setup.pipelines.first() {
+            Ok(setup) => start(plugins, setup, async |setup: Setup, _| match setup.pipelines.first() {
                 Some(pipeline) => validate::validate(pipeline, args).await,
                 None => Ok(Outcome::Done),
             }),
             Err(problems) => Ok(misconfigured(&problems)),
         },
         Some(Command::Check(args)) => match prepare(plugins, &args.config.files, &[], args.source.as_deref()) {
-            Ok(setup) => start(plugins, &setup, async |setup: &Setup, _| check::check(setup).await),
+            Ok(setup) => start(plugins, setup, async |setup: Setup, _| check::check(&setup).await),
             Err(problems) => Ok(misconfigured(&problems)),
         },
         Some(Command::Plugins(args)) => match plugins::describe(plugins, args.name.as_deref()) {
@@ -94,7 +94,7 @@ fn dispatch(plugins: &[Plugin], cli: &Cli) -> Result<Outcome> {
 
 fn load(plugins: &[Plugin], config: &ConfigArgs, tuning: &Tuning, source: Option<&str>) -> Result<Outcome> {
     match prepare(plugins, &config.files, &tuning.overrides(), source).map(|setup| tuning.applied_to(setup)) {
-        Ok(setup) => start(plugins, &setup, async |setup: &Setup, console: &Console| {
+        Ok(setup) => start(plugins, setup, async |setup: Setup, console: &Console| {
             run::run(setup, console, !tuning.no_resume).await
         }),
         Err(problems) => Ok(misconfigured(&problems)),
@@ -104,8 +104,8 @@ fn load(plugins: &[Plugin], config: &ConfigArgs, tuning: &Tuning, source: Option
 /// Starts logging and the async runtime for a command.
 fn start(
     plugins: &[Plugin],
-    setup: &Setup,
-    command: impl AsyncFnOnce(&Setup, &Console) -> Result<Outcome>,
+    setup: Setup,
+    command: impl AsyncFnOnce(Setup, &Console) -> Result<Outcome>,
 ) -> Result<Outcome> {
     let logging = logging::start(plugins, &setup.worker)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;

@@ -3,20 +3,26 @@
 use std::collections::BTreeSet;
 
 use connect_engine::runtime_keys;
-use connector_api::Plugin;
 use connector_api::config::{Key, nearest};
+use connector_api::{ConnectorKind, Plugin};
 
 /// The connectors that the program comes with, by name.
 pub const PLUGINS: &[Plugin] =
     &[Plugin::of::<connector_iceberg::Iceberg>(), Plugin::of::<connector_postgres::Postgres>()];
 
-/// Checks that every name and class means one connector.
+/// Checks that every name and class means one connector, and topics one log.
 pub(crate) fn check(plugins: &[Plugin]) -> Result<(), String> {
     let mut seen = BTreeSet::new();
     let mut names = plugins.iter().flat_map(|p| std::iter::once(p.name).chain(p.aliases.iter().copied()));
-    match names.find(|name| !seen.insert(*name)) {
-        Some(twice) => Err(format!("this program was built with two connectors that are called \"{twice}\"")),
-        None => Ok(()),
+    if let Some(twice) = names.find(|name| !seen.insert(*name)) {
+        return Err(format!("this program was built with two connectors that are called \"{twice}\""));
+    }
+    let mut logs = plugins.iter().filter(|p| p.kind == ConnectorKind::Log).map(|p| p.name);
+    match (logs.next(), logs.next()) {
+        (Some(a), Some(b)) => {
+            Err(format!("this program was built with two logs, \"{a}\" and \"{b}\": topics mean one"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -29,6 +35,9 @@ pub(crate) fn describe(plugins: &[Plugin], name: Option<&str>) -> Result<Vec<Str
         return Err(format!("no connector is called \"{name}\"{hint} (known: {})", known.join(", ")));
     };
     let mut lines = vec![format!("{}, a {}, version {}", plugin.name, plugin.kind.as_str(), plugin.version)];
+    if plugin.kind == ConnectorKind::Log {
+        lines.push("A sink with the key topics or topics.regex follows it, and takes its keys.".to_owned());
+    }
     lines.push(format!("\nKeys of {}:", plugin.name));
     (plugin.definition)().keys().iter().for_each(|key| lines.extend(entry(key)));
     lines.push("\nKeys of every connector:".to_owned());
@@ -85,6 +94,16 @@ mod tests {
         assert_eq!(check(PLUGINS), Ok(()));
         let twice = [PLUGINS, &PLUGINS[..1]].concat();
         assert_eq!(check(&twice), Err("this program was built with two connectors that are called \"iceberg\"".into()));
+    }
+
+    #[test]
+    fn topics_mean_one_log() {
+        let log = |name| Plugin { name, aliases: &[], kind: ConnectorKind::Log, ..PLUGINS[0] };
+        assert_eq!(check(&[log("a"), PLUGINS[1]]), Ok(()));
+        let two = Err("this program was built with two logs, \"a\" and \"b\": topics mean one".to_owned());
+        assert_eq!(check(&[log("a"), PLUGINS[1], log("b")]), two);
+        let told = describe(&[log("a")], Some("a")).unwrap();
+        assert!(told[0].starts_with("a, a log, ") && told[1].contains("topics.regex"), "{told:?}");
     }
 
     #[test]

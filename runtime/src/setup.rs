@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use connect_config::{Config, Worker};
-use connect_engine::{Entry, Pipeline, assemble, runtime_keys};
+use connect_engine::{Entry, Following, Pipeline, assemble, runtime_keys};
 use connector_api::Plugin;
 use connector_api::config::nearest;
 
@@ -11,6 +11,8 @@ use connector_api::config::nearest;
 pub(crate) struct Setup {
     pub(crate) worker: Worker,
     pub(crate) pipelines: Vec<Pipeline>,
+    /// The sinks that follow a log once their pipelines have ended; none when only one source is wanted.
+    pub(crate) followings: Vec<Following>,
 }
 
 /// Reads the files, applies the overrides to the sources and builds the pipelines: of one source, if one is
@@ -27,17 +29,20 @@ pub(crate) fn prepare(
     }
     let entry = |e: &connect_config::Entry| Entry { name: e.name().to_owned(), config: e.resolved().expose().clone() };
     let entries: Vec<_> = config.connectors.iter().map(entry).collect();
-    let assembly = assemble(plugins, &entries, config.complete);
+    let brokers =
+        config.worker.bootstrap_servers.iter().map(|servers| ("bootstrap.servers".to_owned(), servers.clone()));
+    let assembly = assemble(plugins, &entries, config.complete, &brokers.collect());
     let all = found.into_iter().chain(config.translate(assembly.problems));
     let mut problems: Vec<_> = all.map(|problem| problem.to_string()).collect();
-    let mut pipelines = assembly.pipelines;
+    let (mut pipelines, mut followings) = (assembly.pipelines, assembly.followings);
     if let Some(only) = only {
+        followings.clear();
         pipelines.retain(|p| &*p.source_name == only);
         if pipelines.is_empty() && problems.is_empty() {
             problems.push(no_such_source(&config, only));
         }
     }
-    if problems.is_empty() { Ok(Setup { worker: config.worker, pipelines }) } else { Err(problems) }
+    if problems.is_empty() { Ok(Setup { worker: config.worker, pipelines, followings }) } else { Err(problems) }
 }
 
 /// Sets the overrides that the connector's plugin has a key for, or the runtime for a source.

@@ -15,7 +15,9 @@ const LONGEST: usize = 600;
 const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("connector-api", &[]),
     ("connect-config", &["connector-api"]),
-    ("connector-iceberg", &["connector-api"]),
+    ("connector-iceberg", &["connector-api", "connector-iceberg-index"]),
+    ("connector-iceberg-index", &[]),
+    ("connector-debezium", &["connector-api"]),
     ("connector-postgres", &["connector-api"]),
     ("connect-engine", &["connector-api"]),
     (

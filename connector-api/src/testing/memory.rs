@@ -1,5 +1,5 @@
-//! A source over given rows and a sink whose published tables a test can read: the whole contract, no
-//! outside world. Clones share their state, so that a test keeps one and gives one away.
+//! A source over given rows, a log, and a sink whose tables a test can read: the whole contract, no outside
+//! world. Clones share their state, so that a test keeps one and gives one away.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,11 +8,14 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 
+pub use super::apply::{Followed, Pair};
+use super::apply::{MemoryApplyTask, standing};
+pub use super::followed::{Change, MemoryLog};
 use super::{id_rows, id_schema, ids};
 use crate::{
-    CancellationToken, ChangeBatch, Checkpoint, Claims, CommitHandle, Cut, Error, ErrorKind, Event, LoadEvent, Loaded,
-    Plan, Position, Progress, Result, Selection, Sink, SinkTask, Source, SourceTask, Span, Split, SplitId, TableId,
-    TableLoad, TablePlan, TableSchema, TaskContext, Tracker,
+    ApplyTask, CancellationToken, ChangeBatch, Checkpoint, Claims, CommitHandle, Cut, Error, ErrorKind, Event,
+    LoadEvent, Loaded, Plan, Position, Progress, Result, Selection, Sink, SinkTask, Source, SourceTask, Span, Split,
+    SplitId, Standing, TableId, TableLoad, TablePlan, TableSchema, TaskContext, Tracker,
 };
 
 /// The one database there is in memory.
@@ -214,13 +217,31 @@ pub enum Mishap {
 #[derive(Default)]
 pub(super) struct Store {
     pub(super) published: BTreeMap<TableId, Published>,
+    pub(super) followed: BTreeMap<TableId, Followed>,
     aborted: BTreeMap<TableId, String>,
-    mishaps: HashMap<TableId, Mishap>,
+    pub(super) mishaps: HashMap<TableId, Mishap>,
     order: Vec<String>,
-    closed: u64,
+    pub(super) closed: u64,
     /// Which task, by its number, has claimed a table.
     pub(super) claims: BTreeMap<TableId, u64>,
     tasks: u64,
+}
+
+impl Store {
+    pub(super) fn note(&mut self, line: String) {
+        self.order.push(line);
+    }
+
+    /// Whether a batch of the table is refused now.
+    pub(super) fn refuses_rows(&mut self, table: &TableId) -> Option<ErrorKind> {
+        let Some(Mishap::RefusesRows(left, kind)) = self.mishaps.get_mut(table) else { return None };
+        *left -= 1;
+        let due = (*left == 0).then_some(*kind);
+        if due.is_some() {
+            self.mishaps.remove(table);
+        }
+        due
+    }
 }
 
 /// A sink that keeps what is published; clones and reopened tasks see the same store.
@@ -228,9 +249,17 @@ pub(super) struct Store {
 pub struct MemorySink {
     pub(super) store: Arc<Mutex<Store>>,
     hold: Option<CancellationToken>,
+    pub(super) interval: Duration,
 }
 
 impl MemorySink {
+    /// Waits as long as commits are held.
+    pub(super) async fn held(&self) {
+        if let Some(hold) = &self.hold {
+            hold.cancelled().await;
+        }
+    }
+
     /// Makes every commit wait until the token is cancelled.
     #[must_use]
     pub fn holding_commits(mut self, until: CancellationToken) -> Self {
@@ -264,7 +293,8 @@ impl MemorySink {
         lock(&self.store).aborted.get(table).cloned()
     }
 
-    /// The events accepted so far, each as `begin t`, `rows t/0 3`, `split t/0`, `complete t`, `abort t`.
+    /// The events accepted so far, each as `begin t`, `rows t/0 3`, `split t/0`, `complete t`, `abort t`; of a log as
+    /// `open t`, `changes t 3`, `truncate t`, `failed t`.
     pub fn order(&self) -> Vec<String> {
         lock(&self.store).order.clone()
     }
@@ -303,6 +333,14 @@ impl Sink for MemorySink {
         let (sink, number) = (self.clone(), store.tasks);
         Ok(Box::new(MemorySinkTask { sink, number, staged: HashMap::new(), failed: HashMap::new() }))
     }
+
+    async fn standing(&self, table: &TableId) -> Result<Option<Standing>> {
+        Ok(standing(&lock(&self.store), table))
+    }
+
+    async fn apply(&self, _: TaskContext) -> Result<Box<dyn ApplyTask>> {
+        Ok(Box::new(MemoryApplyTask::new(self.clone())))
+    }
 }
 
 fn loaded(published: &Published) -> Loaded {
@@ -334,20 +372,8 @@ impl MemorySinkTask {
         open.ok_or_else(|| Error::fatal("the table's load has not begun, or is over").with("table", table))
     }
 
-    /// Whether a batch of the table is refused now.
-    fn refuses(&self, table: &TableId) -> Option<ErrorKind> {
-        let mut store = lock(&self.sink.store);
-        let Some(Mishap::RefusesRows(left, kind)) = store.mishaps.get_mut(table) else { return None };
-        *left -= 1;
-        let due = (*left == 0).then_some(*kind);
-        if due.is_some() {
-            store.mishaps.remove(table);
-        }
-        due
-    }
-
     fn note(&self, line: String) {
-        lock(&self.sink.store).order.push(line);
+        lock(&self.sink.store).note(line);
     }
 }
 
@@ -377,7 +403,8 @@ impl SinkTask for MemorySinkTask {
                 self.staged.insert(table, Staged { load, rows: Vec::new(), tracker, done, complete: false });
             }
             Event::Changes(batch) => {
-                if let Some(kind) = self.refuses(batch.table()) {
+                let refused = lock(&self.sink.store).refuses_rows(batch.table());
+                if let Some(kind) = refused {
                     self.staged.remove(batch.table());
                     let error = Error::new(kind, "rows refused").with("table", batch.table());
                     self.failed.insert(batch.table().clone(), Some(error));
@@ -422,9 +449,7 @@ impl SinkTask for MemorySinkTask {
         let mut checkpoint = Checkpoint { durable: Progress::default(), failed: told.collect() };
         let sink = self.sink.clone();
         Box::pin(async move {
-            if let Some(hold) = &sink.hold {
-                hold.cancelled().await;
-            }
+            sink.held().await;
             let mut store = lock(&sink.store);
             for (table, staged) in complete {
                 match commit(&mut store, &table, staged) {
@@ -449,16 +474,7 @@ impl Drop for MemorySinkTask {
 }
 
 fn commit(store: &mut Store, table: &TableId, staged: Staged) -> Result<Loaded> {
-    let mut answer_lost = false;
-    match store.mishaps.get_mut(table) {
-        Some(Mishap::Fails(message)) => return Err(Error::data(message.clone()).with("table", table)),
-        Some(Mishap::Passes(left)) if *left > 0 => {
-            *left -= 1;
-            return Err(Error::retriable("a passing failure").with("table", table));
-        }
-        Some(Mishap::AnswerLost) => answer_lost = store.mishaps.remove(table).is_some(),
-        _ => {}
-    }
+    let answer_lost = store.commit_mishap(table)?;
     let commits = match store.published.get(table) {
         Some(_) if !staged.load.replace => {
             return Err(Error::fatal("the table is published already").with("table", table));
@@ -470,6 +486,7 @@ fn commit(store: &mut Store, table: &TableId, staged: Staged) -> Result<Loaded> 
     let loaded = loaded(&published);
     store.published.insert(table.clone(), published);
     store.claims.remove(table);
+    store.followed.remove(table);
     if answer_lost { Err(Error::retriable("the answer is lost").with("table", table)) } else { Ok(loaded) }
 }
 

@@ -1,14 +1,17 @@
-//! A source and a sink that wrap another and misbehave at a chosen call: the n-th call of a method fails,
+//! A source, a log and a sink that wrap another and misbehave at a chosen call: the n-th call of a method fails,
 //! panics or waits. A script is data; what it did can be read afterwards.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::memory::lock;
 use crate::{
-    CancellationToken, ChangeBatch, Claims, CommitHandle, Error, ErrorKind, Event, Plan, Position, Progress, Result,
-    Selection, Sink, SinkTask, Source, SourceTask, Split, TableId, TaskContext,
+    ApplyHandle, ApplyTask, CancellationToken, ChangeBatch, ChangeLog, Claims, CommitHandle, Error, ErrorKind, Event,
+    LogEvent, LogTask, Marks, Plan, Position, Progress, Result, Selection, Sink, SinkTask, Source, SourceTask, Split,
+    Standing, TableId, TaskContext,
 };
 
 /// A method of the contract.
@@ -36,6 +39,30 @@ pub enum Call {
     Commit,
     /// `SinkTask::close`.
     CloseSink,
+    /// `ChangeLog::ends`.
+    Ends,
+    /// `ChangeLog::follow`.
+    Follow,
+    /// `LogTask::next`.
+    NextEvent,
+    /// `LogTask::reopen`.
+    Reopen,
+    /// `LogTask::stop`; it can only panic or wait.
+    Stop,
+    /// `LogTask::acknowledge`; likewise.
+    Acknowledge,
+    /// `LogTask::close`.
+    CloseLog,
+    /// `Sink::standing`.
+    Standing,
+    /// `Sink::apply`.
+    OpenApply,
+    /// `ApplyTask::apply`.
+    Apply,
+    /// The handle that `ApplyTask::checkpoint` gave, when it is awaited.
+    CommitApplied,
+    /// `ApplyTask::close`.
+    CloseApply,
 }
 
 /// What a call does instead of, or before, what it should.
@@ -197,6 +224,17 @@ impl<S: Sink> Sink for ScriptedSink<S> {
         let inner = self.inner.open(context).await?;
         Ok(Box::new(ScriptedSinkTask { inner, script: self.script.clone() }))
     }
+
+    async fn standing(&self, table: &TableId) -> Result<Option<Standing>> {
+        self.script.step(Call::Standing, Some(table)).await?;
+        self.inner.standing(table).await
+    }
+
+    async fn apply(&self, context: TaskContext) -> Result<Box<dyn ApplyTask>> {
+        self.script.step(Call::OpenApply, None).await?;
+        let inner = self.inner.apply(context).await?;
+        Ok(Box::new(ScriptedApplyTask { inner, script: self.script.clone() }))
+    }
 }
 
 struct ScriptedSinkTask {
@@ -226,6 +264,108 @@ impl SinkTask for ScriptedSinkTask {
 
     async fn close(self: Box<Self>) -> Result<()> {
         self.script.step(Call::CloseSink, None).await?;
+        self.inner.close().await
+    }
+}
+
+struct ScriptedApplyTask {
+    inner: Box<dyn ApplyTask>,
+    script: Script,
+}
+
+#[async_trait]
+impl ApplyTask for ScriptedApplyTask {
+    async fn apply(&mut self, event: LogEvent) -> Result<()> {
+        self.script.step(Call::Apply, Some(event.table())).await?;
+        self.inner.apply(event).await
+    }
+
+    fn due(&self, since: Duration) -> bool {
+        self.inner.due(since)
+    }
+
+    fn checkpoint(&mut self) -> ApplyHandle {
+        let (script, inner) = (self.script.clone(), self.inner.checkpoint());
+        Box::pin(async move {
+            script.step(Call::CommitApplied, None).await?;
+            inner.await
+        })
+    }
+
+    async fn close(self: Box<Self>) -> Result<()> {
+        self.script.step(Call::CloseApply, None).await?;
+        self.inner.close().await
+    }
+}
+
+/// A log that follows a script.
+pub struct ScriptedLog<L> {
+    inner: L,
+    script: Script,
+}
+
+impl<L: ChangeLog> ScriptedLog<L> {
+    /// Wraps a log.
+    pub fn new(inner: L, script: &Script) -> Self {
+        Self { inner, script: script.clone() }
+    }
+}
+
+#[async_trait]
+impl<L: ChangeLog> ChangeLog for ScriptedLog<L> {
+    async fn ends(&self, tables: &[TableId]) -> Result<BTreeMap<TableId, Marks>> {
+        self.script.step(Call::Ends, None).await?;
+        self.inner.ends(tables).await
+    }
+
+    async fn follow(&self, sink: Arc<dyn Sink>, context: TaskContext) -> Result<Box<dyn LogTask>> {
+        self.script.step(Call::Follow, None).await?;
+        let inner = self.inner.follow(sink, context).await?;
+        Ok(Box::new(ScriptedLogTask { inner, script: self.script.clone(), held: None }))
+    }
+}
+
+struct ScriptedLogTask {
+    inner: Box<dyn LogTask>,
+    script: Script,
+    /// What was taken from the log by a call that was dropped before it gave it away.
+    held: Option<LogEvent>,
+}
+
+#[async_trait]
+impl LogTask for ScriptedLogTask {
+    async fn next(&mut self) -> Result<LogEvent> {
+        let event = match self.held.take() {
+            Some(event) => event,
+            None => self.inner.next().await?,
+        };
+        let table = event.table().clone();
+        self.held = Some(event);
+        self.script.step(Call::NextEvent, Some(&table)).await?;
+        self.held.take().ok_or_else(|| Error::fatal("no event"))
+    }
+
+    async fn reopen(&mut self, table: &TableId) -> Result<()> {
+        self.held.take_if(|event| event.table() == table);
+        self.script.step(Call::Reopen, Some(table)).await?;
+        self.inner.reopen(table).await
+    }
+
+    async fn stop(&mut self, table: &TableId) {
+        self.held.take_if(|event| event.table() == table);
+        // It cannot fail.
+        let _ = self.script.step(Call::Stop, Some(table)).await;
+        self.inner.stop(table).await;
+    }
+
+    async fn acknowledge(&mut self, table: &TableId, marks: &Marks) {
+        // It cannot fail.
+        let _ = self.script.step(Call::Acknowledge, Some(table)).await;
+        self.inner.acknowledge(table, marks).await;
+    }
+
+    async fn close(self: Box<Self>) -> Result<()> {
+        self.script.step(Call::CloseLog, None).await?;
         self.inner.close().await
     }
 }

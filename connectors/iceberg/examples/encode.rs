@@ -11,8 +11,8 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, TimeUnit};
 use connector_api::{
-    ChangeBatch, Column, Cut, Event, LoadEvent, Plugin, Position, Role, SinkTask, Span, SplitId, TableId, TableLoad,
-    TableSchema, TaskContext, UTC, instant,
+    ChangeBatch, Column, Cut, Event, LoadEvent, Marks, Plugin, Position, Role, SinkTask, Span, SplitId, TableId,
+    TableLoad, TableSchema, TaskContext, UTC, instant,
 };
 use connector_iceberg::Iceberg;
 
@@ -76,7 +76,8 @@ async fn load(
     let cut = Cut { system: "bench".into(), position_type: "lsn".into(), position: "0/1".into(), visible: None };
     let (schema, source) = (Arc::clone(schema), Arc::from("bench"));
     let table = schema.table().clone();
-    let load = TableLoad { schema: Arc::clone(&schema), cut: Arc::new(cut), source, splits, attempt: 1, replace: true };
+    let (cut, marks) = (Arc::new(cut), Marks::new());
+    let load = TableLoad { schema: Arc::clone(&schema), cut, source, splits, attempt: 1, replace: true, marks };
     task.write(Event::Load(LoadEvent::Begin(Arc::new(load)))).await?;
     let mut reached = vec![Position::Start; splits];
     for (n, rows) in batches.iter().enumerate() {

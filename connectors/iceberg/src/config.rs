@@ -8,6 +8,7 @@ use connector_api::config::{ConfigDef, Kind, Problem, Values};
 
 use iceberg::NamespaceIdent;
 
+use crate::follow::FollowConfig;
 use crate::names::NameFormat;
 use crate::store::Settings;
 use crate::table_config::Tables;
@@ -60,6 +61,8 @@ pub struct Config {
     pub(crate) names: NameFormat,
     /// What tables look like.
     pub(crate) tables: Tables,
+    /// How changes of a log are gathered and committed.
+    pub(crate) follow: FollowConfig,
     /// How often a commit that met a conflict is tried again.
     pub(crate) commit_retries: u32,
     /// Longest time of one request to the catalog or the store.
@@ -125,14 +128,8 @@ impl ConnectorConfig for Config {
                 Kind::Text,
                 "{table}",
                 "Name of a table in the namespace; placeholders {schema} and {table}",
-            )
-            .defaulted(
-                "iceberg.control.commit.interval-ms",
-                Kind::Millis,
-                "300000",
-                "Time between commits of a stream; a load commits each table once, when it is complete",
             );
-        let definition = Tables::define(definition)
+        let definition = FollowConfig::define(Tables::define(definition))
             .defaulted(
                 "commit.retry.num-retries",
                 Kind::Int(0, 1000),
@@ -214,6 +211,7 @@ impl ConnectorConfig for Config {
         }
 
         let tables = Tables::from_values(values, &mut problems);
+        let follow = FollowConfig::from_values(values, &mut problems);
 
         match (backend, names, namespace) {
             (Some(backend), Some(names), Some(namespace)) if problems.is_empty() => Ok(Self {
@@ -223,6 +221,7 @@ impl ConnectorConfig for Config {
                 namespace,
                 names,
                 tables,
+                follow,
                 commit_retries: u32::try_from(values.int("commit.retry.num-retries")).unwrap_or(0),
                 request_timeout,
                 heartbeat,

@@ -7,6 +7,7 @@
 mod commit;
 mod config;
 mod error;
+mod follow;
 mod journal;
 mod lane;
 mod ledger;

@@ -5,11 +5,14 @@
 //! history; anything else (rolled back, re-created) is told apart and never taken as "loaded".
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use connector_api::{Cut, Error, Result, TableId, TableLoad};
+use connector_api::{Cut, Error, Marks, Result, TableId, TableLoad, TableSchema};
 use iceberg::spec::TableMetadata;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::schema;
 
 /// Property and summary names. Their values are compact JSON, except the plain numbers.
 pub(crate) const POSITION: &str = "connect-runtime.position";
@@ -33,6 +36,9 @@ pub(crate) struct Position {
     pub(crate) epoch: i64,
     /// Position per source system.
     pub(crate) positions: BTreeMap<String, String>,
+    /// The points up to which logs are applied, by the names of their partitions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) marks: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -70,14 +76,8 @@ pub(crate) fn stamp(load: &TableLoad, table: Uuid, snapshot: i64, sequence: i64,
         sequence,
         epoch,
         positions: BTreeMap::from([(cut.system.clone(), cut.position.clone())]),
+        marks: recorded_marks(&load.marks),
     };
-    let columns = load.schema.columns();
-    let types = SourceTypes {
-        schema: load.schema.table().schema().into(),
-        name: load.schema.table().name().into(),
-        columns: columns.iter().map(|c| (c.name().to_owned(), c.source_type.clone().into())).collect(),
-    };
-    let key: Vec<&str> = load.schema.key().iter().filter_map(|&k| columns.get(k)).map(|c| c.name()).collect();
     let summary = HashMap::from([
         (POSITION.to_owned(), json(&position)?),
         (EPOCH.to_owned(), epoch.to_string()),
@@ -85,9 +85,87 @@ pub(crate) fn stamp(load: &TableLoad, table: Uuid, snapshot: i64, sequence: i64,
         (COMMIT_ID.to_owned(), snapshot.to_string()),
     ]);
     let mut properties = summary.clone();
-    properties.insert(SOURCE_TYPES.into(), json(&types)?);
-    properties.insert(KEY.into(), json(&key)?);
+    properties.extend(described(&load.schema)?);
     Ok(Stamp { properties, summary })
+}
+
+/// The properties that say what a table's columns and key are at the source.
+pub(crate) fn described(schema: &TableSchema) -> Result<[(String, String); 2]> {
+    let columns = schema.columns();
+    let types = SourceTypes {
+        schema: schema.table().schema().into(),
+        name: schema.table().name().into(),
+        columns: columns.iter().map(|c| (c.name().to_owned(), c.source_type.clone().into())).collect(),
+    };
+    let key: Vec<&str> = schema.key().iter().filter_map(|&k| columns.get(k)).map(|c| c.name()).collect();
+    Ok([(SOURCE_TYPES.into(), json(&types)?), (KEY.into(), json(&key)?)])
+}
+
+/// Builds the properties of a commit that applies a log: the position of before, moved to `marks`.
+pub(crate) fn moved(
+    before: Option<&TableMetadata>,
+    marks: &Marks,
+    table: Uuid,
+    snapshot: i64,
+    sequence: i64,
+    epoch: i64,
+) -> Result<Stamp> {
+    let recorded = before.and_then(|m| serde_json::from_str::<Position>(m.properties().get(POSITION)?).ok());
+    let positions = recorded.map(|p| p.positions).unwrap_or_default();
+    let position = Position { table, snapshot, sequence, epoch, positions, marks: recorded_marks(marks) };
+    let summary = HashMap::from([
+        (POSITION.to_owned(), json(&position)?),
+        (EPOCH.to_owned(), epoch.to_string()),
+        (COMMIT_ID.to_owned(), snapshot.to_string()),
+    ]);
+    Ok(Stamp { properties: summary.clone(), summary })
+}
+
+fn recorded_marks(marks: &Marks) -> BTreeMap<String, String> {
+    marks.iter().map(|(partition, mark)| (partition.to_string(), mark.to_string())).collect()
+}
+
+/// How far logs are applied to a table.
+pub(crate) fn marks(metadata: &TableMetadata) -> Marks {
+    let recorded = metadata.properties().get(POSITION).and_then(|text| serde_json::from_str::<Position>(text).ok());
+    let marks = recorded.map(|p| p.marks).unwrap_or_default();
+    marks.into_iter().map(|(partition, mark)| (partition.into(), mark.into())).collect()
+}
+
+/// Where a table stands that a log is to be followed into.
+///
+/// # Errors
+/// `Data` when it is not this program's table of that source table, or its rows are not those that its record speaks
+/// of, with the way out.
+pub(crate) fn followed(metadata: &TableMetadata, table: &TableId) -> Result<connector_api::Standing> {
+    const REMEDY: &str = "load it again (--no-resume), drop it, or set another iceberg.table.name.format";
+    let refuse = |why: String| Error::data(format!("{why}: {REMEDY}")).with("table", table);
+    let property = |name: &str| metadata.properties().get(name).map(String::as_str);
+    let parsed = || {
+        let position: Position = serde_json::from_str(property(POSITION)?).ok()?;
+        let types: SourceTypes = serde_json::from_str(property(SOURCE_TYPES)?).ok()?;
+        let key: Vec<String> = serde_json::from_str(property(KEY)?).ok()?;
+        Some((position, types, key))
+    };
+    let Some((position, types, key)) = parsed() else {
+        return Err(refuse("a table of this name exists that this program did not make".into()));
+    };
+    if (types.schema.as_str(), types.name.as_str()) != (table.schema(), table.name()) {
+        return Err(refuse(format!("the table of this name holds {}.{}", types.schema, types.name)));
+    }
+    rows_are_there(metadata, &position).map_err(refuse)?;
+    let source_type = |column: &str| types.columns.get(column).and_then(|t| t.as_str()).unwrap_or_default().to_owned();
+    let cut = property(CUT).and_then(|text| serde_json::from_str::<CutJson>(text).ok());
+    Ok(connector_api::Standing {
+        schema: Arc::new(schema::table_schema(table, metadata.current_schema(), source_type, &key)?),
+        cut: cut.map(|c| Cut {
+            system: c.system,
+            position_type: c.position_type,
+            position: c.position,
+            visible: c.visible,
+        }),
+        marks: marks(metadata),
+    })
 }
 
 fn cut_json(source: &str, cut: &Cut) -> CutJson {
@@ -252,7 +330,7 @@ mod tests {
     }
 
     fn properties(table: Uuid, snapshot: i64, sequence: i64) -> HashMap<String, String> {
-        let p = Position { table, snapshot, sequence, epoch: 1, positions: BTreeMap::new() };
+        let p = Position { table, snapshot, sequence, epoch: 1, positions: BTreeMap::new(), marks: BTreeMap::new() };
         HashMap::from([
             (POSITION.to_owned(), json(&p).unwrap()),
             (CUT.to_owned(), r#"{"source":"s","system":"sys","position_type":"lsn","position":"0/1"}"#.to_owned()),

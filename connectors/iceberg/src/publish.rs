@@ -95,7 +95,7 @@ impl Publication {
         let snapshot_id = new_snapshot_id();
         let version = |m: &TableMetadata| m.properties().get(position::SCHEMA_VERSION).and_then(|v| v.parse().ok());
         Ok(Self {
-            properties: properties(&load, tables),
+            properties: table_properties(tables, load.schema.doc()),
             format: tables.format,
             spec,
             site,
@@ -237,6 +237,7 @@ impl Guard<'_> {
             snapshot_id: p.snapshot_id,
             operation: if replace { Operation::Overwrite } else { Operation::Append },
             add: self.files.clone(),
+            deletes: Vec::new(),
             replace,
             format: p.format,
             spec: p.spec.clone(),
@@ -267,7 +268,8 @@ fn in_the_way(metadata: &TableMetadata, load: &TableLoad, ident: &TableIdent) ->
     error.with("table", load.schema.table()).with("name", ident)
 }
 
-fn properties(load: &TableLoad, tables: &Tables) -> HashMap<String, String> {
+/// The properties of a table that is made or replaced.
+pub(crate) fn table_properties(tables: &Tables, comment: Option<&str>) -> HashMap<String, String> {
     let files = &tables.files;
     let mut properties: HashMap<String, String> =
         tables.properties.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
@@ -280,7 +282,7 @@ fn properties(load: &TableLoad, tables: &Tables) -> HashMap<String, String> {
     if let Some(level) = files.codec.level() {
         properties.insert("write.parquet.compression-level".into(), level.to_string());
     }
-    if let Some(comment) = load.schema.doc() {
+    if let Some(comment) = comment {
         properties.insert("comment".into(), comment.to_owned());
     }
     properties

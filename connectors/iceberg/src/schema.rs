@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow_schema::extension::Uuid as UuidExtension;
 use arrow_schema::{DataType, Field, Schema as ArrowSchema, SchemaRef as ArrowSchemaRef, TimeUnit};
-use connector_api::{Error, Result, TableSchema, UTC, is_uuid};
+use connector_api::{Column, Error, Result, TableId, TableSchema, UTC, is_uuid};
 use iceberg::spec::{ListType, NestedField, PrimitiveType, Schema, Type};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
@@ -96,6 +96,153 @@ fn iceberg_type(field: &Field, next_id: &mut impl FnMut() -> i32) -> Result<Type
     }))
 }
 
+/// The Arrow type that values of a type have in memory: the opposite of what a source's type becomes, but that
+/// small integers are wider by then.
+///
+/// # Errors
+/// `Data` for a type that no source of ours makes.
+pub(crate) fn arrow_type(kind: &Type) -> Result<DataType> {
+    let none = || Err(Error::data("a column of a type that is never written here").with("type", kind));
+    Ok(match kind {
+        Type::List(list) => {
+            let element = arrow_type(&list.element_field.field_type)?;
+            let uuid = matches!(list.element_field.field_type.as_ref(), Type::Primitive(PrimitiveType::Uuid));
+            let element = Field::new("element", element, true);
+            DataType::List(Arc::new(if uuid { element.with_extension_type(UuidExtension) } else { element }))
+        }
+        Type::Primitive(primitive) => match primitive {
+            PrimitiveType::Boolean => DataType::Boolean,
+            PrimitiveType::Int => DataType::Int32,
+            PrimitiveType::Long => DataType::Int64,
+            PrimitiveType::Float => DataType::Float32,
+            PrimitiveType::Double => DataType::Float64,
+            PrimitiveType::String => DataType::Utf8,
+            PrimitiveType::Binary => DataType::Binary,
+            PrimitiveType::Date => DataType::Date32,
+            PrimitiveType::Time => DataType::Time64(TimeUnit::Microsecond),
+            PrimitiveType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+            PrimitiveType::Timestamptz => DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())),
+            PrimitiveType::Uuid => DataType::FixedSizeBinary(16),
+            PrimitiveType::Fixed(n) => match i32::try_from(*n) {
+                Ok(n) => DataType::FixedSizeBinary(n),
+                Err(_) => return none(),
+            },
+            PrimitiveType::Decimal { precision, scale } => match (u8::try_from(*precision), i8::try_from(*scale)) {
+                (Ok(precision), Ok(scale)) => DataType::Decimal128(precision, scale),
+                _ => return none(),
+            },
+            PrimitiveType::TimestampNs | PrimitiveType::TimestamptzNs => return none(),
+        },
+        _ => return none(),
+    })
+}
+
+/// A table as a source would describe it: the columns of an Iceberg schema with the types that they had at the
+/// source, and its key.
+///
+/// # Errors
+/// `Data`, naming the column, for a type that no source of ours makes or a key column that is not there.
+pub(crate) fn table_schema(
+    table: &TableId,
+    schema: &Schema,
+    source_type: impl Fn(&str) -> String,
+    key: &[String],
+) -> Result<TableSchema> {
+    let columns = schema.as_struct().fields().iter().map(|field| {
+        let of_column = |e: Error| e.with("table", table).with("column", &field.name);
+        let (kind, nullable) = (arrow_type(&field.field_type).map_err(of_column)?, !field.required);
+        let source = source_type(&field.name);
+        let column = match field.field_type.as_ref() {
+            Type::Primitive(PrimitiveType::Uuid) => Column::uuid(&field.name, nullable, source),
+            _ => Column::new(&field.name, kind, nullable, source),
+        };
+        Ok(column.with_doc(field.doc.clone()))
+    });
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    let key = key.iter().map(|name| {
+        let missing = || Error::data("the table lacks a column of its key").with("table", table).with("column", name);
+        columns.iter().position(|c| c.name() == name).ok_or_else(missing)
+    });
+    let key = key.collect::<Result<Vec<_>>>()?;
+    TableSchema::new(table.clone(), columns, key)
+}
+
+/// What a table's schema becomes when changes come with these columns.
+#[derive(Debug)]
+pub(crate) enum Evolution {
+    /// It stays.
+    Same,
+    /// It grows: columns are added, types widened. Old rows keep their meaning.
+    Grown(Box<Schema>),
+}
+
+/// What a table's schema `now`, whose highest field id ever was `last_id`, becomes for changes of `wanted`. Columns
+/// keep their places; new ones come last, and may be NULL.
+///
+/// # Errors
+/// `Data`, naming the column, for a change that old rows do not survive.
+pub(crate) fn evolve(now: &Schema, last_id: i32, wanted: &TableSchema) -> Result<Evolution> {
+    let refuse = |column: &str, why: &str| {
+        Error::data(format!("a change of the table that cannot be followed: {why}; load the table again (--no-resume)"))
+            .with("table", wanted.table())
+            .with("column", column)
+    };
+    let mut next = last_id;
+    let mut next_id = || {
+        next += 1;
+        next
+    };
+    let mut grown = false;
+    let mut fields = Vec::new();
+    for field in now.as_struct().fields() {
+        let Some(column) = wanted.columns().iter().find(|c| c.name() == field.name) else {
+            return Err(refuse(&field.name, "the column was dropped or renamed"));
+        };
+        let kind = iceberg_type(column.field(), &mut || 0).map_err(|e| e.with("column", column.name()))?;
+        let mut field = field.as_ref().clone();
+        if unnumbered(&field.field_type) != kind {
+            if !widens(&field.field_type, &kind) && !widens(&kind, &field.field_type) {
+                let why = format!("its type became {kind}, which {} does not widen to", field.field_type);
+                return Err(refuse(&field.name, &why));
+            }
+            if widens(&field.field_type, &kind) {
+                *field.field_type = kind;
+                grown = true;
+            }
+        }
+        fields.push(Arc::new(field));
+    }
+    for column in wanted.columns().iter().filter(|c| now.as_struct().field_by_name(c.name()).is_none()) {
+        if !column.nullable {
+            return Err(refuse(column.name(), "the column was added as NOT NULL, so old rows have a value in it"));
+        }
+        let id = next_id();
+        let kind = iceberg_type(column.field(), &mut next_id).map_err(|e| e.with("column", column.name()))?;
+        let mut field = NestedField::optional(id, column.name(), kind);
+        field.doc = column.doc.clone();
+        fields.push(Arc::new(field));
+        grown = true;
+    }
+    if !grown {
+        return Ok(Evolution::Same);
+    }
+    let schema = Schema::builder().with_fields(fields).with_identifier_field_ids(now.identifier_field_ids()).build();
+    let wrong = |e| Error::data("the columns make no Iceberg schema").with("table", wanted.table()).caused_by(e);
+    schema.map(|grown| Evolution::Grown(Box::new(grown))).map_err(wrong)
+}
+
+/// Whether Iceberg lets a type become another without touching what is written.
+fn widens(from: &Type, to: &Type) -> bool {
+    let (Type::Primitive(from), Type::Primitive(to)) = (from, to) else { return false };
+    match (from, to) {
+        (PrimitiveType::Int, PrimitiveType::Long) | (PrimitiveType::Float, PrimitiveType::Double) => true,
+        (PrimitiveType::Decimal { precision: a, scale: x }, PrimitiveType::Decimal { precision: b, scale: y }) => {
+            x == y && a < b
+        }
+        _ => false,
+    }
+}
+
 /// A type without the ids of what lies within it, for comparing.
 fn unnumbered(kind: &Type) -> Type {
     match kind {
@@ -180,7 +327,7 @@ pub(crate) fn changes(before: &Schema, after: &Schema) -> Vec<SchemaChange> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use connector_api::{Column, TableId, instant};
+    use connector_api::instant;
     use iceberg::spec::{FormatVersion, PartitionSpec, SortOrder, TableMetadataBuilder};
 
     fn table(columns: Vec<Column>, key: &[usize]) -> TableSchema {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use connector_api::{Error, ErrorKind, Progress, Result, Sink, SinkTask, TableId, TaskContext};
+use connector_api::{ApplyTask, Error, ErrorKind, Progress, Result, Sink, SinkTask, TableId, TaskContext};
 use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::TableIdent;
 use tokio::sync::OnceCell;
@@ -13,6 +13,7 @@ use crate::commit::RestCommitter;
 use crate::commit::{Committer, SqlCommitter};
 use crate::config::{Backend, Config, Warehouse};
 use crate::error;
+use crate::follow;
 use crate::journal::Journal;
 use crate::ledger::{Found, Ledger, Sightings};
 use crate::orphans;
@@ -168,5 +169,34 @@ impl Sink for IcebergSink {
             published,
         );
         Ok(Box::new(IcebergTask::new(Arc::clone(&self.place), committer, ledger, journal, context)))
+    }
+
+    async fn standing(&self, table: &TableId) -> Result<Option<connector_api::Standing>> {
+        let ident = self.place.ident(table)?;
+        match self.committer().await?.load(&ident).await? {
+            Some(found) => position::followed(found.metadata(), table).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn apply(&self, context: TaskContext) -> Result<Box<dyn ApplyTask>> {
+        let committer = Arc::clone(self.committer().await?);
+        committer.ensure_namespace().await?;
+        let Some(state) = context.state_dir.as_deref() else {
+            return Err(Error::fatal("changes cannot be applied without a folder for the key indexes (state.dir)"));
+        };
+        let folder = state.join("iceberg");
+        let journal = Journal::open(Some(&folder), &self.place.config.identity());
+        orphans::bury_all(committer.as_ref(), &journal).await;
+        self.sightings.ended(journal.ended());
+        let place = Arc::clone(&self.place);
+        let ledger = Ledger::start(
+            Arc::clone(&committer),
+            Arc::clone(&place),
+            Arc::clone(&journal),
+            Arc::clone(&self.sightings),
+            Vec::new(),
+        );
+        Ok(Box::new(follow::task(place, committer, journal, ledger, &folder.join("index"), &context)))
     }
 }

@@ -15,7 +15,7 @@ async fn main() -> Result<()> {
     keys.extend(std::env::args().skip(1).filter_map(|a| a.split_once('=').map(|(k, v)| (k.into(), v.into()))));
     let source: Arc<dyn Source> = match (connector_postgres::PLUGIN.build)(&keys) {
         Ok(Role::Source(source)) => source.into(),
-        Ok(Role::Sink(_)) => return Err(Error::fatal("not a source")),
+        Ok(_) => return Err(Error::fatal("not a source")),
         Err(problems) => return Err(Error::fatal(format!("{problems:?}"))),
     };
     let plan = source.plan(&Progress::default()).await?;

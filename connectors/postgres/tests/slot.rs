@@ -5,6 +5,7 @@
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow_array::cast::AsArray;
@@ -30,10 +31,18 @@ fn source(database: &Database, keys: &[(&str, &str)]) -> Box<dyn Source> {
     source::source(database.port(), &database.name, &[&usual, keys].concat())
 }
 
+/// One at a time: the server refuses to change a role that is being changed.
+fn may_replicate(database: &Database) {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    database.sql(&format!("ALTER ROLE {USER} REPLICATION"));
+}
+
 /// Two tables, and somebody who changes them in every way, both in each transaction.
 fn busy() -> (Database, Background) {
     let database = Server::shared().database();
-    database.sql(&format!("ALTER ROLE {USER} REPLICATION; GRANT CREATE ON DATABASE {} TO {USER}", database.name));
+    may_replicate(&database);
+    database.sql(&format!("GRANT CREATE ON DATABASE {} TO {USER}", database.name));
     database.sql_as_user(
         "CREATE TABLE a (id int PRIMARY KEY, v bigint, pad text); CREATE TABLE b (id int PRIMARY KEY, v bigint, pad text);
          INSERT INTO a SELECT i, 100, repeat('x', 100) FROM generate_series(1, 3000) i;
@@ -297,7 +306,7 @@ async fn locks_come_before_the_slots_snapshot() {
 #[tokio::test]
 async fn what_the_slot_cannot_deliver_stops_the_load() {
     let database = Server::shared().database();
-    database.sql(&format!("ALTER ROLE {USER} REPLICATION"));
+    may_replicate(&database);
     database.sql_as_user("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)");
     let plan = async |keys: &[(&str, &str)]| {
         let keys = [&[("slot.name", "refused")][..], keys].concat();

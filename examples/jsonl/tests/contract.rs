@@ -15,7 +15,7 @@ fn source(directory: &Path, more: &[(&str, &str)]) -> Box<dyn Source> {
     let keys = keys.iter().chain(more).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     match (connector_jsonl::PLUGIN.build)(&keys) {
         Ok(Role::Source(source)) => source,
-        Ok(Role::Sink(_)) => panic!("a sink"),
+        Ok(_) => panic!("not a source"),
         Err(problems) => panic!("{problems:?}"),
     }
 }

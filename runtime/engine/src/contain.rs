@@ -17,6 +17,11 @@ pub(crate) async fn contain<T>(
     AssertUnwindSafe(future).catch_unwind().await.unwrap_or_else(|panic| Err(from_panic(connector, call, &*panic)))
 }
 
+/// The same for a call that does not wait.
+pub(crate) fn contain_call<T>(connector: &str, call: &'static str, function: impl FnOnce() -> T) -> Result<T> {
+    std::panic::catch_unwind(AssertUnwindSafe(function)).map_err(|panic| from_panic(connector, call, &*panic))
+}
+
 /// The error for a panic.
 pub(crate) fn from_panic(connector: &str, call: &'static str, panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().copied();

@@ -147,6 +147,7 @@ impl<'a> Feed<'a> {
             splits: plan.splits.len(),
             attempt,
             replace: !self.load.job.settings.resume,
+            marks: self.load.marks.get(&table).cloned().unwrap_or_default(),
         };
         info!(table = %table, attempt, splits = load.splits, rows = plan.rows, "the load begins");
         let _ = failpoint::hit("engine.begin");

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_api::{
-    CancellationToken, ConnectorKind, Cut, Error, Loaded, Metrics, Plan, Progress, Result, Selection, TableId,
+    CancellationToken, ConnectorKind, Cut, Error, Loaded, Marks, Metrics, Plan, Progress, Result, Selection, TableId,
     TablePlan,
 };
 use tracing::{Instrument as _, info, info_span, warn};
@@ -99,6 +99,8 @@ pub(crate) struct Load {
     pub(crate) task: u32,
     /// The last cut.
     pub(crate) cut: Option<Arc<Cut>>,
+    /// Where the log of each table ended before that, for the sink that goes on with it.
+    pub(crate) marks: BTreeMap<TableId, Marks>,
     /// What is to be read under it.
     pub(crate) planned: BTreeMap<TableId, TablePlan>,
     /// What it refused, not yet told to the sink.
@@ -135,6 +137,7 @@ impl Load {
             counters,
             task,
             cut,
+            marks: BTreeMap::new(),
             planned,
             refused,
             width,
@@ -207,7 +210,7 @@ impl Load {
 
     /// Asks the sink what it has and the source for the rest.
     async fn plan(&mut self) -> Result<()> {
-        let Pipeline { source_name, source, sink_name, sink, .. } = self.job.pipeline.clone();
+        let Pipeline { source_name, source, sink_name, sink, log, .. } = self.job.pipeline.clone();
         let Selection { system, tables: selected } = contain(&source_name, "tables", source.tables()).await?;
         // A table of the same name from another database is left for the sink to refuse.
         let held = contain(&sink_name, "progress", sink.progress(&selected)).await?.of_system(&system);
@@ -230,6 +233,14 @@ impl Load {
             inspect(&source_name, &source).await?;
             self.inspected = true;
         }
+        // Before the cut: what the log has by then the cut shows, what comes later is followed.
+        self.marks = match log {
+            Some(log) => {
+                let wanted: Vec<_> = selected.iter().filter(|table| !self.is_settled(table)).cloned().collect();
+                contain(&sink_name, "ends", log.ends(&wanted)).await?
+            }
+            None => BTreeMap::new(),
+        };
         let plan = contain(&source_name, "plan", source.plan(&done)).await?;
         self.take(plan)?;
         for table in selected {

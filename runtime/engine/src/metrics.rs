@@ -11,6 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::follow::FollowProgress;
 use crate::progress::{LoadProgress, count_by_state};
 use crate::status::ConnectorStatus;
 
@@ -67,7 +68,11 @@ impl Collector for Scrape {
 }
 
 /// The text for one scrape.
-pub(crate) fn render(connectors: Vec<ConnectorStatus>, loads: &[Arc<LoadProgress>]) -> String {
+pub(crate) fn render(
+    connectors: Vec<ConnectorStatus>,
+    loads: &[Arc<LoadProgress>],
+    follows: &[Arc<FollowProgress>],
+) -> String {
     let mut scrape = Scrape::default();
     let tasks: usize = connectors.iter().map(|c| c.tasks.len()).sum();
     scrape.add(
@@ -93,6 +98,12 @@ pub(crate) fn render(connectors: Vec<ConnectorStatus>, loads: &[Arc<LoadProgress
         for (state, tables) in count_by_state(&load.tables()).into_iter().collect::<BTreeMap<_, _>>() {
             let labels = vec![("connector", load.source().to_owned()), ("state", state.to_owned())];
             scrape.add("connect_load_tables", "Tables of the load by state", false, labels, tables);
+        }
+    }
+    for follow in follows {
+        for (state, tables) in follow.states() {
+            let labels = vec![("connector", follow.sink().to_owned()), ("state", state.as_str().to_owned())];
+            scrape.add("connect_follow_tables", "Tables whose log is followed by state", false, labels, tables);
         }
     }
     if let Some(bytes) = resident_bytes() {

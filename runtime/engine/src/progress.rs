@@ -240,6 +240,13 @@ impl LoadProgress {
         lock(&self.tables).iter().map(|t| t.snapshot(&self.source)).collect()
     }
 
+    /// Whether a table of it has no outcome yet, or none is known.
+    pub fn is_going_on(&self) -> bool {
+        let going_on = [TableState::Waiting, TableState::Loading, TableState::Publishing];
+        let tables = self.tables();
+        tables.is_empty() || tables.iter().any(|t| going_on.contains(&t.state))
+    }
+
     /// Adds a table, or takes the place of what was counted of it before.
     pub(crate) fn put(&self, meter: TableMeter) -> Arc<TableMeter> {
         let meter = Arc::new(meter);

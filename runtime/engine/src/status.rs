@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use connector_api::{ConnectorKind, Metrics};
 
+use crate::follow::FollowProgress;
 use crate::progress::LoadProgress;
 
 /// Kafka Connect's states.
@@ -45,7 +46,7 @@ pub struct TaskStatus {
     pub id: u32,
     /// Its state.
     pub state: State,
-    /// Why it failed: the error with its causes.
+    /// Why it failed, or what is wrong while it goes on: the error with its causes, or those of its tables.
     pub trace: Option<String>,
     /// Its counters.
     pub metrics: Metrics,
@@ -60,7 +61,7 @@ pub struct ConnectorStatus {
     pub kind: ConnectorKind,
     /// Its state.
     pub state: State,
-    /// Why it failed: the error with its causes.
+    /// Its tasks' trace.
     pub trace: Option<String>,
     /// Its tasks by number.
     pub tasks: Vec<TaskStatus>,
@@ -72,12 +73,14 @@ pub struct Shared {
     worker_id: String,
     connectors: Mutex<BTreeMap<Arc<str>, ConnectorStatus>>,
     loads: Mutex<Vec<Arc<LoadProgress>>>,
+    follows: Mutex<Vec<Arc<FollowProgress>>>,
 }
 
 impl Shared {
     /// A worker without connectors. The id is `host:port` in Kafka Connect.
     pub fn new(worker_id: impl Into<String>) -> Self {
-        Self { worker_id: worker_id.into(), connectors: Mutex::default(), loads: Mutex::default() }
+        let (connectors, loads, follows) = Default::default();
+        Self { worker_id: worker_id.into(), connectors, loads, follows }
     }
 
     /// The worker's id.
@@ -113,13 +116,32 @@ impl Shared {
         lock(&self.loads).clone()
     }
 
+    /// Every log that this process follows or has followed, in the order of their start.
+    pub fn follows(&self) -> Vec<Arc<FollowProgress>> {
+        lock(&self.follows).clone()
+    }
+
     /// All metrics as Prometheus (OpenMetrics) text.
     pub fn metrics_text(&self) -> String {
-        crate::metrics::render(self.connectors(), &self.loads())
+        crate::metrics::render(self.connectors(), &self.loads(), &self.follows())
     }
 
     pub(crate) fn add_load(&self, load: &Arc<LoadProgress>) {
         lock(&self.loads).push(Arc::clone(load));
+    }
+
+    pub(crate) fn add_follow(&self, follow: &Arc<FollowProgress>) {
+        lock(&self.follows).push(Arc::clone(follow));
+    }
+
+    /// Shows what is wrong with a task that goes on, or that nothing is any more.
+    pub(crate) fn trouble(&self, name: &str, id: u32, trace: Option<String>) {
+        let mut connectors = lock(&self.connectors);
+        let Some(connector) = connectors.get_mut(name) else { return };
+        if let Some(task) = connector.tasks.iter_mut().find(|t| t.id == id) {
+            task.trace.clone_from(&trace);
+            connector.trace = trace;
+        }
     }
 
     /// Starts a task of a connector, listing the connector if need be: its number.

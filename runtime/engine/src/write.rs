@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::contain::{contain, from_panic};
+use crate::contain::{contain, contain_call, from_panic};
 use crate::queue::{Queued, Receiver};
 
 /// What a commit has decided.
@@ -54,6 +54,16 @@ impl WriteCounters {
         let read = metrics.counter("kafka_connect_sink_task_sink_record_read", "Rows taken from the queue");
         let sent = metrics.counter("kafka_connect_sink_task_sink_record_send", "Rows that the sink has accepted");
         Self { read, sent }
+    }
+
+    /// So many rows are taken, and about to be handed to the sink.
+    pub(crate) fn read(&self, rows: u64) {
+        self.read.add(rows);
+    }
+
+    /// The sink has accepted so many.
+    pub(crate) fn sent(&self, rows: u64) {
+        self.sent.add(rows);
     }
 }
 
@@ -107,9 +117,9 @@ impl Writer {
         };
         let rows = if let Event::Changes(batch) = &event { batch.rows().num_rows() as u64 } else { 0 };
         let table = event.table().clone();
-        self.counters.read.add(rows);
+        self.counters.read(rows);
         contain(&self.sink, "write", self.task.write(event)).await.map_err(|e| named(e, &table))?;
-        self.counters.sent.add(rows);
+        self.counters.sent(rows);
         drop(room);
         self.unheard = true;
         match complete {
@@ -121,8 +131,8 @@ impl Writer {
     /// Asks for a commit, of a table that is complete or of whatever there is.
     fn checkpoint(&mut self, table: Option<TableId>, commits: &mut JoinSet<Result<Vec<TableId>>>) -> Result<()> {
         // The call itself may panic as well as the handle it gives.
-        let handle = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.task.checkpoint()));
-        let handle = handle.map_err(|panic| of_table(from_panic(&self.sink, "checkpoint", &*panic), table.as_ref()))?;
+        let handle = contain_call(&self.sink, "checkpoint", || self.task.checkpoint());
+        let handle = handle.map_err(|e| of_table(e, table.as_ref()))?;
         self.unheard = false;
         self.undecided.extend(table.clone());
         commits.spawn(commit(Arc::clone(&self.sink), table, handle, self.wrote.clone()));

@@ -45,7 +45,7 @@ impl Console {
     /// Draws the loads as they are now.
     pub(crate) fn draw(&self, shared: &Shared) {
         let mut now = Vec::new();
-        for (n, load) in shared.loads().iter().enumerate() {
+        for (n, load) in shared.loads().iter().enumerate().filter(|(_, load)| load.is_going_on()) {
             // Two sources may have tables of one name; and a table may be called like its source.
             let bars = bars(&load.tables(), load.elapsed(), MOST);
             let last = bars.len();

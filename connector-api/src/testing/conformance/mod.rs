@@ -1,7 +1,9 @@
-//! The conformance suite: does a connector keep the contract? Give [`source()`] or [`sink()`] a fixture and
-//! expect no violation. Each check is also a function of its own, and each has a twin in this crate's
+//! The conformance suite: does a connector keep the contract? Give [`source()`], [`sink()`], [`apply()`] or
+//! [`log()`] a fixture and expect no violation. Each check is also a function of its own, and each has a twin in this crate's
 //! tests: a connector broken in just that way, which the check catches.
 
+mod apply;
+mod log;
 mod sink;
 mod source;
 
@@ -11,6 +13,14 @@ use std::time::Duration;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
 
+pub use apply::{
+    ApplyFixture, apply, changes_are_there_once_durable, changes_out_of_line_fail_their_table_alone,
+    checkpoints_go_on_beside_changes, opening_again_voids_what_is_not_durable, what_was_not_durable_is_applied_once,
+};
+pub use log::{
+    LogFixture, another_task_goes_on_where_tables_stand, each_table_is_opened_and_its_spans_follow, log,
+    nothing_comes_of_a_stopped_table, waits_that_are_dropped_lose_nothing, what_is_not_durable_comes_again,
+};
 pub use sink::{
     SinkFixture, a_free_table_is_granted, abort_leaves_nothing, close_leaves_nothing, commits_go_on_beside_writes,
     drop_leaves_nothing, interleaved_tables_stay_apart, nothing_before_complete, replace_is_atomic, sink,

@@ -9,8 +9,8 @@ use super::{Violation, ensure, failed, within};
 use crate::testing::memory::lock;
 use crate::testing::{id_rows, id_schema};
 use crate::{
-    ChangeBatch, Cut, Error, Event, LoadEvent, Position, Result as ApiResult, Sink, SinkTask, Span, SplitId, TableId,
-    TableLoad, TableSchema, TaskContext,
+    ChangeBatch, Cut, Error, Event, LoadEvent, Marks, Position, Result as ApiResult, Sink, SinkTask, Span, SplitId,
+    TableId, TableLoad, TableSchema, TaskContext,
 };
 
 /// The source connector that the loads are said to come through.
@@ -253,7 +253,8 @@ impl Table {
         let (system, position_type, position) = ("conformance".into(), "count".into(), "1".into());
         let cut = Arc::new(Cut { system, position_type, position, visible: None });
         let (schema, source) = (Arc::clone(&self.schema), SOURCE.into());
-        let load = TableLoad { schema, cut, source, splits: self.splits, attempt: 1, replace };
+        let (splits, marks) = (self.splits, Marks::new());
+        let load = TableLoad { schema, cut, source, splits, attempt: 1, replace, marks };
         Ok(Event::Load(LoadEvent::Begin(Arc::new(load))))
     }
 

@@ -4,7 +4,7 @@
 //! What must hold: a staged change reads no manifest that it does not rewrite; nothing it writes is
 //! visible until a catalog swaps to it; the branch's retention is carried over; time never runs back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use connector_api::{Error, Result};
 use iceberg::io::FileIO;
@@ -30,6 +30,8 @@ pub(crate) struct Change {
     pub(crate) operation: Operation,
     /// New data files, of the current schema and default spec.
     pub(crate) add: Vec<DataFile>,
+    /// New position-delete files, with the id of the partition spec that each is of.
+    pub(crate) deletes: Vec<(i32, DataFile)>,
     /// Whether everything that is in the table goes; else it stays.
     pub(crate) replace: bool,
     /// The least format version of a new or replaced table.
@@ -187,6 +189,16 @@ async fn add_snapshot(
             }
             list.push(writer.write_manifest_file().await.map_err(io)?);
         }
+        for (spec_id, files) in by_spec(&change.deletes) {
+            let of = after.partition_spec_by_id(spec_id).cloned();
+            let spec = of.ok_or_else(|| Error::fatal("deletes of a partition spec that the table lacks"))?;
+            let mut writer = manifests.writer(schema.clone(), &spec, ManifestContentType::Deletes)?;
+            for file in files {
+                counts.add_file(file, schema.clone(), spec.clone());
+                writer.add_file(file.clone(), -1).map_err(io)?;
+            }
+            list.push(writer.write_manifest_file().await.map_err(io)?);
+        }
         if let (Some(base), Some(parent)) = (base, &parent) {
             let reader = base.manifest_list_reader(parent);
             let existing = reader.load().await.map_err(io)?.entries().to_vec();
@@ -237,6 +249,14 @@ async fn add_snapshot(
             Err(e)
         }
     }
+}
+
+fn by_spec(files: &[(i32, DataFile)]) -> BTreeMap<i32, Vec<&DataFile>> {
+    let mut specs: BTreeMap<i32, Vec<&DataFile>> = BTreeMap::new();
+    for (spec, file) in files {
+        specs.entry(*spec).or_default().push(file);
+    }
+    specs
 }
 
 /// Writes the manifests of one snapshot and remembers them.

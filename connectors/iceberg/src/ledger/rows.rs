@@ -250,6 +250,7 @@ impl Append<'_> {
             snapshot_id: self.snapshot_id,
             operation: if rewrite { Operation::Overwrite } else { Operation::Append },
             add,
+            deletes: Vec::new(),
             replace: rewrite,
             format: FormatVersion::V2,
             spec: PartitionSpec::unpartition_spec(),

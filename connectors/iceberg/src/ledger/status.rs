@@ -11,7 +11,7 @@ use arrow_array::{
     new_null_array,
 };
 use arrow_schema::SchemaRef as ArrowSchemaRef;
-use connector_api::{Error, Result, TableId, TableLoad, UTC};
+use connector_api::{Error, Marks, Result, TableId, TableLoad, UTC};
 use iceberg::spec::{MapType, NestedField, PrimitiveType, Schema, Type};
 
 use super::claims::{Claim, Sightings};
@@ -59,6 +59,8 @@ pub(crate) struct StatusRow {
     pub(crate) started_ms: Option<i64>,
     /// The table's name in the lake, of a table that is or was claimed.
     pub(crate) target: Option<String>,
+    /// How far a log is applied, of a table that follows one.
+    pub(crate) applied: Option<String>,
 }
 
 impl StatusRow {
@@ -79,6 +81,7 @@ impl StatusRow {
             error: None,
             started_ms: Some(started_ms),
             target: None,
+            applied: None,
         }
     }
 
@@ -104,7 +107,17 @@ impl StatusRow {
             error: None,
             started_ms: None,
             target: None,
+            applied: None,
         }
+    }
+
+    /// A table that follows a log, applied so far.
+    pub(crate) fn of_stream(source: &str, table: &TableId, applied: &Marks) -> Self {
+        // Names and points of a log are text of its own: JSON keeps them apart.
+        let marks: serde_json::Map<String, serde_json::Value> =
+            applied.iter().map(|(partition, mark)| (partition.to_string(), mark.as_ref().into())).collect();
+        let applied = Some(serde_json::Value::from(marks).to_string());
+        Self { status: Status::Completed, applied, ..Self::of_name(source, &table.to_string()) }
     }
 
     /// A published load as the table itself records it.
@@ -124,6 +137,7 @@ impl StatusRow {
             error: None,
             started_ms: None,
             target: None,
+            applied: None,
         }
     }
 }
@@ -196,7 +210,7 @@ impl Rows for StatusRows {
         let columns = schema.fields().iter().map(|field| match field.name().as_str() {
             "source" => text(&self.rows, |r| Some(&r.source)),
             "table_name" => text(&self.rows, |r| Some(&r.table_name)),
-            "phase" => text(&self.rows, |_| Some("load")),
+            "phase" => text(&self.rows, |r| Some(if r.applied.is_some() { "stream" } else { "load" })),
             "load_status" => text(&self.rows, |r| Some(r.status.name())),
             "chunks_done" => int(|r| match r.status {
                 Status::Completed => r.chunks_total,
@@ -206,6 +220,7 @@ impl Rows for StatusRows {
             "rows" => long(|r| r.rows),
             "position_type" => text(&self.rows, |r| r.position_type.as_deref()),
             "load_position" => text(&self.rows, |r| r.load_position.as_deref()),
+            "applied_position" => text(&self.rows, |r| r.applied.as_deref()),
             "snapshot_id" => long(|r| r.snapshot_id),
             "epoch" => long(|r| Some(r.epoch)),
             "attempts" => int(|r| Some(r.attempts)),
@@ -219,7 +234,7 @@ impl Rows for StatusRows {
             "instance" => text(&self.rows, |_| Some(&self.instance)),
             "beat" => Arc::new(Int64Array::from(vec![self.beat; n])),
             "iceberg_table" => text(&self.rows, |r| r.target.as_deref()),
-            // What only a stream fills.
+            // What nothing fills yet.
             _ => new_null_array(field.data_type(), n),
         });
         RecordBatch::try_new(Arc::clone(schema), columns.collect())

@@ -225,6 +225,7 @@ async fn a_replacement_stands_on_what_came_meanwhile_if_it_may() {
         snapshot_id: 5,
         operation: iceberg::spec::Operation::Append,
         add: vec![],
+        deletes: vec![],
         replace: false,
         schema: Some(schema),
         properties: Default::default(),

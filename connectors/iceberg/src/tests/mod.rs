@@ -4,6 +4,7 @@
 mod claims;
 mod commits;
 mod contract;
+mod follow;
 mod ledgers;
 mod loads;
 mod orphans;
@@ -16,8 +17,8 @@ use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_schema::DataType;
 use connector_api::{
-    ChangeBatch, Checkpoint, Column, ConnectorConfig, Cut, Event, LoadEvent, Position, Sink, SinkTask, Span, SplitId,
-    TableId, TableLoad, TableSchema, TaskContext,
+    ChangeBatch, Checkpoint, Column, ConnectorConfig, Cut, Event, LoadEvent, Marks, Position, Sink, SinkTask, Span,
+    SplitId, TableId, TableLoad, TableSchema, TaskContext,
 };
 use futures::TryStreamExt;
 use iceberg::table::Table;
@@ -141,7 +142,8 @@ pub(crate) fn load_of(schema: &Arc<TableSchema>, position: &str, replace: bool) 
         position: position.into(),
         visible: Some("10:20:".into()),
     };
-    TableLoad { schema: Arc::clone(schema), cut: Arc::new(cut), source: "shop".into(), splits: 2, attempt: 1, replace }
+    let (schema, cut, marks) = (Arc::clone(schema), Arc::new(cut), Marks::new());
+    TableLoad { schema, cut, source: "shop".into(), splits: 2, attempt: 1, replace, marks }
 }
 
 pub(crate) fn first(name: &str) -> TableLoad {

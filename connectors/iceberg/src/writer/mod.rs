@@ -23,14 +23,18 @@ use file::OpenFile;
 use partition::Partitioner;
 
 mod bounds;
+mod deletes;
 mod encoder;
 mod encoding;
 mod fanout;
 mod file;
 mod metrics;
 mod partition;
+mod placed;
 
+pub(crate) use deletes::{Gone, write_deletes};
 pub(crate) use encoder::Encoder;
+pub(crate) use placed::{Placed, write_placed};
 
 /// Fewer bytes of buffered rows than this are never asked of a writer.
 const LEAST_SHARE: usize = 1 << 20;

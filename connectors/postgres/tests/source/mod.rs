@@ -20,7 +20,7 @@ pub(crate) fn source(port: u16, database: &str, keys: &[(&str, &str)]) -> Box<dy
     let raw: BTreeMap<_, _> = usual.iter().chain(keys).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     match (connector_postgres::PLUGIN.build)(&raw) {
         Ok(Role::Source(source)) => source,
-        Ok(Role::Sink(_)) => panic!("not a source"),
+        Ok(_) => panic!("not a source"),
         Err(problems) => panic!("{problems:?}"),
     }
 }

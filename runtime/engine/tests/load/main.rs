@@ -61,6 +61,7 @@ impl Bench {
             source: Arc::new(ScriptedSource::new(self.source.clone(), &self.script)),
             sink_name: "lake".into(),
             sink: Arc::new(ScriptedSink::new(self.sink.clone(), &self.script)),
+            log: None,
             retry: self.retry,
         }
     }

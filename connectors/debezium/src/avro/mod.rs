@@ -1,0 +1,4 @@
+//! Avro behind Confluent's five bytes.
+
+pub(crate) mod read;
+pub(crate) mod schema;

@@ -1,0 +1,353 @@
+//! From an Avro message's bytes to cells and to what the envelope says. Pure.
+//!
+//! Lengths and counts come from the message, so each is held against the bytes that are left.
+
+use crate::avro::schema::{Field, Node, Writer};
+use crate::body::Reading;
+use crate::cells::Cells;
+use crate::dialect::Dialect;
+use crate::envelope::{Envelope, Found};
+use crate::fault::Fault;
+use crate::how::How;
+use crate::plan::Planned;
+use crate::position::{Source, SourceField};
+use crate::rows::Rows;
+use crate::unavailable::Placeholder;
+use crate::value::Value;
+use crate::value::convert::{Composite, Rules};
+
+const MALFORMED: Fault = Fault::of("a malformed Avro message");
+const OTHER_TYPE: Fault = Fault::of("an Avro value of another type than its schema's");
+
+/// A place in a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+/// The registry's number of a message's schema, and a cursor behind it.
+pub(crate) fn head(bytes: &[u8]) -> Result<(u32, Cursor<'_>), Fault> {
+    match bytes.split_first_chunk::<5>() {
+        Some(([0, id @ ..], _)) => Ok((u32::from_be_bytes(*id), Cursor { bytes, at: 5 })),
+        _ => Err(Fault::of("not Avro as Confluent's converter frames it: no zero byte and schema id")),
+    }
+}
+
+impl<'a> Cursor<'a> {
+    /// A place within a message.
+    pub(crate) fn at(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at }
+    }
+
+    /// Nothing is left.
+    pub(crate) fn end(&self) -> Result<(), Fault> {
+        if self.at == self.bytes.len() { Ok(()) } else { Err(Fault::of("more after the end of the Avro message")) }
+    }
+
+    #[inline]
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Fault> {
+        let end = self.at.checked_add(length).ok_or(MALFORMED)?;
+        let taken = self.bytes.get(self.at..end).ok_or(MALFORMED)?;
+        self.at = end;
+        Ok(taken)
+    }
+
+    #[inline]
+    fn chunk<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+        self.take(N)?.try_into().map_err(|_| MALFORMED)
+    }
+
+    #[inline]
+    fn long(&mut self) -> Result<i64, Fault> {
+        let (mut value, mut shift) = (0u64, 0);
+        loop {
+            let byte = *self.bytes.get(self.at).ok_or(MALFORMED)?;
+            self.at += 1;
+            if shift == 63 && byte > 1 {
+                return Err(MALFORMED);
+            }
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
+            }
+            shift += 7;
+            if shift > 63 {
+                return Err(MALFORMED);
+            }
+        }
+    }
+
+    #[inline]
+    fn length(&mut self) -> Result<usize, Fault> {
+        usize::try_from(self.long()?).map_err(|_| MALFORMED)
+    }
+
+    #[inline]
+    fn text(&mut self) -> Result<&'a str, Fault> {
+        let length = self.length()?;
+        simdutf8::basic::from_utf8(self.take(length)?).map_err(|_| Fault::of("text that is not UTF-8"))
+    }
+
+    /// The branch of a union that follows.
+    #[inline]
+    fn branch<'n>(&mut self, node: &'n Node) -> Result<&'n Node, Fault> {
+        match node {
+            Node::Union(nodes) => nodes.get(self.length()?).ok_or(MALFORMED),
+            node => Ok(node),
+        }
+    }
+
+    /// How many items the next block of an array or a map has; 0 at its end.
+    fn block(&mut self) -> Result<usize, Fault> {
+        let count = self.long()?;
+        if count < 0 {
+            self.long()?;
+        }
+        match usize::try_from(count.unsigned_abs()) {
+            // An item takes a byte at least: hostile counts end here.
+            Ok(count) if count <= self.bytes.len() - self.at => Ok(count),
+            _ => Err(MALFORMED),
+        }
+    }
+
+    /// A value that is neither a record, an array nor a map.
+    #[inline]
+    fn scalar(&mut self, node: &'a Node) -> Result<Value<'a>, Fault> {
+        Ok(match self.branch(node)? {
+            Node::Null => Value::Null,
+            Node::Bool => match self.chunk()? {
+                [0] => Value::Bool(false),
+                [1] => Value::Bool(true),
+                _ => return Err(MALFORMED),
+            },
+            Node::Int => Value::Int(self.long()?),
+            Node::Float => Value::Float(f32::from_le_bytes(self.chunk()?)),
+            Node::Double => Value::Double(f64::from_le_bytes(self.chunk()?)),
+            Node::Bytes => {
+                let length = self.length()?;
+                Value::Bytes(self.take(length)?)
+            }
+            Node::Fixed(length) => Value::Bytes(self.take(*length)?),
+            Node::Text => Value::Text(self.text()?),
+            Node::Enum(symbols) => Value::Text(symbols.get(self.length()?).ok_or(MALFORMED)?),
+            _ => return Err(OTHER_TYPE),
+        })
+    }
+
+    /// Passes over a value.
+    fn skip(&mut self, node: &Node) -> Result<(), Fault> {
+        match self.branch(node)? {
+            Node::Null => {}
+            Node::Bool => drop(self.take(1)?),
+            Node::Int | Node::Enum(_) => drop(self.long()?),
+            Node::Float => drop(self.take(4)?),
+            Node::Double => drop(self.take(8)?),
+            Node::Bytes | Node::Text => {
+                let length = self.length()?;
+                self.take(length)?;
+            }
+            Node::Fixed(length) => drop(self.take(*length)?),
+            Node::Record(fields) => {
+                for field in &**fields {
+                    self.skip(&field.node)?;
+                }
+            }
+            Node::List(item) => {
+                let mut count = self.block()?;
+                while count > 0 {
+                    for _ in 0..count {
+                        self.skip(item)?;
+                    }
+                    count = self.block()?;
+                }
+            }
+            Node::Map(item) => {
+                let mut count = self.block()?;
+                while count > 0 {
+                    for _ in 0..count {
+                        let length = self.length()?;
+                        self.take(length)?;
+                        self.skip(item)?;
+                    }
+                    count = self.block()?;
+                }
+            }
+            // A union within a union is none.
+            Node::Union(_) => return Err(OTHER_TYPE),
+        }
+        Ok(())
+    }
+}
+
+/// Reads the envelope, as [`crate::json::read::envelope`] does.
+pub(crate) fn envelope<'a>(
+    cursor: &mut Cursor<'a>,
+    writer: &'a Writer,
+    dialect: &Dialect,
+    source: &mut Source,
+    mut after: impl FnMut(&mut Cursor<'a>) -> Option<Result<(), Fault>>,
+) -> Result<Envelope, Fault> {
+    let mut envelope = Envelope::default();
+    source.clear();
+    for (field, found) in writer.fields.iter().zip(&writer.found) {
+        envelope.see(*found);
+        let mut ahead = *cursor;
+        let node = ahead.branch(&field.node)?;
+        if *node == Node::Null {
+            *cursor = ahead;
+            continue;
+        }
+        match (found, node) {
+            (Found::Before, Node::Record(_)) => {
+                envelope.before = Some(ahead.at);
+                cursor.skip(&field.node)?;
+            }
+            (Found::After, Node::Record(_)) => {
+                envelope.after = Some(ahead.at);
+                envelope.image = after(&mut ahead);
+                match envelope.image {
+                    Some(Ok(())) => *cursor = ahead,
+                    _ => cursor.skip(&field.node)?,
+                }
+            }
+            (Found::Source, Node::Record(fields)) => {
+                *cursor = ahead;
+                for (field, kind) in fields.iter().zip(&writer.source) {
+                    match kind {
+                        SourceField::Other => cursor.skip(&field.node)?,
+                        kind => source.set(dialect, *kind, cursor.scalar(&field.node)?)?,
+                    }
+                }
+            }
+            (Found::Transaction, Node::Record(fields)) => {
+                *cursor = ahead;
+                record(cursor, fields, |name, value| envelope.in_transaction(name, value))?;
+            }
+            (Found::Op | Found::Status | Found::Id | Found::EventCount | Found::TsMs, _) => {
+                let value = cursor.scalar(&field.node)?;
+                envelope.set(*found, value)?;
+            }
+            _ => cursor.skip(&field.node)?,
+        }
+    }
+    Ok(envelope)
+}
+
+/// Passes on the members of a record that are values.
+fn record<'a>(
+    cursor: &mut Cursor<'a>,
+    fields: &'a [Field],
+    mut set: impl FnMut(&str, Value<'a>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    for field in fields {
+        let mut ahead = *cursor;
+        match ahead.branch(&field.node)? {
+            Node::Record(_) | Node::List(_) | Node::Map(_) => cursor.skip(&field.node)?,
+            _ => set(&field.name, cursor.scalar(&field.node)?)?,
+        }
+    }
+    Ok(())
+}
+
+/// Reads an image into the open row. The plan was made of the same record.
+pub(crate) fn image<'a>(
+    cursor: &mut Cursor<'a>,
+    record: &'a [Field],
+    reading: Reading<'_>,
+    rows: &mut Rows,
+) -> Result<(), Fault> {
+    let Reading { plan, placeholder, rules, .. } = reading;
+    for (field, planned) in record.iter().zip(&plan.fields) {
+        let Some(column) = planned.column else {
+            cursor.skip(&field.node)?;
+            continue;
+        };
+        let cells = &mut rows.columns[column];
+        let read = cell(cursor, &field.node, planned, cells, placeholder, rules);
+        if read.map_err(|fault| fault.in_column(&planned.name))? {
+            cells.append_null();
+            rows.mark(column);
+        }
+    }
+    Ok(())
+}
+
+/// Reads a cell; `true`, and nothing appended, where its value is not known.
+fn cell<'a>(
+    cursor: &mut Cursor<'a>,
+    node: &'a Node,
+    planned: &Planned,
+    cells: &mut Cells,
+    placeholder: Option<&Placeholder>,
+    rules: Rules<'_>,
+) -> Result<bool, Fault> {
+    let How::List(how) = &planned.how else {
+        return single(cursor, node, &planned.how, cells, placeholder, rules);
+    };
+    let item = match cursor.branch(node)? {
+        Node::Null => {
+            cells.append_null();
+            return Ok(false);
+        }
+        Node::List(item) => item,
+        _ => return Err(OTHER_TYPE),
+    };
+    let mut standing = false;
+    let mut count = cursor.block()?;
+    while count > 0 {
+        for _ in 0..count {
+            let elements = cells.elements()?;
+            if single(cursor, item, how, elements, placeholder, rules)? {
+                elements.append_null();
+                standing = true;
+            }
+        }
+        count = cursor.block()?;
+    }
+    cells.close_list(standing, planned.unavailable.as_deref().filter(|_| placeholder.is_some())).map_err(Fault::of)
+}
+
+/// The same for what is no list.
+#[inline]
+fn single<'a>(
+    cursor: &mut Cursor<'a>,
+    node: &'a Node,
+    how: &How,
+    cells: &mut Cells,
+    placeholder: Option<&Placeholder>,
+    rules: Rules<'_>,
+) -> Result<bool, Fault> {
+    if how.is_composite() {
+        let mut composite = Composite::default();
+        match cursor.branch(node)? {
+            Node::Null => {
+                cells.append_null();
+                return Ok(false);
+            }
+            Node::Record(fields) => record(cursor, fields, |name, value| Ok(composite.set(how, name, value)?))?,
+            Node::Map(item) => {
+                let mut count = cursor.block()?;
+                while count > 0 {
+                    for _ in 0..count {
+                        let key = cursor.text()?;
+                        composite.set(how, key, cursor.scalar(item)?)?;
+                    }
+                    count = cursor.block()?;
+                }
+            }
+            _ => return Err(OTHER_TYPE),
+        }
+        if placeholder.is_some_and(|p| p.is_map(&composite)) {
+            return Ok(true);
+        }
+        cells.append_composite(how, &composite)?;
+        return Ok(false);
+    }
+    let value = cursor.scalar(node)?;
+    if placeholder.is_some_and(|p| p.is(how, value)) {
+        return Ok(true);
+    }
+    cells.append(how, value, rules)?;
+    Ok(false)
+}

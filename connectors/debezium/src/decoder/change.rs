@@ -1,0 +1,265 @@
+//! What a change event does to its table's open batch.
+
+use std::sync::Arc;
+
+use connector_api::TableId;
+
+use super::{Decoder, Settings, Stop, rules};
+use crate::batch::{Op, Pushed};
+use crate::body::{Body, Reading};
+use crate::envelope::Envelope;
+use crate::fault::Fault;
+use crate::message::{Format, Message};
+use crate::plan::{self, Bound, Plan};
+use crate::state::State;
+
+const OLD_KEY: &str = "__debezium.oldkey";
+const NEW_KEY: &str = "__debezium.newkey";
+
+const NOT_COVERED: &str = "the message key lacks this column, which identifies a row: add it to Debezium's \
+                           message.key.columns, or set REPLICA IDENTITY FULL on the table";
+
+/// Where an image is read to.
+#[derive(Clone, Copy)]
+enum Target {
+    After,
+    Before,
+}
+
+impl Decoder {
+    pub(super) fn unknown_table(&mut self, message: &Message<'_>, body: &Body<'_>, table: TableId) -> Stop {
+        let Some(members) = body.image_members() else {
+            let what = "a message without a schema, of a table whose source types are not known: types are not \
+                        guessed; load the table, or send schemas";
+            return Stop::Fault(Fault::of(what), Some(table));
+        };
+        let key = match self.key(message.key) {
+            Ok(None) => Ok(vec![]),
+            Ok(Some((key, at))) => key.key_names(at, &mut self.scratch).map_err(Stop::from),
+            Err(stop) => Err(stop),
+        };
+        match key.map(|key| plan::new_table(table, members, &key)) {
+            Ok(Ok(schema)) => Stop::Pushed(Box::new(Pushed::Schema { schema, new: true })),
+            Ok(Err(error)) => Stop::Source(error),
+            Err(stop) => stop,
+        }
+    }
+
+    /// The plan for a value's images.
+    fn plan(&mut self, at: usize, body: &Body<'_>) -> Result<Arc<Plan>, Stop> {
+        let Settings { modes, dialect, .. } = &self.settings;
+        let state = &mut self.tables[at];
+        match &state.plan {
+            Some((of, plan)) if *of == body.schema_id() => return Ok(Arc::clone(plan)),
+            _ => {}
+        }
+        let plan = match body.image_members() {
+            None => plan::by_source_types(&state.table, modes, dialect)?,
+            Some(members) => match plan::bind(&state.table, members, modes, dialect)? {
+                Bound::Fits(plan) => plan,
+                Bound::Changed(schema) => return Err(Stop::Pushed(Box::new(Pushed::Schema { schema, new: false }))),
+            },
+        };
+        let plan = Arc::new(plan);
+        state.plan = Some((body.schema_id(), Arc::clone(&plan)));
+        Ok(plan)
+    }
+
+    /// The plan for a key.
+    fn key_plan(&mut self, at: usize, key: &Body<'_>) -> Result<Arc<Plan>, Fault> {
+        let Settings { modes, dialect, .. } = &self.settings;
+        let state = &mut self.tables[at];
+        match &state.key_plan {
+            Some((of, plan)) if *of == key.schema_id() => return Ok(Arc::clone(plan)),
+            _ => {}
+        }
+        let plan = Arc::new(match key.members() {
+            None => plan::by_source_types(&state.table, modes, dialect)?,
+            Some(members) => plan::fields(&state.table, members, modes, dialect)?,
+        });
+        state.key_plan = Some((key.schema_id(), Arc::clone(&plan)));
+        Ok(plan)
+    }
+
+    /// Adds the row of a change. `read`: the image may have been read already, into this table's open row.
+    pub(super) fn row(
+        &mut self,
+        message: &Message<'_>,
+        at: usize,
+        op: u8,
+        body: &Body<'_>,
+        envelope: Envelope,
+        read: bool,
+    ) -> Result<(), Stop> {
+        if !read {
+            self.tables.iter_mut().for_each(State::roll_back);
+        }
+        let headed = |name| message.headers.iter().find(|(n, _)| *n == name).map(|(_, bytes)| *bytes);
+        match op {
+            b'c' | b'r' | b'u' => {
+                let old_key = headed(OLD_KEY).filter(|_| op == b'c');
+                // Values are missing where they did not change: a placeholder anywhere else is a value.
+                let lacks = op == b'u' || old_key.is_some();
+                let from = envelope.after.ok_or(Fault::of("an event without the image after the change"))?;
+                let image = envelope.image.filter(|_| read);
+                match image {
+                    Some(read) if lacks => read?,
+                    Some(Ok(())) if !self.tables[at].rows.open_has_missing() => {}
+                    _ => self.image(at, body, from, Target::After, lacks)?,
+                }
+                if lacks {
+                    self.tables[at].check_nulls()?;
+                }
+                self.check_key(at, message)?;
+                self.complete(at, body, op, envelope.before, old_key, message.key)?;
+                let op = match op {
+                    b'c' => Op::Insert,
+                    b'u' => Op::Update,
+                    _ => Op::Read,
+                };
+                self.tables[at].close(op, message.offset, self.source.position);
+            }
+            b'd' => {
+                self.tables[at].roll_back();
+                self.deleted(message, at, body, envelope.before)?;
+                let op = if headed(NEW_KEY).is_some() { Op::Moved } else { Op::Delete };
+                self.tables[at].close(op, message.offset, self.source.position);
+            }
+            _ => return Err(Fault::of("an unknown operation").with("op", char::from(op)).into()),
+        }
+        Ok(())
+    }
+
+    fn image(&mut self, at: usize, body: &Body<'_>, from: usize, into: Target, lacks: bool) -> Result<(), Stop> {
+        let plan = self.plan(at, body)?;
+        let Self { tables, scratch, placeholder, settings, .. } = self;
+        let state = &mut tables[at];
+        let rows = match into {
+            Target::After => &mut state.rows,
+            Target::Before => &mut state.before,
+        };
+        rows.roll_back();
+        let placeholder = lacks.then_some(&*placeholder);
+        let reading = Reading { plan: &plan, placeholder, rules: rules(settings), whole: true };
+        Ok(body.image(from, reading, rows, scratch)?)
+    }
+
+    /// What a row after a change needs beside its image.
+    fn complete(
+        &mut self,
+        at: usize,
+        body: &Body<'_>,
+        op: u8,
+        before: Option<usize>,
+        old_key: Option<&[u8]>,
+        message_key: Option<&[u8]>,
+    ) -> Result<(), Stop> {
+        let state = &self.tables[at];
+        let schema = Arc::clone(&state.table.schema);
+        state.require(schema.columns().iter().enumerate().filter(|(_, c)| !c.nullable).map(|(i, _)| i))?;
+        let keyless = schema.key().is_empty();
+        if op == b'u' && (keyless || state.table.whole_before) {
+            match before {
+                Some(from) => {
+                    self.image(at, body, from, Target::Before, true)?;
+                    self.tables[at].has_before = true;
+                }
+                None if keyless => {
+                    return Err(Fault::of(
+                        "an update of a table without a key that does not say what the row was: set REPLICA IDENTITY \
+                         FULL on it",
+                    )
+                    .into());
+                }
+                None => {}
+            }
+        }
+        let Some(header) = old_key.filter(|_| self.tables[at].rows.open_has_missing()) else { return Ok(()) };
+        const UNREAD: Fault = Fault::of(
+            "the header __debezium.oldkey does not tell the key: set header.converter to the converter of the keys",
+        );
+        // Kafka Connect's own header converter writes JSON without a schema, whatever the key's writes.
+        let format = if header.first() == Some(&0) { Format::Avro } else { Format::Json };
+        let (key, from) = match self.part(format, Some(header)) {
+            Ok(Some(key)) => key,
+            Err(Stop::Source(error)) => return Err(Stop::Source(error)),
+            _ => return Err(UNREAD.into()),
+        };
+        let plan = match (key.members(), self.key(message_key)?) {
+            (None, Some((of, _))) => self.key_plan(at, &of),
+            _ => self.key_plan(at, &key),
+        };
+        let plan = plan.map_err(|_| UNREAD)?;
+        let Self { tables, scratch, settings, .. } = self;
+        let reading = Reading { plan: &plan, placeholder: None, rules: rules(settings), whole: false };
+        let old_keys = &mut tables[at].old_keys;
+        key.key(from, reading, old_keys, scratch).map_err(|_| UNREAD)?;
+        let row = old_keys.len();
+        if !schema.key().iter().all(|&c| old_keys.columns[c].is_filled(row)) {
+            return Err(UNREAD.into());
+        }
+        tables[at].has_old_key = true;
+        Ok(())
+    }
+
+    /// The row that a delete names: its key, or all that it was.
+    fn deleted(
+        &mut self,
+        message: &Message<'_>,
+        at: usize,
+        body: &Body<'_>,
+        before: Option<usize>,
+    ) -> Result<(), Stop> {
+        let schema = Arc::clone(&self.tables[at].table.schema);
+        let whole = self.tables[at].table.whole_before;
+        if !schema.key().is_empty() {
+            if let Some((key, from)) = self.key(message.key)? {
+                let plan = self.key_plan(at, &key)?;
+                let Self { tables, scratch, settings, .. } = self;
+                let reading = Reading { plan: &plan, placeholder: None, rules: rules(settings), whole: false };
+                let rows = &mut tables[at].rows;
+                key.key(from, reading, rows, scratch).map_err(|fault| fault.with("part", "key"))?;
+                let row = rows.len();
+                let lacking = schema.key().iter().find(|&&c| !rows.columns[c].is_filled(row));
+                match lacking {
+                    None => return Ok(()),
+                    Some(&column) if !whole => {
+                        let name = schema.columns()[column].name();
+                        return Err(Fault::of(NOT_COVERED).in_column(name).into());
+                    }
+                    Some(_) => rows.roll_back(),
+                }
+            } else if !whole {
+                let name = schema.columns()[schema.key()[0]].name();
+                return Err(Fault::of(NOT_COVERED).in_column(name).into());
+            }
+        }
+        let Some(from) = before else {
+            return Err(
+                Fault::of("a delete that does not say which row: set REPLICA IDENTITY FULL on the table").into()
+            );
+        };
+        self.image(at, body, from, Target::After, true)?;
+        Ok(self.tables[at].require(schema.key().iter().copied())?)
+    }
+
+    /// Once per table: the message key has the columns that identify a row, or whole rows are logged. Else a
+    /// change of another of them, or a delete, could not be told.
+    fn check_key(&mut self, at: usize, message: &Message<'_>) -> Result<(), Stop> {
+        let state = &self.tables[at];
+        if state.covered || state.table.whole_before || state.table.schema.key().is_empty() {
+            return Ok(());
+        }
+        let names = match self.key(message.key)? {
+            Some((key, from)) => key.key_names(from, &mut self.scratch)?,
+            None => vec![],
+        };
+        let state = &mut self.tables[at];
+        let mut key = state.table.schema.key().iter().map(|&c| state.table.schema.columns()[c].name());
+        if let Some(lacking) = key.find(|name| !names.iter().any(|n| n == name)) {
+            return Err(Fault::of(NOT_COVERED).in_column(lacking).into());
+        }
+        state.covered = true;
+        Ok(())
+    }
+}

@@ -1,0 +1,314 @@
+//! The messages of one topic partition, in their order, to batches per table. Pure but for the schema source.
+//!
+//! What must hold: a message is applied whole or leaves nothing behind; whatever its bytes are, the others'
+//! rows are the same as without it.
+
+mod change;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use connector_api::{Error, Result, TableId};
+
+use crate::avro::read as avro;
+use crate::avro::schema::Writer;
+use crate::batch::{Batch, Pushed, Skipped};
+use crate::body::{Body, Reading};
+use crate::dialect::Dialect;
+use crate::envelope::{Envelope, Nature};
+use crate::fault::Fault;
+use crate::json::read::{self as json, Scratch};
+use crate::json::schemas::Schemas;
+use crate::message::{Format, Message, SchemaSource, Table};
+use crate::modes::Modes;
+use crate::position::{Source, SourcePosition};
+use crate::state::State;
+use crate::unavailable::Placeholder;
+use crate::value::convert::Rules;
+
+/// What the messages of a topic partition are.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The topic, for errors.
+    pub topic: String,
+    /// The partition, for errors.
+    pub partition: i32,
+    /// How keys are written.
+    pub key: Format,
+    /// How values are written.
+    pub value: Format,
+    /// Which database they come from.
+    pub dialect: Dialect,
+    /// How Debezium was configured.
+    pub modes: Modes,
+    /// How many bytes of messages the open batches may be made of, at most 1 GiB.
+    pub max_bytes: usize,
+}
+
+/// Decodes the messages of one topic partition.
+pub struct Decoder {
+    settings: Settings,
+    placeholder: Placeholder,
+    registry: Box<dyn SchemaSource>,
+    writers: HashMap<u32, Arc<Writer>>,
+    values: Schemas,
+    keys: Schemas,
+    tables: Vec<State>,
+    /// The table of the last row: the next one is probably its too.
+    current: usize,
+    source: Source,
+    scratch: Scratch,
+    open_bytes: usize,
+}
+
+/// Why a message comes to nothing.
+enum Stop {
+    /// The message, by its table if that is known.
+    Fault(Fault, Option<TableId>),
+    /// What the schema source said.
+    Source(Error),
+    /// It is not the message.
+    Pushed(Box<Pushed>),
+}
+
+impl Stop {
+    /// Says that it is the message's key: a row whose key is not known cannot be set aside.
+    fn in_key(self) -> Self {
+        match self {
+            Self::Fault(fault, table) => Self::Fault(fault.with("part", "key"), table),
+            other => other,
+        }
+    }
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault, None)
+    }
+}
+
+impl Decoder {
+    /// A decoder that knows no table yet. Without Avro the registry is never asked.
+    pub fn new(settings: Settings, registry: Box<dyn SchemaSource>) -> Self {
+        Self {
+            placeholder: Placeholder::new(&settings.modes.placeholder),
+            registry,
+            writers: HashMap::new(),
+            values: Schemas::default(),
+            keys: Schemas::default(),
+            tables: vec![],
+            current: 0,
+            source: Source::default(),
+            scratch: Scratch::default(),
+            open_bytes: 0,
+            settings,
+        }
+    }
+
+    /// Makes a table known, or one that is known as it is now.
+    ///
+    /// # Errors
+    /// `Data`, naming the column, for a type that no event has. `Fatal` while it has an open batch.
+    pub fn set_table(&mut self, table: Table) -> Result<()> {
+        let found = self.tables.iter().position(|s| s.table.schema.table() == table.schema.table());
+        if found.is_some_and(|i| self.tables[i].len() > 0) {
+            return Err(Error::fatal("a table changes while rows of it are open").with("table", table.schema.table()));
+        }
+        let state = State::new(table)?;
+        match found {
+            Some(i) => self.tables[i] = state,
+            None => self.tables.push(state),
+        }
+        Ok(())
+    }
+
+    /// Memory that the open batches take, bytes, about.
+    pub fn bytes(&self) -> usize {
+        self.tables.iter().map(State::bytes).sum()
+    }
+
+    /// Takes the open batches, one for each table that has rows.
+    ///
+    /// # Errors
+    /// `Fatal`: a bug here.
+    pub fn take(&mut self) -> Result<Vec<Batch>> {
+        self.open_bytes = 0;
+        self.tables.iter_mut().filter_map(|state| state.take().transpose()).collect()
+    }
+
+    /// Decodes a message. `keep` is asked before anything of a change is taken, by its table and its place in
+    /// the source's log: what a load has already, or what was delivered before, may not even fit the table.
+    ///
+    /// # Errors
+    /// `Data` with topic, partition, offset, and as far as known table and column, for a message that cannot
+    /// be applied: it left nothing behind, the next one can be pushed. `part=key` where it is the key that cannot
+    /// be read. Any other kind is the schema source's.
+    pub fn push(
+        &mut self,
+        message: &Message<'_>,
+        keep: &mut dyn FnMut(&TableId, &SourcePosition) -> bool,
+    ) -> Result<Pushed> {
+        let stopped = match self.decode(message, keep) {
+            Ok(pushed @ Pushed::Row(_)) => return Ok(pushed),
+            Ok(pushed) => {
+                // An image may have been read before it was known that nothing comes of it.
+                self.tables.get_mut(self.current).map(State::roll_back);
+                return Ok(pushed);
+            }
+            Err(stopped) => stopped,
+        };
+        self.tables.iter_mut().for_each(State::roll_back);
+        let error = match stopped {
+            Stop::Pushed(pushed) => return Ok(*pushed),
+            Stop::Source(error) => error,
+            Stop::Fault(fault, None) => fault.into_error(),
+            Stop::Fault(fault, Some(table)) => fault.into_error().with("table", table),
+        };
+        let (topic, partition) = (&self.settings.topic, self.settings.partition);
+        Err(error.with("topic", topic).with("partition", partition).with("offset", message.offset))
+    }
+
+    fn decode(
+        &mut self,
+        message: &Message<'_>,
+        keep: &mut dyn FnMut(&TableId, &SourcePosition) -> bool,
+    ) -> Result<Pushed, Stop> {
+        let Some(value) = message.value else { return Ok(Pushed::Skipped(Skipped::Tombstone)) };
+        if self.open_bytes > 0 && self.open_bytes + value.len() > self.settings.max_bytes.min(1 << 30) {
+            return Ok(Pushed::Full);
+        }
+        let (body, envelope, length) = match self.settings.value {
+            Format::Json => self.json(value)?,
+            Format::Avro => self.avro(value)?,
+        };
+        let op = match envelope.nature()? {
+            Nature::Heartbeat => return Ok(Pushed::Skipped(Skipped::Heartbeat)),
+            Nature::Transaction(transaction) => return Ok(Pushed::Transaction(transaction)),
+            Nature::Change(b'm') => return Ok(Pushed::Skipped(Skipped::LogicalMessage)),
+            Nature::Change(op) => op,
+        };
+        if !self.source.known {
+            return Err(Fault::of("an event without a source block").into());
+        }
+        self.source.position.total_order = envelope.total_order;
+        let (schema, name) = (self.source.schema.as_str(), self.source.table.as_str());
+        let is = |state: &State| {
+            let table = state.table.schema.table();
+            table.name() == name && table.schema() == schema
+        };
+        let guessed = self.current;
+        let found = match self.tables.get(guessed) {
+            Some(state) if is(state) => Some(guessed),
+            _ => self.tables.iter().position(is),
+        };
+        let table = match found {
+            Some(at) => self.tables[at].table.schema.table().clone(),
+            None => TableId::new(schema, name),
+        };
+        if !keep(&table, &self.source.position) {
+            return Ok(Pushed::Skipped(Skipped::NotKept));
+        }
+        if op == b't' {
+            return Ok(Pushed::Truncate(table, self.source.position));
+        }
+        let Some(at) = found else { return Err(self.unknown_table(message, &body, table)) };
+        let row = self.row(message, at, op, &body, envelope, at == guessed);
+        match row {
+            Ok(()) => {
+                self.current = at;
+                self.open_bytes += length;
+                Ok(Pushed::Row(table))
+            }
+            Err(Stop::Fault(fault, None)) => Err(Stop::Fault(fault, Some(table))),
+            Err(stop) => Err(stop),
+        }
+    }
+
+    /// Reads a JSON envelope, and with it the image after the change, if it is of the last row's table.
+    fn json<'a>(&mut self, value: &'a [u8]) -> Result<(Body<'a>, Envelope, usize), Stop> {
+        let text = simdutf8::basic::from_utf8(value).map_err(|_| Fault::of("a message that is not UTF-8"))?;
+        let Self { values, tables, source, scratch, placeholder, settings, .. } = self;
+        let mut payload = values.payload(text, scratch)?;
+        let start = payload.pull.place();
+        let mut guess = tables.get_mut(self.current).and_then(|state| {
+            let schema = payload.schema.as_ref().map(|s| s.id);
+            let (of, plan) = state.plan.as_ref()?;
+            (*of == schema).then(|| (Arc::clone(plan), &mut state.rows))
+        });
+        let rules = rules(settings);
+        let mut envelope = json::envelope(&mut payload.pull, &settings.dialect, source, scratch, |pull, scratch| {
+            let (plan, rows) = guess.as_mut()?;
+            let reading = Reading { plan, placeholder: Some(placeholder), rules, whole: true };
+            Some(json::image(pull, reading, rows, scratch))
+        })?;
+        let length = payload.pull.place() - start;
+        let schema = payload.schema.take();
+        payload.end()?;
+        // An envelope that names an image twice is none that Debezium writes: read it again.
+        if envelope.images > 1 {
+            envelope.image = None;
+        }
+        Ok((Body::Json { text, schema }, envelope, length))
+    }
+
+    /// The same for Avro.
+    fn avro<'a>(&mut self, value: &'a [u8]) -> Result<(Body<'a>, Envelope, usize), Stop> {
+        let (id, mut cursor) = avro::head(value)?;
+        let writer = self.writer(id)?;
+        let Self { tables, source, placeholder, settings, .. } = self;
+        let mut guess = tables.get_mut(self.current).and_then(|state| {
+            let (of, plan) = state.plan.as_ref()?;
+            (*of == Some(writer.id)).then(|| (Arc::clone(plan), &mut state.rows))
+        });
+        let rules = rules(settings);
+        let image = writer.image();
+        let envelope = avro::envelope(&mut cursor, &writer, &settings.dialect, source, |cursor| {
+            let ((plan, rows), fields) = (guess.as_mut()?, image?);
+            let reading = Reading { plan, placeholder: Some(placeholder), rules, whole: true };
+            Some(avro::image(cursor, fields, reading, rows))
+        })?;
+        cursor.end()?;
+        Ok((Body::Avro { bytes: value, writer }, envelope, value.len()))
+    }
+
+    fn writer(&mut self, id: u32) -> Result<Arc<Writer>, Stop> {
+        if let Some(writer) = self.writers.get(&id) {
+            return Ok(Arc::clone(writer));
+        }
+        let schema = self.registry.schema(id).map_err(Stop::Source)?;
+        let writer = Arc::new(Writer::new(id, &schema, &self.settings.dialect)?);
+        self.writers.insert(id, Arc::clone(&writer));
+        Ok(writer)
+    }
+
+    /// A key, and where it begins; `None` for a null one.
+    fn key<'a>(&mut self, key: Option<&'a [u8]>) -> Result<Option<(Body<'a>, usize)>, Stop> {
+        self.part(self.settings.key, key).map_err(Stop::in_key)
+    }
+
+    fn part<'a>(&mut self, format: Format, bytes: Option<&'a [u8]>) -> Result<Option<(Body<'a>, usize)>, Stop> {
+        let Some(bytes) = bytes else { return Ok(None) };
+        match format {
+            Format::Avro => {
+                let (id, _) = avro::head(bytes)?;
+                Ok(Some((Body::Avro { bytes, writer: self.writer(id)? }, 5)))
+            }
+            Format::Json => {
+                let text = simdutf8::basic::from_utf8(bytes).map_err(|_| Fault::of("a key that is not UTF-8"))?;
+                let mut payload = self.keys.payload(text, &mut self.scratch)?;
+                if payload.pull.null()? {
+                    return Ok(None);
+                }
+                let start = payload.pull.place();
+                payload.pull.skip()?;
+                let schema = payload.schema.take();
+                payload.end()?;
+                Ok(Some((Body::Json { text, schema }, start)))
+            }
+        }
+    }
+}
+
+fn rules(settings: &Settings) -> Rules<'_> {
+    Rules { dialect: &settings.dialect, infinite_is_null: settings.modes.infinite_is_null }
+}

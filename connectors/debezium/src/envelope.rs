@@ -1,0 +1,127 @@
+//! What an envelope says beside its images. Pure.
+
+use crate::batch::Transaction;
+use crate::fault::Fault;
+use crate::value::Value;
+
+/// A member of an envelope, or of what else may stand in a topic of Debezium's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    Before,
+    After,
+    Source,
+    Op,
+    Transaction,
+    /// Of transaction metadata.
+    Status,
+    Id,
+    EventCount,
+    /// The only member of a heartbeat.
+    TsMs,
+    Other,
+}
+
+impl Found {
+    pub(crate) fn of(name: &str) -> Self {
+        match name {
+            "before" => Self::Before,
+            "after" => Self::After,
+            "source" => Self::Source,
+            "op" => Self::Op,
+            "transaction" => Self::Transaction,
+            "status" => Self::Status,
+            "id" => Self::Id,
+            "event_count" => Self::EventCount,
+            "ts_ms" => Self::TsMs,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// An envelope.
+#[derive(Debug, Default)]
+pub(crate) struct Envelope {
+    /// Where the image before the change begins, if there is one.
+    pub(crate) before: Option<usize>,
+    /// Where the image after it begins.
+    pub(crate) after: Option<usize>,
+    /// What reading the image after the change at once came to; `None` where it was passed over.
+    pub(crate) image: Option<Result<(), Fault>>,
+    /// How often the image after the change is there.
+    pub(crate) images: usize,
+    /// `op`, if it is a single letter.
+    pub(crate) op: Option<u8>,
+    pub(crate) total_order: Option<u64>,
+    has_op: bool,
+    has_status: bool,
+    /// Members other than `ts_ms`.
+    others: bool,
+    end: Option<bool>,
+    id: String,
+    event_count: Option<u64>,
+}
+
+/// What a value is.
+pub(crate) enum Nature {
+    Change(u8),
+    Heartbeat,
+    Transaction(Transaction),
+}
+
+impl Envelope {
+    /// Notes that a member is there, be it null.
+    pub(crate) fn see(&mut self, found: Found) {
+        self.images += usize::from(found == Found::After);
+        self.has_op |= found == Found::Op;
+        self.has_status |= found == Found::Status;
+        self.others |= found != Found::TsMs;
+    }
+
+    /// Takes in a member that is neither an image nor a struct.
+    pub(crate) fn set(&mut self, found: Found, value: Value<'_>) -> Result<(), Fault> {
+        match (found, value) {
+            (Found::Op, Value::Text(op)) => self.op = <[u8; 1]>::try_from(op.as_bytes()).ok().map(|[op]| op),
+            (Found::Status, Value::Text("BEGIN")) => self.end = Some(false),
+            (Found::Status, Value::Text("END")) => self.end = Some(true),
+            (Found::Id, Value::Text(id)) => id.clone_into(&mut self.id),
+            (Found::EventCount, value) => self.event_count = Some(count(value)?),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes in a member of `transaction`.
+    pub(crate) fn in_transaction(&mut self, name: &str, value: Value<'_>) -> Result<(), Fault> {
+        if name == "total_order" && value != Value::Null {
+            self.total_order = Some(count(value)?);
+        }
+        Ok(())
+    }
+
+    /// What it is an envelope of.
+    pub(crate) fn nature(&self) -> Result<Nature, Fault> {
+        if self.has_op {
+            return self.op.map(Nature::Change).ok_or(Fault::of("an unknown operation"));
+        }
+        match self.end {
+            Some(end) if self.has_status && !self.id.is_empty() => {
+                let events = if end { self.event_count } else { None };
+                Ok(Nature::Transaction(Transaction { id: self.id.clone(), events }))
+            }
+            None if !self.others => Ok(Nature::Heartbeat),
+            _ => Err(Fault::of(
+                "not a change event of Debezium's: the full envelope with before, after, source and op is needed; \
+                 take transforms such as ExtractNewRecordState out of its configuration",
+            )),
+        }
+    }
+}
+
+fn count(value: Value<'_>) -> Result<u64, Fault> {
+    let count = match value {
+        Value::Int(count) => u64::try_from(count).ok(),
+        Value::Number(text) => text.parse().ok(),
+        _ => None,
+    };
+    count.ok_or(Fault::of("a count that is no whole number"))
+}

@@ -1,0 +1,51 @@
+//! What is wrong with a record, before it is known where the record lies. Pure.
+//!
+//! Made deep within the decoding, where neither table nor offset is known; the decoder adds both and makes
+//! it the contract's error.
+
+use connector_api::Error;
+
+/// What is wrong, and in which column.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    what: &'static str,
+    column: Option<Box<str>>,
+    detail: Option<(&'static str, Box<str>)>,
+}
+
+impl Fault {
+    /// A fault of the record as a whole.
+    pub(crate) const fn of(what: &'static str) -> Self {
+        Self { what, column: None, detail: None }
+    }
+
+    /// Names the column; a name that is there already is the inner one, and stays.
+    pub(crate) fn in_column(mut self, column: &str) -> Self {
+        self.column.get_or_insert_with(|| column.into());
+        self
+    }
+
+    /// Says more: a type, a header, a place.
+    pub(crate) fn with(mut self, key: &'static str, value: impl ToString) -> Self {
+        self.detail = Some((key, value.to_string().into()));
+        self
+    }
+
+    /// The contract's error.
+    pub(crate) fn into_error(self) -> Error {
+        let mut error = Error::data(self.what);
+        if let Some(column) = self.column {
+            error = error.with("column", column);
+        }
+        if let Some((key, value)) = self.detail {
+            error = error.with(key, value);
+        }
+        error
+    }
+}
+
+impl From<&'static str> for Fault {
+    fn from(what: &'static str) -> Self {
+        Self::of(what)
+    }
+}

@@ -1,0 +1,227 @@
+//! From a JSON message's text to cells and to what the envelope says. Pure.
+
+use crate::body::Reading;
+use crate::cells::Cells;
+use crate::dialect::Dialect;
+use crate::envelope::{Envelope, Found};
+use crate::fault::Fault;
+use crate::how::How;
+use crate::json::pull::Pull;
+use crate::plan::Planned;
+use crate::position::{Source, SourceField};
+use crate::rows::Rows;
+use crate::unavailable::Placeholder;
+use crate::value::Value;
+use crate::value::convert::{Composite, Rules};
+
+/// Texts with escapes are put together here.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    key: String,
+    value: String,
+}
+
+impl Scratch {
+    /// Room for a text.
+    pub(crate) fn text(&mut self) -> &mut String {
+        &mut self.key
+    }
+}
+
+/// Reads the envelope. With `after` the image after the change is read as it is passed; what that came to is
+/// in [`Envelope::image`].
+pub(crate) fn envelope(
+    pull: &mut Pull<'_>,
+    dialect: &Dialect,
+    source: &mut Source,
+    scratch: &mut Scratch,
+    mut after: impl FnMut(&mut Pull<'_>, &mut Scratch) -> Option<Result<(), Fault>>,
+) -> Result<Envelope, Fault> {
+    let mut envelope = Envelope::default();
+    source.clear();
+    pull.expect(b'{')?;
+    let mut first = true;
+    loop {
+        let found = match pull.key(&mut first, &mut scratch.key)? {
+            None => return Ok(envelope),
+            Some(key) => Found::of(key),
+        };
+        envelope.see(found);
+        if pull.null()? {
+            match found {
+                Found::Before => envelope.before = None,
+                Found::After => envelope.after = None,
+                _ => {}
+            }
+            continue;
+        }
+        let start = pull.place();
+        match found {
+            Found::Before => {
+                envelope.before = Some(start);
+                pull.skip()?;
+            }
+            Found::After => {
+                envelope.after = Some(start);
+                let before = *pull;
+                envelope.image = after(pull, scratch);
+                if !matches!(envelope.image, Some(Ok(()))) {
+                    *pull = before;
+                    pull.skip()?;
+                }
+            }
+            Found::Source => block(pull, dialect, source, scratch)?,
+            Found::Transaction => object(pull, scratch, |name, value| envelope.in_transaction(name, value))?,
+            Found::Other => pull.skip()?,
+            found => {
+                let value = pull.scalar(&mut scratch.value)?;
+                envelope.set(found, value)?;
+            }
+        }
+    }
+}
+
+/// Reads the `source` block: its fields stand where they stood in the event before.
+fn block(pull: &mut Pull<'_>, dialect: &Dialect, source: &mut Source, scratch: &mut Scratch) -> Result<(), Fault> {
+    pull.expect(b'{')?;
+    let (mut first, mut place) = (true, 0);
+    while pull.member(&mut first)? {
+        let field = match source.expected(place) {
+            Some((quoted, field)) if pull.known(quoted) => field,
+            _ => {
+                let name = pull.name(&mut scratch.key)?;
+                source.expect(place, dialect, name)
+            }
+        };
+        place += 1;
+        match (field, pull.peek()) {
+            (_, Some(b'{' | b'[')) => pull.skip()?,
+            (SourceField::Other, _) => drop(pull.scalar(&mut scratch.value)?),
+            _ => source.set(dialect, field, pull.scalar(&mut scratch.value)?)?,
+        }
+    }
+    Ok(())
+}
+
+/// Passes on the members of an object that are neither objects nor arrays.
+fn object(
+    pull: &mut Pull<'_>,
+    scratch: &mut Scratch,
+    mut set: impl FnMut(&str, Value<'_>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    pull.expect(b'{')?;
+    let mut first = true;
+    while let Some(key) = pull.key(&mut first, &mut scratch.key)? {
+        match pull.peek() {
+            Some(b'{' | b'[') => pull.skip()?,
+            _ => set(key, pull.scalar(&mut scratch.value)?)?,
+        }
+    }
+    Ok(())
+}
+
+/// Reads an image into the open row. Without a placeholder every value is what it is.
+pub(crate) fn image(
+    pull: &mut Pull<'_>,
+    reading: Reading<'_>,
+    rows: &mut Rows,
+    scratch: &mut Scratch,
+) -> Result<(), Fault> {
+    let Reading { plan, placeholder, rules, whole } = reading;
+    let row = rows.len();
+    pull.expect(b'{')?;
+    let (mut first, mut next, mut seen) = (true, 0, 0);
+    while pull.member(&mut first)? {
+        let place = match plan.fields.get(next) {
+            Some(field) if pull.known(&field.quoted) => next,
+            _ => {
+                let key = pull.name(&mut scratch.key)?;
+                let what = "a field for which the table has no column";
+                plan.find(key).ok_or_else(|| Fault::of(what).in_column(key))?
+            }
+        };
+        let field = &plan.fields[place];
+        next = place + 1;
+        let Some(column) = field.column else {
+            pull.skip()?;
+            continue;
+        };
+        match rows.columns[column].len() == row {
+            true => seen += 1,
+            false => rows.undo(column),
+        }
+        let cells = &mut rows.columns[column];
+        if cell(pull, field, cells, placeholder, rules, scratch).map_err(|fault| fault.in_column(&field.name))? {
+            cells.append_null();
+            rows.mark(column);
+        }
+    }
+    if whole && seen < plan.columns {
+        let lost = plan.fields.iter().find(|f| f.column.is_some_and(|c| rows.columns[c].len() == row));
+        let name = lost.map_or("", |f| &f.name);
+        return Err(Fault::of("the event lacks this column").in_column(name));
+    }
+    Ok(())
+}
+
+/// Reads a cell; `true`, and nothing appended, where its value is not known.
+fn cell(
+    pull: &mut Pull<'_>,
+    field: &Planned,
+    cells: &mut Cells,
+    placeholder: Option<&Placeholder>,
+    rules: Rules<'_>,
+    scratch: &mut Scratch,
+) -> Result<bool, Fault> {
+    match &field.how {
+        How::List(how) => {
+            if pull.null()? {
+                cells.append_null();
+                return Ok(false);
+            }
+            pull.expect(b'[')?;
+            let (mut first, mut standing) = (true, false);
+            while pull.element(&mut first)? {
+                let elements = cells.elements()?;
+                if single(pull, how, elements, placeholder, rules, scratch)? {
+                    elements.append_null();
+                    standing = true;
+                }
+            }
+            let unavailable = field.unavailable.as_deref().filter(|_| placeholder.is_some());
+            Ok(cells.close_list(standing, unavailable)?)
+        }
+        how => single(pull, how, cells, placeholder, rules, scratch),
+    }
+}
+
+/// The same for what is no list.
+#[inline]
+fn single(
+    pull: &mut Pull<'_>,
+    how: &How,
+    cells: &mut Cells,
+    placeholder: Option<&Placeholder>,
+    rules: Rules<'_>,
+    scratch: &mut Scratch,
+) -> Result<bool, Fault> {
+    if how.is_composite() {
+        if pull.null()? {
+            cells.append_null();
+            return Ok(false);
+        }
+        let mut composite = Composite::default();
+        object(pull, scratch, |name, value| Ok(composite.set(how, name, value)?))?;
+        if placeholder.is_some_and(|p| p.is_map(&composite)) {
+            return Ok(true);
+        }
+        cells.append_composite(how, &composite)?;
+        return Ok(false);
+    }
+    let value = pull.scalar(&mut scratch.value)?;
+    if placeholder.is_some_and(|p| p.is(how, value)) {
+        return Ok(true);
+    }
+    cells.append(how, value, rules)?;
+    Ok(false)
+}

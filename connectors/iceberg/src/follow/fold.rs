@@ -1,0 +1,200 @@
+//! What a run of changes comes to: one final operation per key (P20). Pure.
+//!
+//! Changes are folded in the order of the log. What a key ends with is its last row, or nothing; a value that
+//! the log did not send is taken from the nearest earlier image of that row, within the run or from the table.
+//!
+//! What must hold: the result is that of applying the changes one after the other; a value that was not sent
+//! comes from the row it belongs to or is an error that names the key, never NULL or a placeholder.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use arrow_array::RecordBatch;
+use arrow_buffer::BooleanBuffer;
+use connector_api::{Error, Op, Result};
+use connector_iceberg_index::Key;
+
+/// A row of the run: its batch and its place there.
+pub(super) type Place = (usize, usize);
+
+/// Where a value that the log did not send is to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    /// That row of the run has it.
+    Row(Place),
+    /// The table's row of that key has it; the change that wants it, for the error if there is none.
+    Table(Key),
+}
+
+/// A row with values that were not sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Patched {
+    /// The row.
+    pub(super) place: Place,
+    /// The columns to be filled, ascending, and where their values are.
+    pub(super) columns: Vec<(usize, From)>,
+}
+
+/// What a run comes to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Folded {
+    /// The keys whose rows in the table, if any, are superseded.
+    pub(super) touched: Vec<Key>,
+    /// The rows to be written that are whole, in the order of the log, and their keys.
+    pub(super) rows: Vec<(Place, Key)>,
+    /// The rows to be written that are not.
+    pub(super) patched: Vec<(Patched, Key)>,
+}
+
+/// Changes of a run, with their keys. Columns are in the table's order and of its types.
+#[derive(Debug)]
+pub(super) struct Changes {
+    /// The row images.
+    pub(super) rows: RecordBatch,
+    /// What each does.
+    pub(super) ops: Vec<Op>,
+    /// Of each column the values that the log did not send, if there are any.
+    pub(super) missing: Vec<Option<BooleanBuffer>>,
+    /// The key of each row.
+    pub(super) keys: Vec<Key>,
+    /// The rows that took over the row of another key, ascending, and that key.
+    pub(super) moved: Vec<(u32, Key)>,
+}
+
+/// How a key stands within the run.
+#[derive(Clone, Debug)]
+struct State {
+    /// Its row, if it has one now.
+    row: Option<Image>,
+    /// What its row was before it was deleted: a row that moves to another key takes its values from there.
+    /// `None`: the run has not seen it; it is the table's.
+    before: Option<Image>,
+}
+
+#[derive(Clone, Debug)]
+struct Image {
+    place: Place,
+    /// The columns that its own image lacks.
+    fill: Vec<(usize, From)>,
+}
+
+impl Image {
+    fn value(&self, column: usize) -> From {
+        let filled = self.fill.iter().find(|(c, _)| *c == column);
+        filled.map_or(From::Row(self.place), |(_, from)| *from)
+    }
+}
+
+/// Folds the changes of a table with a key.
+///
+/// # Errors
+/// `Data` when a value is missing of a row that the run itself has deleted.
+pub(super) fn keyed(run: &[Changes]) -> Result<Folded> {
+    let total = run.iter().map(|changes| changes.ops.len()).sum();
+    let mut states: HashMap<Key, State> = HashMap::with_capacity(total);
+    let mut order: Vec<Key> = Vec::with_capacity(total);
+    for (number, changes) in run.iter().enumerate() {
+        let missing: Vec<(usize, &BooleanBuffer)> =
+            changes.missing.iter().enumerate().filter_map(|(c, bits)| Some((c, bits.as_ref()?))).collect();
+        let mut moved = changes.moved.iter().peekable();
+        for (row, (op, key)) in changes.ops.iter().zip(&changes.keys).enumerate() {
+            let from = moved.next_if(|(at, _)| *at as usize == row).map(|(_, key)| *key);
+            let image = match op {
+                Op::Delete => None,
+                Op::Put => {
+                    let lacking = missing.iter().filter(|(_, bits)| bits.value(row)).map(|(column, _)| *column);
+                    let fill = fill(&states, *key, from, lacking.collect())?;
+                    Some(Image { place: (number, row), fill })
+                }
+            };
+            match states.entry(*key) {
+                Entry::Vacant(free) => {
+                    order.push(*key);
+                    free.insert(State { row: image, before: None });
+                }
+                Entry::Occupied(mut known) => {
+                    let state = known.get_mut();
+                    let previous = std::mem::replace(&mut state.row, image);
+                    if previous.is_some() {
+                        state.before = previous;
+                    }
+                }
+            }
+        }
+    }
+    Ok(finish(states, order))
+}
+
+/// Where the columns that a row lacks are to be had: from the row of the key it had before, or its own.
+fn fill(
+    states: &HashMap<Key, State>,
+    key: Key,
+    moved_from: Option<Key>,
+    lacking: Vec<usize>,
+) -> Result<Vec<(usize, From)>> {
+    if lacking.is_empty() {
+        return Ok(Vec::new());
+    }
+    let owner = moved_from.unwrap_or(key);
+    let image = match (states.get(&owner), moved_from) {
+        (None, _) => None,
+        (Some(State { row: Some(image), .. }), _) => Some(image),
+        // Its deletion has just been seen: what it was before.
+        (Some(State { row: None, before }), Some(_)) => before.as_ref(),
+        (Some(State { row: None, .. }), None) => {
+            return Err(Error::data(
+                "a value that the log did not send (unchanged TOAST) belongs to a row that was deleted just before",
+            ));
+        }
+    };
+    let from = |column| (column, image.map_or(From::Table(owner), |image| image.value(column)));
+    Ok(lacking.into_iter().map(from).collect())
+}
+
+fn finish(states: HashMap<Key, State>, order: Vec<Key>) -> Folded {
+    let mut folded = Folded { touched: order, ..Folded::default() };
+    for (key, state) in states {
+        match state.row {
+            None => {}
+            Some(Image { place, fill }) if fill.is_empty() => folded.rows.push((place, key)),
+            Some(Image { place, fill }) => folded.patched.push((Patched { place, columns: fill }, key)),
+        }
+    }
+    folded.rows.sort_unstable_by_key(|(place, _)| *place);
+    folded.patched.sort_unstable_by_key(|(patched, _)| patched.place);
+    folded
+}
+
+/// What a run comes to for a table without a key, where a row is its own key and equal rows are counted.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Counted {
+    /// The rows to be written, in the order of the log, and their keys.
+    pub(super) rows: Vec<(Place, Key)>,
+    /// How many of the table's rows of a key are to go.
+    pub(super) remove: Vec<(Key, usize)>,
+}
+
+/// Folds the changes of a table without a key: a deletion takes back a row of the run first, else one of the
+/// table's.
+pub(super) fn keyless(run: &[Changes]) -> Counted {
+    let mut waiting: HashMap<Key, Vec<Place>> = HashMap::new();
+    let mut remove: HashMap<Key, usize> = HashMap::new();
+    for (number, changes) in run.iter().enumerate() {
+        for (row, (op, key)) in changes.ops.iter().zip(&changes.keys).enumerate() {
+            match op {
+                Op::Put => waiting.entry(*key).or_default().push((number, row)),
+                Op::Delete => {
+                    if waiting.get_mut(key).and_then(Vec::pop).is_none() {
+                        *remove.entry(*key).or_default() += 1;
+                    }
+                }
+            }
+        }
+    }
+    let mut rows: Vec<(Place, Key)> =
+        waiting.into_iter().flat_map(|(key, places)| places.into_iter().map(move |place| (place, key))).collect();
+    rows.sort_unstable_by_key(|(place, _)| *place);
+    let mut remove: Vec<(Key, usize)> = remove.into_iter().collect();
+    remove.sort_unstable();
+    Counted { rows, remove }
+}

@@ -1,0 +1,295 @@
+//! One table that a log is followed into: what is committed of it, and the next stretch on its way there.
+//!
+//! What must hold: stretches are committed one after the other, each on the table as the one before left it; after
+//! a failure nothing more is committed before the lane is opened anew from what the catalog says.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use connector_api::{Error, LogBatch, LogSpan, Marks, Result, TableId, TableSchema, failpoint};
+use iceberg::TableIdent;
+use iceberg::spec::{FormatVersion, PartitionSpec, Schema};
+use iceberg::table::Table;
+use tokio::runtime::Handle;
+
+use super::advance::Advance;
+use super::keyed::KeyIndex;
+use super::prepare::{Prepared, Stretch};
+use super::shared::Shared;
+use crate::commit::{self, Site, delete_best_effort, new_snapshot_id};
+use crate::position;
+use crate::schema::{self, Evolution};
+use crate::writer::{Shape, Target};
+
+/// What a lane takes in.
+#[derive(Debug)]
+pub(super) enum Item {
+    Changes(LogBatch),
+    Truncate(LogSpan),
+}
+
+impl Item {
+    fn span(&self) -> &LogSpan {
+        match self {
+            Self::Changes(batch) => batch.span(),
+            Self::Truncate(span) => span,
+        }
+    }
+}
+
+/// The committed side of a lane.
+pub(super) struct Lane {
+    shared: Arc<Shared>,
+    table: TableId,
+    ident: TableIdent,
+    /// The table as the log knew it when the lane was opened.
+    wanted: Arc<TableSchema>,
+    /// The table as the last commit left it; `None` before it is made.
+    base: Option<Table>,
+    site: Site,
+    epochs: (i64, i64),
+    /// How far the log is applied, durably.
+    marks: Marks,
+    /// How far it is applied when changes without rows count, which wait for the next commit.
+    reached: Marks,
+    committed: Instant,
+    index: Option<KeyIndex>,
+}
+
+/// What a stretch came to.
+#[derive(Debug, Default)]
+pub(super) struct Flushed {
+    /// How far the log is applied now, durably.
+    pub(super) marks: Marks,
+    /// Data files and their bytes.
+    pub(super) files: (usize, u64),
+    /// The snapshot, if there is a new one, and the writer generation that made it.
+    pub(super) snapshot: Option<(i64, i64)>,
+}
+
+impl Lane {
+    /// Opens a table where it stands.
+    ///
+    /// # Errors
+    /// `Data` when the table is not there and must not be made, or is not what its record says.
+    pub(super) async fn open(shared: Arc<Shared>, wanted: Arc<TableSchema>, create: bool) -> Result<Self> {
+        let table = wanted.table().clone();
+        let ident = shared.place.ident(&table)?;
+        let base = shared.committer.load(&ident).await?;
+        let (site, epoch, marks) = match &base {
+            Some(found) => {
+                let metadata = found.metadata();
+                position::followed(metadata, &table)?;
+                if metadata.format_version() > FormatVersion::V2 {
+                    return Err(Error::data(
+                        "changes cannot be applied to a table of format version 3 yet: load it again with version 2",
+                    )
+                    .with("table", &table));
+                }
+                let site = Site {
+                    uuid: metadata.uuid(),
+                    location: metadata.location().trim_end_matches('/').to_owned(),
+                    storage: found.file_io().clone(),
+                    properties: HashMap::new(),
+                };
+                (site, position::epoch(metadata), position::marks(metadata))
+            }
+            None if create => {
+                let schema = schema::iceberg_schema(&wanted, None)?;
+                (shared.committer.site(&ident, &schema).await?, 0, Marks::new())
+            }
+            None => return Err(Error::data("the table is not there").with("table", &table).with("name", &ident)),
+        };
+        Ok(Self {
+            shared,
+            table,
+            ident,
+            wanted,
+            base,
+            site,
+            epochs: (epoch, epoch + 1),
+            reached: marks.clone(),
+            marks,
+            committed: Instant::now(),
+            index: None,
+        })
+    }
+
+    /// Commits a stretch of the log; one without rows waits for the next, for up to `position.commit.interval-ms`.
+    pub(super) async fn flush(&mut self, items: Vec<Item>) -> Result<Flushed> {
+        let reached = self.follow(&items)?;
+        let cleared = items.iter().rposition(|item| matches!(item, Item::Truncate(_)));
+        let batches: Vec<LogBatch> = items
+            .into_iter()
+            .skip(cleared.map_or(0, |at| at + 1))
+            .filter_map(|item| match item {
+                Item::Changes(batch) if batch.rows().num_rows() > 0 => Some(batch),
+                Item::Changes(_) | Item::Truncate(_) => None,
+            })
+            .collect();
+        let idle = batches.is_empty() && cleared.is_none();
+        self.reached = reached;
+        let waited = self.committed.elapsed() >= self.shared.place.config.follow.position_interval;
+        if idle && (self.reached == self.marks || self.base.is_none() || !waited) {
+            return Ok(Flushed { marks: self.marks.clone(), ..Flushed::default() });
+        }
+        self.commit(batches, cleared.is_some()).await
+    }
+
+    /// How far the items reach.
+    ///
+    /// # Errors
+    /// `Fatal` when they do not follow each other, or what is applied already: a bug in a log.
+    fn follow(&self, items: &[Item]) -> Result<Marks> {
+        let mut reached = self.reached.clone();
+        for span in items.iter().map(Item::span) {
+            if reached.get(&span.partition) != span.after.as_ref() {
+                return Err(Error::fatal("the log delivered changes out of line")
+                    .with("table", &self.table)
+                    .with("partition", &span.partition)
+                    .with("applied", reached.get(&span.partition).map_or("nothing", |mark| mark))
+                    .with("after", span.after.as_deref().unwrap_or("nothing")));
+            }
+            reached.insert(Arc::clone(&span.partition), Arc::clone(&span.upto));
+        }
+        Ok(reached)
+    }
+
+    async fn commit(&mut self, batches: Vec<LogBatch>, clear: bool) -> Result<Flushed> {
+        let snapshot_id = new_snapshot_id();
+        let attempt = self.shared.journal.attempt(snapshot_id, &self.ident);
+        let (grown, now) = self.schema(&batches)?;
+        let source = self.source_schema(&batches, &now)?;
+        let spec = self.spec(&now)?;
+        let arrow = schema::file_schema(&source, &now);
+        let shape = Shape { schema: Arc::new(now.clone()), arrow, spec: Arc::new(spec.clone()) };
+        let target = Target {
+            storage: self.site.storage.clone(),
+            runtime: Handle::current(),
+            folder: format!("{}/data", self.site.location),
+            files: self.shared.place.config.tables.files,
+            budget: self.shared.budget.clone(),
+            attempt: attempt.clone(),
+        };
+        let prepared = match batches.is_empty() && !clear {
+            true => Prepared::default(),
+            false => {
+                let index = self.index(&source, &spec, clear).await?;
+                let stretch = Stretch { schema: source.clone(), shape, target, batches, snapshot_id };
+                let (index, prepared) = on_thread(move || stretch.prepare(index)).await?;
+                self.index = Some(index);
+                prepared
+            }
+        };
+        let files = (prepared.add.len(), prepared.add.iter().map(|f| f.file_size_in_bytes()).sum());
+        let written: Vec<String> = prepared.paths().collect();
+        let created = self.base.is_none();
+        let mut properties = Vec::new();
+        if created {
+            properties.extend(crate::publish::table_properties(&self.shared.place.config.tables, None));
+            properties.push((position::SCHEMA_VERSION.to_owned(), "1".to_owned()));
+        }
+        if created || grown {
+            properties.extend(position::described(&source)?);
+        }
+        failpoint::hit("iceberg.follow.after-stage")?;
+        let mut advance = Advance {
+            table: &self.table,
+            ident: &self.ident,
+            base: self.base.as_ref(),
+            site: &self.site,
+            epochs: self.epochs,
+            marks: (&self.marks, &self.reached),
+            snapshot_id,
+            add: prepared.add,
+            deletes: prepared.deletes,
+            replace: clear && !created,
+            schema: (created || grown).then_some(now),
+            format: FormatVersion::V2,
+            spec,
+            properties,
+            attempt: attempt.clone(),
+        };
+        let committer = self.shared.committer.as_ref();
+        let retries = self.shared.place.config.commit_retries;
+        let committed = match commit::commit(committer, &self.ident, retries, &mut advance).await {
+            Ok(committed) => committed,
+            Err(failure) => {
+                if failure.certain {
+                    delete_best_effort(&self.site.storage, written.iter().map(String::as_str)).await;
+                    attempt.done();
+                }
+                return Err(failure.error);
+            }
+        };
+        attempt.done();
+        failpoint::hit("iceberg.follow.after-commit")?;
+        if let Some(index) = self.index.take() {
+            self.index = Some(on_thread(move || index.adopted(snapshot_id)).await?);
+        }
+        delete_best_effort(&self.site.storage, committed.expired_metadata.iter().map(String::as_str)).await;
+        self.base = Some(committed.table);
+        self.epochs = (self.epochs.1, self.epochs.1);
+        self.marks = self.reached.clone();
+        self.committed = Instant::now();
+        Ok(Flushed { marks: self.marks.clone(), files, snapshot: Some((snapshot_id, self.epochs.1)) })
+    }
+
+    /// The schema that the table has after these changes, and whether it grows with them.
+    fn schema(&self, batches: &[LogBatch]) -> Result<(bool, Schema)> {
+        let Some(base) = &self.base else {
+            let first = batches.first().map_or(&self.wanted, |b| b.schema());
+            return Ok((false, schema::iceberg_schema(first, None)?));
+        };
+        let metadata = base.metadata();
+        let now = metadata.current_schema().as_ref();
+        let Some(batch) = batches.last() else { return Ok((false, now.clone())) };
+        Ok(match schema::evolve(now, metadata.last_column_id(), batch.schema())? {
+            Evolution::Same => (false, now.clone()),
+            Evolution::Grown(schema) => (true, *schema),
+        })
+    }
+
+    /// The table as its source describes it, with its columns in the table's order and of the table's types.
+    fn source_schema(&self, batches: &[LogBatch], now: &Schema) -> Result<TableSchema> {
+        let known = match &self.base {
+            Some(base) => Some(position::followed(base.metadata(), &self.table)?.schema),
+            None => None,
+        };
+        let log = batches.last().map_or(&self.wanted, |b| b.schema());
+        let source_type = |column: &str| {
+            let of = |schema: &Arc<TableSchema>| {
+                let column = schema.columns().iter().find(|c| c.name() == column);
+                column.map(|c| c.source_type.clone()).filter(|t| !t.is_empty())
+            };
+            of(log).or_else(|| known.as_ref().and_then(of)).unwrap_or_default()
+        };
+        let described = known.as_ref().unwrap_or(log);
+        let key = described.key().iter().filter_map(|&k| described.columns().get(k)).map(|c| c.name().to_owned());
+        schema::table_schema(&self.table, now, source_type, &key.collect::<Vec<_>>())
+    }
+
+    fn spec(&self, now: &Schema) -> Result<PartitionSpec> {
+        match &self.base {
+            Some(base) => Ok(base.metadata().default_partition_spec().as_ref().clone()),
+            None => self.shared.place.config.tables.partition_by(&self.table, &self.ident).bind(now),
+        }
+    }
+
+    /// The index of the table as it is; made anew where there is none that fits.
+    async fn index(&mut self, schema: &TableSchema, spec: &PartitionSpec, clear: bool) -> Result<KeyIndex> {
+        if let Some(index) = self.index.take().filter(|index| !clear && index.fits(schema)) {
+            return Ok(index);
+        }
+        KeyIndex::open(&self.shared, schema, (self.site.uuid, spec), self.base.as_ref().filter(|_| !clear)).await
+    }
+}
+
+/// Runs what blocks on a thread that may.
+pub(super) async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(e) => Err(Error::fatal("a stretch of changes was not prepared to its end").caused_by(e)),
+    }
+}

@@ -1,0 +1,267 @@
+//! The task: gathers what comes of each table, and has its lane commit it in the background.
+//!
+//! What must hold: a table that fails is reported once and holds nobody up; what waits is bounded, whatever the
+//! number of tables.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use connector_api::{ApplyHandle, ApplyTask, Error, ErrorKind, LogEvent, Marks, Result, TableId, TableSchema};
+use futures::FutureExt;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::lane::{Item, Lane};
+use super::shared::Shared;
+use crate::ledger::{Status, StatusRow};
+use crate::orphans;
+
+/// The task.
+pub(crate) struct FollowTask {
+    shared: Arc<Shared>,
+    tables: HashMap<TableId, Gathered>,
+}
+
+/// What has come of a table and is not on its way.
+struct Gathered {
+    items: Vec<Item>,
+    bytes: usize,
+    rows: usize,
+    lane: mpsc::UnboundedSender<Command>,
+    worker: JoinHandle<()>,
+    /// Stretches on their way.
+    under_way: Arc<AtomicUsize>,
+    /// Whether the table has failed since it was opened: what still comes of it is dropped.
+    failed: Arc<AtomicBool>,
+}
+
+enum Command {
+    /// Opens the table anew.
+    Open { schema: Arc<TableSchema>, source: Arc<str>, create: bool },
+    /// Commits a stretch that holds so many bytes.
+    Flush(Vec<Item>, usize),
+    /// The table failed in the log.
+    Failed(Arc<Error>),
+    /// Answers when what came before is done.
+    Done(oneshot::Sender<()>),
+}
+
+impl FollowTask {
+    pub(super) fn new(shared: Shared) -> Self {
+        Self { shared: Arc::new(shared), tables: HashMap::new() }
+    }
+
+    fn open(&mut self, schema: Arc<TableSchema>, source: Arc<str>, create: bool) {
+        let table = schema.table().clone();
+        let shared = &self.shared;
+        let gathered = self.tables.entry(table.clone()).or_insert_with(|| Gathered::start(shared, table));
+        self.shared.room.free(gathered.bytes);
+        gathered.clear();
+        gathered.send(Command::Open { schema, source, create });
+    }
+
+    async fn item(&mut self, table: &TableId, item: Item, bytes: usize, rows: usize) -> Result<()> {
+        while !self.shared.room.fits(bytes) {
+            for gathered in self.tables.values_mut() {
+                gathered.flush();
+            }
+            self.shared.room.freed().await;
+        }
+        let Some(gathered) = self.tables.get_mut(table) else {
+            return Err(Error::fatal("changes of a table that was not opened").with("table", table));
+        };
+        if gathered.failed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.shared.room.take(bytes);
+        self.shared.counters.records.add(rows as u64);
+        gathered.items.push(item);
+        gathered.bytes += bytes;
+        gathered.rows += rows;
+        let follow = &self.shared.place.config.follow;
+        if gathered.bytes >= follow.max_bytes || gathered.rows >= follow.max_rows {
+            gathered.flush();
+        }
+        Ok(())
+    }
+}
+
+impl Gathered {
+    #[expect(clippy::disallowed_methods, reason = "the room bounds the rows on their way, the runtime the checkpoints")]
+    fn start(shared: &Arc<Shared>, table: TableId) -> Self {
+        let (lane, commands) = mpsc::unbounded_channel();
+        let (under_way, failed) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+        let worker = Worker {
+            shared: Arc::clone(shared),
+            table,
+            under_way: Arc::clone(&under_way),
+            failed: Arc::clone(&failed),
+            lane: None,
+            source: Arc::from(""),
+            reached: Marks::new(),
+        };
+        let worker = tokio::spawn(worker.run(commands));
+        Self { items: Vec::new(), bytes: 0, rows: 0, lane, worker, under_way, failed }
+    }
+
+    fn send(&self, command: Command) {
+        self.under_way.fetch_add(1, Ordering::AcqRel);
+        // A worker that panicked is found by its join.
+        let _ = self.lane.send(command);
+    }
+
+    fn clear(&mut self) {
+        self.items.clear();
+        (self.bytes, self.rows) = (0, 0);
+    }
+
+    fn flush(&mut self) {
+        if !self.items.is_empty() {
+            let items = std::mem::take(&mut self.items);
+            self.send(Command::Flush(items, self.bytes));
+            self.clear();
+        }
+    }
+}
+
+/// Commits the stretches of one table, one after the other.
+struct Worker {
+    shared: Arc<Shared>,
+    table: TableId,
+    under_way: Arc<AtomicUsize>,
+    failed: Arc<AtomicBool>,
+    lane: Option<Lane>,
+    /// The name of the source, for the ledger.
+    source: Arc<str>,
+    /// How far the table is applied, for the ledger.
+    reached: Marks,
+}
+
+impl Worker {
+    async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Open { schema, source, create } => {
+                    self.source = source;
+                    self.lane = None;
+                    self.failed.store(false, Ordering::Release);
+                    match Lane::open(Arc::clone(&self.shared), schema, create).await {
+                        Ok(lane) => self.lane = Some(lane),
+                        Err(e) => self.fail(e),
+                    }
+                }
+                Command::Flush(items, bytes) => {
+                    self.flush(items).await;
+                    self.shared.room.free(bytes);
+                }
+                Command::Failed(error) => self.record(&error),
+                // Whoever waited may have gone.
+                Command::Done(done) => drop(done.send(())),
+            }
+            self.under_way.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    async fn flush(&mut self, items: Vec<Item>) {
+        let Some(lane) = self.lane.as_mut() else { return };
+        match lane.flush(items).await {
+            Ok(flushed) => {
+                self.reached = flushed.marks.clone();
+                if let Some((snapshot_id, epoch)) = flushed.snapshot {
+                    let row = StatusRow::of_stream(&self.source, &self.table, &self.reached);
+                    self.shared.ledger.status(StatusRow { snapshot_id: Some(snapshot_id), epoch, ..row });
+                    self.shared.counters.commits.add(1);
+                    self.shared.counters.files.add(flushed.files.0 as u64);
+                    self.shared.counters.bytes.add(flushed.files.1);
+                }
+                self.shared.durable(&self.table, flushed.marks);
+            }
+            Err(e) => self.fail(e),
+        }
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.lane = None;
+        self.failed.store(true, Ordering::Release);
+        self.record(&error);
+        self.shared.failed(&self.table, error);
+    }
+}
+
+impl Worker {
+    /// Records a failure that stays.
+    fn record(&self, error: &Error) {
+        if !matches!(error.kind(), ErrorKind::Retriable { .. }) {
+            let row = StatusRow::of_stream(&self.source, &self.table, &self.reached);
+            let error = Some(format!("{error:#}"));
+            self.shared.ledger.status(StatusRow { status: Status::Failed, error, ..row });
+        }
+    }
+}
+
+#[async_trait]
+impl ApplyTask for FollowTask {
+    async fn apply(&mut self, event: LogEvent) -> Result<()> {
+        match event {
+            LogEvent::Open { schema, source, create } => {
+                self.open(schema, source, create);
+                Ok(())
+            }
+            LogEvent::Changes(batch) => {
+                let (table, bytes, rows) = (batch.table().clone(), batch.bytes(), batch.rows().num_rows());
+                self.item(&table, Item::Changes(batch), bytes, rows).await
+            }
+            LogEvent::Truncate(table, span) => self.item(&table, Item::Truncate(span), 0, 0).await,
+            LogEvent::Failed(table, error) => {
+                let shared = &self.shared;
+                let gathered = self.tables.entry(table.clone()).or_insert_with(|| Gathered::start(shared, table));
+                // What came before is good.
+                gathered.flush();
+                gathered.send(Command::Failed(error));
+                Ok(())
+            }
+        }
+    }
+
+    fn due(&self, since: Duration) -> bool {
+        let waits = || self.tables.values().any(|gathered| !gathered.items.is_empty());
+        self.shared.has_applied() || since >= self.shared.place.config.follow.interval && waits()
+    }
+
+    fn checkpoint(&mut self) -> ApplyHandle {
+        let mut waiting = Vec::new();
+        for gathered in self.tables.values_mut() {
+            gathered.flush();
+            if gathered.under_way.load(Ordering::Acquire) > 0 {
+                let (done, heard) = oneshot::channel();
+                gathered.send(Command::Done(done));
+                waiting.push(heard);
+            }
+        }
+        let shared = Arc::clone(&self.shared);
+        async move {
+            for heard in waiting {
+                heard.await.map_err(|_| Error::fatal("a table's worker has gone"))?;
+            }
+            Ok(shared.take_applied())
+        }
+        .boxed()
+    }
+
+    async fn close(mut self: Box<Self>) -> Result<()> {
+        let mut outcome = Ok(());
+        for (table, Gathered { lane, worker, .. }) in self.tables.drain() {
+            drop(lane);
+            if let Err(e) = worker.await {
+                outcome = Err(Error::fatal("a table's worker did not end well").with("table", table).caused_by(e));
+            }
+        }
+        let all_is_told = self.shared.ledger.close().await;
+        orphans::bury_all(self.shared.committer.as_ref(), &self.shared.journal).await;
+        self.shared.journal.close(!all_is_told);
+        outcome
+    }
+}

@@ -1,0 +1,307 @@
+//! A log applied to tables: whatever the changes, commits, crashes and lost indexes, the table is what the changes
+//! come to.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow_buffer::BooleanBuffer;
+use arrow_schema::DataType;
+use connector_api::{
+    Applied, ApplyTask, Column, LogBatch, LogEvent, LogSpan, Moved, Op, Sink, TableId, TableSchema, TaskContext,
+};
+use proptest::prelude::*;
+use proptest::test_runner::Config as Cases;
+
+use super::Lake;
+
+/// `public.t`: a key, a text, and a text that is not sent with every change.
+fn table(keyed: bool) -> Arc<TableSchema> {
+    let columns = vec![
+        Column::new("id", DataType::Int64, !keyed, "int8"),
+        Column::new("v", DataType::Utf8, true, "text"),
+        Column::new("big", DataType::Utf8, true, "text"),
+    ];
+    Arc::new(TableSchema::new(TableId::new("public", "t"), columns, if keyed { vec![0] } else { vec![] }).unwrap())
+}
+
+/// One change. Texts are numbers, for brevity.
+#[derive(Clone, Debug)]
+enum Change {
+    /// Puts a row; `None`: its `big` is not sent, if there is a row of that key.
+    Put(i64, u32, Option<u32>),
+    Delete(i64),
+    /// The row moves to another key, without its `big`.
+    Move(i64, i64, u32),
+    Truncate,
+}
+
+/// What happens besides changes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Turn {
+    Go,
+    Commit,
+    /// The task is gone without a word.
+    Crash,
+    /// And so is the index.
+    CrashWithoutIndex,
+}
+
+type Rows = BTreeMap<i64, (String, String)>;
+
+/// What a change does to the rows, and the events that say so.
+fn step(rows: &mut Rows, change: &Change) -> Vec<Said> {
+    match change {
+        Change::Put(id, v, big) => {
+            let known = rows.get(id).map(|(_, big)| big.clone());
+            let sent = match (big, &known) {
+                (Some(big), _) => Some(format!("big {big}")),
+                (None, Some(_)) => None,
+                (None, None) => Some("big".to_owned()),
+            };
+            let row = (v.to_string(), sent.clone().or(known).unwrap_or_default());
+            rows.insert(*id, row);
+            vec![Said::Put(*id, v.to_string(), sent, None)]
+        }
+        Change::Delete(id) => {
+            rows.remove(id);
+            vec![Said::Delete(*id)]
+        }
+        Change::Move(from, to, v) => match rows.remove(from) {
+            Some((_, big)) if from != to => {
+                rows.insert(*to, (v.to_string(), big));
+                vec![Said::Delete(*from), Said::Put(*to, v.to_string(), None, Some(*from))]
+            }
+            Some(row) => {
+                rows.insert(*from, row);
+                vec![]
+            }
+            None => vec![],
+        },
+        Change::Truncate => {
+            rows.clear();
+            vec![Said::Truncate]
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Said {
+    Put(i64, String, Option<String>, Option<i64>),
+    Delete(i64),
+    Truncate,
+}
+
+/// The log: what each change said, in order.
+struct Log {
+    schema: Arc<TableSchema>,
+    said: Vec<Vec<Said>>,
+}
+
+impl Log {
+    /// The events of the changes `(after, upto]`; what is between truncations is one batch.
+    fn events(&self, after: usize, upto: usize) -> Vec<LogEvent> {
+        let mut events = Vec::new();
+        let (mut at, mut gathered) = (after, Vec::new());
+        for (number, said) in self.said.iter().enumerate().take(upto).skip(after) {
+            if matches!(said.as_slice(), [Said::Truncate]) {
+                if number > at {
+                    events.push(self.batch(at, number, std::mem::take(&mut gathered)));
+                }
+                events.push(LogEvent::Truncate(self.schema.table().clone(), span(number, number + 1)));
+                at = number + 1;
+            } else {
+                gathered.extend(said.iter().cloned());
+            }
+        }
+        if upto > at {
+            events.push(self.batch(at, upto, gathered));
+        }
+        events
+    }
+
+    fn batch(&self, after: usize, upto: usize, said: Vec<Said>) -> LogEvent {
+        let (mut ids, mut vs, mut bigs, mut lacks, mut ops) = (vec![], vec![], vec![], vec![], vec![]);
+        let (mut moved, mut old) = (vec![], vec![]);
+        for said in said {
+            match said {
+                Said::Put(id, v, big, from) => {
+                    if let Some(from) = from {
+                        moved.push(u32::try_from(ids.len()).unwrap());
+                        old.push(from);
+                    }
+                    ids.push(id);
+                    vs.push(Some(v));
+                    lacks.push(big.is_none());
+                    bigs.push(big);
+                    ops.push(Op::Put);
+                }
+                Said::Delete(id) => {
+                    ids.push(id);
+                    vs.push(None);
+                    lacks.push(false);
+                    bigs.push(None);
+                    ops.push(Op::Delete);
+                }
+                Said::Truncate => unreachable!("divides batches"),
+            }
+        }
+        let columns: Vec<ArrayRef> =
+            vec![Arc::new(Int64Array::from(ids)), Arc::new(StringArray::from(vs)), Arc::new(StringArray::from(bigs))];
+        let rows = RecordBatch::try_new(Arc::clone(self.schema.arrow()), columns).unwrap();
+        let mut batch = LogBatch::new(Arc::clone(&self.schema), span(after, upto), rows, ops).unwrap();
+        if lacks.contains(&true) {
+            batch = batch.with_missing(vec![None, None, Some(BooleanBuffer::from(lacks))]).unwrap();
+        }
+        if !moved.is_empty() {
+            let keys = arrow_schema::Schema::new(vec![self.schema.columns()[0].field().clone()]);
+            let old_keys = RecordBatch::try_new(Arc::new(keys), vec![Arc::new(Int64Array::from(old))]).unwrap();
+            batch = batch.with_moved(Moved { rows: moved, old_keys }).unwrap();
+        }
+        LogEvent::Changes(batch)
+    }
+}
+
+fn span(after: usize, upto: usize) -> LogSpan {
+    let after = (after > 0).then(|| after.to_string().into());
+    LogSpan { partition: "t-0".into(), after, upto: upto.to_string().into() }
+}
+
+fn context(state: &Path) -> TaskContext {
+    TaskContext { state_dir: Some(state.into()), ..TaskContext::new("lake", 0, 8 << 20) }
+}
+
+/// Opens the task and the table; says where the table stands.
+async fn open(lake: &Lake, schema: &Arc<TableSchema>) -> (Box<dyn ApplyTask>, usize) {
+    let sink = lake.sink();
+    let stands = sink.standing(schema.table()).await.unwrap();
+    let mark = stands.and_then(|s| s.marks.get("t-0").cloned());
+    let mut task = sink.apply(context(lake.dir.path())).await.unwrap();
+    let event = LogEvent::Open { schema: Arc::clone(schema), source: "shop".into(), create: true };
+    task.apply(event).await.unwrap();
+    (task, mark.map_or(0, |mark| mark.parse().unwrap()))
+}
+
+fn told(applied: &Applied) -> Option<String> {
+    applied.failed.first().map(|(table, e)| format!("{table}: {e:#}"))
+}
+
+async fn rows(lake: &Lake) -> Vec<(i64, String, String)> {
+    let mut found = Vec::new();
+    if lake.table("t").await.is_none() {
+        return found;
+    }
+    for batch in lake.scan("t").await {
+        let text = |column: &str, row| batch[column].as_string::<i32>().value(row).to_owned();
+        let ids = batch["id"].as_primitive::<Int64Type>();
+        found.extend((0..batch.num_rows()).map(|row| (ids.value(row), text("v", row), text("big", row))));
+    }
+    found.sort();
+    found
+}
+
+/// Applies changes with what happens between them, and compares at every commit.
+async fn run(extra: &[(&str, &str)], changes: &[Change], turns: &[Turn]) -> Result<(), String> {
+    let lake = Lake::with(extra);
+    let schema = table(true);
+    let mut model = Rows::new();
+    let mut states = vec![model.clone()];
+    let mut log = Log { schema: Arc::clone(&schema), said: Vec::new() };
+    for change in changes {
+        let said = step(&mut model, change);
+        log.said.push(said);
+        states.push(model.clone());
+    }
+    let (mut task, mut at) = open(&lake, &schema).await;
+    let mut turns = turns.iter().copied().cycle();
+    while at < log.said.len() {
+        let upto = (at + 1 + at % 5).min(log.said.len());
+        for event in log.events(at, upto) {
+            task.apply(event).await.map_err(|e| e.to_string())?;
+        }
+        at = upto;
+        let turn = turns.next().unwrap_or(Turn::Go);
+        if turn == Turn::Go {
+            continue;
+        }
+        // A crash comes before, in the middle of, or after a commit.
+        let commit = task.checkpoint();
+        if turn == Turn::Commit || at % 3 == 0 {
+            let applied = commit.await.map_err(|e| e.to_string())?;
+            told(&applied).map_or(Ok(()), Err)?;
+        } else if at % 3 == 1 {
+            // Whoever polls it first and then forgets it.
+            let _ = tokio::time::timeout(std::time::Duration::from_millis(at as u64 % 7), commit).await;
+        }
+        if turn != Turn::Commit {
+            task.close().await.map_err(|e| e.to_string())?;
+            if turn == Turn::CrashWithoutIndex {
+                let _ = std::fs::remove_dir_all(lake.dir.path().join("iceberg/index"));
+            }
+            (task, at) = open(&lake, &schema).await;
+        }
+        let (found, wanted) = (rows(&lake).await, &states[stands(&lake, &schema).await]);
+        let wanted: Vec<_> = wanted.iter().map(|(id, (v, big))| (*id, v.clone(), big.clone())).collect();
+        if found != wanted {
+            return Err(format!("at {at}: found {found:?}, wanted {wanted:?}"));
+        }
+    }
+    told(&task.checkpoint().await.map_err(|e| e.to_string())?).map_or(Ok(()), Err)?;
+    task.close().await.map_err(|e| e.to_string())?;
+    let found = rows(&lake).await;
+    let wanted: Vec<_> = model.into_iter().map(|(id, (v, big))| (id, v, big)).collect();
+    if found == wanted { Ok(()) } else { Err(format!("at the end: found {found:?}, wanted {wanted:?}")) }
+}
+
+async fn stands(lake: &Lake, schema: &TableSchema) -> usize {
+    let stands = lake.sink().standing(schema.table()).await.unwrap();
+    stands.and_then(|s| s.marks.get("t-0").cloned()).map_or(0, |mark| mark.parse().unwrap())
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let id = || 0_i64..12;
+    prop_oneof![
+        8 => (id(), 0_u32..100, prop::option::of(0_u32..100)).prop_map(|(id, v, big)| Change::Put(id, v, big)),
+        3 => id().prop_map(Change::Delete),
+        3 => (id(), id(), 0_u32..100).prop_map(|(from, to, v)| Change::Move(from, to, v)),
+        1 => Just(Change::Truncate),
+    ]
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    prop_oneof![
+        4 => Just(Turn::Go),
+        4 => Just(Turn::Commit),
+        2 => Just(Turn::Crash),
+        1 => Just(Turn::CrashWithoutIndex),
+    ]
+}
+
+fn check(extra: &[(&str, &str)], changes: &[Change], turns: &[Turn]) -> Result<(), TestCaseError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(run(extra, changes, turns)).map_err(TestCaseError::fail)
+}
+
+proptest! {
+    #![proptest_config(Cases { cases: 10, ..Cases::default() })]
+
+    /// P6–P20 for one lane: the table is always exactly what the changes up to its mark come to.
+    #[test]
+    fn a_table_is_what_its_log_comes_to(
+        changes in prop::collection::vec(change(), 1..60),
+        turns in prop::collection::vec(turn(), 1..12),
+    ) {
+        check(&[], &changes, &turns)?;
+    }
+
+    #[test]
+    fn and_so_is_one_divided_into_partitions_and_small_files(
+        changes in prop::collection::vec(change(), 1..40),
+        turns in prop::collection::vec(turn(), 1..12),
+    ) {
+        check(&[("iceberg.tables.default-partition-by", "bucket(id, 3)")], &changes, &turns)?;
+    }
+}

@@ -1,0 +1,140 @@
+//! Follows a log with a sink: one loop per sink, from opening to closing, and again after a failure that may pass.
+//!
+//! What must hold: only the sink's standing decides where a table goes on; a table that fails holds up no other, and
+//! nothing more of it reaches the sink until it is opened again; the log learns of nothing that is not durable; every
+//! task that a session opened has ended before the next session opens.
+
+mod lanes;
+mod progress;
+mod report;
+mod session;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use connector_api::{CancellationToken, ConnectorKind, Counter, Error, Metrics, TableId};
+use tokio::time::Instant;
+use tracing::{Instrument as _, info_span, warn};
+
+use crate::assemble::Following;
+use crate::load::Settings;
+use crate::report::{End, LoadReport, Outcome};
+use crate::retry::{Streak, chance};
+use crate::status::Shared;
+use crate::write::WriteCounters;
+use lanes::Lanes;
+pub use progress::{FollowProgress, FollowState, FollowedTable};
+pub use report::FollowReport;
+
+/// Tables whose rows a load owes: a log must not make them, since it has only what changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owed {
+    /// These.
+    Tables(BTreeSet<TableId>),
+    /// A load could not tell its tables: any that is not there.
+    Any,
+}
+
+impl Owed {
+    /// What the loads into a sink have left undone.
+    pub fn of(reports: &[LoadReport]) -> Self {
+        if reports.iter().any(|report| matches!(report.end, End::Failed(_))) {
+            return Self::Any;
+        }
+        let tables = reports.iter().flat_map(|report| &report.tables);
+        let undone = tables.filter(|t| matches!(t.outcome, Outcome::Failed(_) | Outcome::Cancelled));
+        Self::Tables(undone.map(|t| t.table.clone()).collect())
+    }
+
+    fn has(&self, table: &TableId) -> bool {
+        match self {
+            Self::Tables(tables) => tables.contains(table),
+            Self::Any => true,
+        }
+    }
+}
+
+/// A log to be followed.
+pub struct FollowJob {
+    /// What is followed with what.
+    pub following: Following,
+    /// How; that tables are resumed goes without saying.
+    pub settings: Settings,
+    /// What the loads before it have left undone.
+    pub owed: Owed,
+}
+
+/// Follows a log until the token is cancelled, or for good reasons no longer; then makes durable what was accepted.
+pub async fn follow(job: FollowJob, shared: Arc<Shared>, cancel: CancellationToken) -> FollowReport {
+    let sink = Arc::clone(&job.following.sink_name);
+    let progress = Arc::new(FollowProgress::new(Arc::clone(&sink)));
+    shared.add_follow(&progress);
+    let metrics = Metrics::default();
+    let task = shared.start_task(&sink, ConnectorKind::Sink, &metrics);
+    let span = info_span!("follow", connector = %sink, task);
+    let started = Instant::now();
+    let mut follow = Follow {
+        counters: WriteCounters::new(&metrics),
+        retries: metrics.counter("kafka_connect_task_error_total_retries", "Attempts made again after a failure"),
+        lanes: Lanes::new(job.following.patience, Arc::clone(&progress)),
+        streak: Streak::default(),
+        shared,
+        metrics,
+        task,
+        cancel,
+        job,
+    };
+    let end = follow.run().instrument(span).await;
+    let Follow { lanes, shared, .. } = follow;
+    let report = FollowReport { sink, tables: progress.tables(), end, elapsed: started.elapsed() };
+    shared.end_task(&report.sink, task, report.trace(lanes.trouble()));
+    report
+}
+
+/// A log being followed.
+struct Follow {
+    job: FollowJob,
+    shared: Arc<Shared>,
+    metrics: Metrics,
+    /// The sink's task number.
+    task: u32,
+    cancel: CancellationToken,
+    counters: WriteCounters,
+    retries: Counter,
+    lanes: Lanes,
+    /// Failures of whole sessions.
+    streak: Streak,
+}
+
+impl Follow {
+    async fn run(&mut self) -> End {
+        let patience = self.job.following.patience;
+        loop {
+            let began = Instant::now();
+            let error = match self.session().await {
+                Ok(()) => return End::Cancelled,
+                Err(error) => error,
+            };
+            let quiet = self.lanes.all_durable() && began.elapsed() >= patience.longest;
+            let wait = self.streak.failed(&patience, &error, Instant::now().into(), quiet, chance());
+            let Some(wait) = wait.filter(|_| !self.cancel.is_cancelled()) else { return End::Failed(error) };
+            self.retries.add(1);
+            self.trouble(Some(&error));
+            warn!(
+                error = format!("{error:#}"),
+                retry = self.streak.failures(),
+                wait_ms = wait.as_millis() as u64,
+                "following the log was interrupted, and goes on from where the tables stand"
+            );
+            if self.cancel.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+                return End::Cancelled;
+            }
+        }
+    }
+
+    /// Shows what is wrong: with the whole, or else with tables.
+    fn trouble(&self, error: Option<&Error>) {
+        let trace = error.map(|error| format!("{error:#}")).or_else(|| self.lanes.trouble());
+        self.shared.trouble(&self.job.following.sink_name, self.task, trace);
+    }
+}
