@@ -17,8 +17,8 @@ use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_schema::DataType;
 use connector_api::{
-    ChangeBatch, Checkpoint, Column, ConnectorConfig, Cut, Event, LoadEvent, Marks, Position, Sink, SinkTask, Span,
-    SplitId, TableId, TableLoad, TableSchema, TaskContext,
+    ChangeBatch, Checkpoint, Column, ConnectorConfig, Cut, ErrorKind, Event, LoadEvent, Marks, Position, Sink,
+    SinkTask, Span, SplitId, TableId, TableLoad, TableSchema, TaskContext,
 };
 use futures::TryStreamExt;
 use iceberg::table::Table;
