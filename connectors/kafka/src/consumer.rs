@@ -1,0 +1,124 @@
+//! The consumer: how it is made, what it says of itself, and what it asks the brokers.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use connector_api::{Counter, Error, ErrorKind, Gauge, Metrics, Result};
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::metadata::Metadata;
+use rdkafka::statistics::Statistics;
+
+use crate::config::KafkaConfig;
+use crate::error;
+
+/// How long a broker may take to answer.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
+/// How often the client reports its lag.
+const STATISTICS: &str = "5000";
+/// Memory that fetched messages may wait in, bytes: least and most.
+const FETCHED: (usize, usize) = (4 << 20, 64 << 20);
+
+/// What the client says beside messages.
+pub(crate) struct Context {
+    /// What went wrong last, for the error that follows from it.
+    last: Mutex<Option<KafkaError>>,
+    lag: Gauge,
+    errors: Counter,
+}
+
+impl Context {
+    fn new(metrics: &Metrics) -> Self {
+        Self {
+            last: Mutex::default(),
+            lag: metrics.gauge("kafka_consumer_fetch_manager_records_lag", "Messages that are not read yet"),
+            errors: metrics.counter("kafka_consumer_errors", "Failures of connections to brokers, which are tried again"),
+        }
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Debug => tracing::trace!(facility, "{message}"),
+            _ => tracing::debug!(facility, "{message}"),
+        }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
+        let lag: i64 = partitions.filter(|p| p.partition >= 0).map(|p| p.consumer_lag.max(0)).sum();
+        self.lag.set(lag as u64);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(error = %error, reason, "a connection to Kafka failed");
+        self.errors.add(1);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+}
+
+impl ConsumerContext for Context {}
+
+/// A consumer that nothing is assigned to.
+#[derive(Clone)]
+pub(crate) struct Consumer(Arc<BaseConsumer<Context>>);
+
+impl Consumer {
+    /// A consumer. It commits offsets as `group`, which nothing resumes from.
+    ///
+    /// # Errors
+    /// `Fatal` for settings that librdkafka refuses.
+    pub(crate) fn new(config: &KafkaConfig, group: &str, memory: usize, metrics: &Metrics) -> Result<Self> {
+        let mut client = ClientConfig::new();
+        client
+            .set("bootstrap.servers", &config.servers)
+            .set("client.id", group)
+            .set("group.id", group)
+            .set("isolation.level", "read_committed")
+            // No one else keeps a connection alive where nothing is read for hours.
+            .set("socket.keepalive.enable", "true")
+            .set("queued.max.messages.kbytes", (memory.clamp(FETCHED.0, FETCHED.1) >> 10).to_string())
+            .set("statistics.interval.ms", STATISTICS);
+        for (key, value) in &config.overrides {
+            client.set(key, value.expose());
+        }
+        client
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("allow.auto.create.topics", "false");
+        let made = client.create_with_context(Context::new(metrics));
+        let made = made.map_err(|e| error::kafka("the Kafka consumer's settings are refused", e))?;
+        Ok(Self(Arc::new(made)))
+    }
+
+    /// The consumer itself.
+    pub(crate) fn inner(&self) -> &BaseConsumer<Context> {
+        &self.0
+    }
+
+    /// What the cluster has.
+    pub(crate) fn metadata(&self) -> Result<Metadata> {
+        self.0.fetch_metadata(None, TIMEOUT).map_err(|e| self.unheard("Kafka cannot be reached", e))
+    }
+
+    /// The first offset and the one after the last of a partition.
+    pub(crate) fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
+        self.0.fetch_watermarks(topic, partition, TIMEOUT).map_err(|e| {
+            let error = self.unheard("Kafka does not say where a partition begins and ends", e);
+            error.with("topic", topic).with("partition", partition)
+        })
+    }
+
+    /// An error that may follow from another, which says more.
+    pub(crate) fn unheard(&self, what: &str, error: KafkaError) -> Error {
+        let last = self.0.context().last.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let made = error::kafka(what, error);
+        let Some(cause) = last else { return made };
+        let kind = if made.kind() == ErrorKind::Fatal { ErrorKind::Fatal } else { error::kind(cause.rdkafka_error_code()) };
+        Error::new(kind, what).caused_by(cause)
+    }
+}

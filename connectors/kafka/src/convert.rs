@@ -1,0 +1,208 @@
+//! A decoded batch to the contract's: what each row does, and which values it does not have. Pure.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
+use arrow_select::interleave::interleave;
+use connector_api::{Error, LogBatch, LogSpan, Moved, Op, Result, TableSchema};
+use connector_debezium::{Batch, Images, Missing, Op as Was};
+
+/// Where a row comes from: of the batch's images, or of those before.
+type Place = (usize, usize);
+const AFTER: usize = 0;
+const BEFORE: usize = 1;
+
+/// Makes a batch of changes that covers a span.
+///
+/// # Errors
+/// `Fatal`: a bug here or in the decoder.
+pub(crate) fn batch(batch: Batch, span: LogSpan) -> Result<LogBatch> {
+    let Batch { schema, rows, ops, missing, before, old_keys, .. } = batch;
+    if schema.key().is_empty() {
+        return keyless(schema, span, rows, &ops, missing, before);
+    }
+    let (rows, missing) = match before {
+        Some(before) => completed(&schema, rows, missing, &before)?,
+        None => (rows, missing),
+    };
+    let count = rows.num_rows();
+    let done = ops.iter().map(|was| match was {
+        Was::Insert | Was::Read | Was::Update => Op::Put,
+        Was::Delete | Was::Moved => Op::Delete,
+    });
+    let done = LogBatch::new(Arc::clone(&schema), span, rows, done.collect())?;
+    let done = if missing.is_empty() { done } else { done.with_missing(bits(&missing, count))? };
+    let Some(old_keys) = old_keys else { return Ok(done) };
+    let keys = old_keys.rows.project(schema.key()).map_err(bug)?;
+    done.with_moved(Moved { rows: old_keys.of, old_keys: keys })
+}
+
+/// Without a key an update is one row less and another one more.
+fn keyless(
+    schema: Arc<TableSchema>,
+    span: LogSpan,
+    rows: RecordBatch,
+    ops: &[Was],
+    missing: Missing,
+    before: Option<Images>,
+) -> Result<LogBatch> {
+    let (mut places, mut done): (Vec<Place>, Vec<Op>) = (Vec::new(), Vec::new());
+    let mut olds = before.iter().flat_map(|images| images.of.iter().copied().enumerate()).peekable();
+    for (row, was) in ops.iter().enumerate() {
+        if let Some((old, _)) = olds.next_if(|(_, of)| *of as usize == row) {
+            places.push((BEFORE, old));
+            done.push(Op::Delete);
+        }
+        places.push((AFTER, row));
+        done.push(if matches!(was, Was::Delete | Was::Moved) { Op::Delete } else { Op::Put });
+    }
+    let Some(before) = before else {
+        let bits = bits(&missing, rows.num_rows());
+        let batch = LogBatch::new(schema, span, rows, done)?;
+        return if missing.is_empty() { Ok(batch) } else { batch.with_missing(bits) };
+    };
+    let sides = [bits(&missing, rows.num_rows()), bits(&before.missing, before.rows.num_rows())];
+    let columns = (0..rows.num_columns()).map(|column| {
+        interleave(&[rows.column(column).as_ref(), before.rows.column(column).as_ref()], &places)
+    });
+    let columns = columns.collect::<Result<Vec<_>, _>>().map_err(bug)?;
+    let woven = RecordBatch::try_new(Arc::clone(schema.arrow()), columns).map_err(bug)?;
+    let batch = LogBatch::new(schema, span, woven, done)?;
+    if missing.is_empty() && before.missing.is_empty() {
+        return Ok(batch);
+    }
+    let of = |column: usize| {
+        let is = |(side, row): &Place| sides[*side].get(column).and_then(Option::as_ref).is_some_and(|b| b.value(*row));
+        Some(places.iter().map(is).collect())
+    };
+    batch.with_missing((0..sides[AFTER].len()).map(of).collect())
+}
+
+/// Rows whose missing values are taken from the images before, where those have them.
+fn completed(
+    schema: &TableSchema,
+    rows: RecordBatch,
+    mut missing: Missing,
+    before: &Images,
+) -> Result<(RecordBatch, Missing)> {
+    let mut columns = rows.columns().to_vec();
+    for (column, lacking) in missing.rows.iter_mut().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+        let unknown = &before.missing.rows[column];
+        let old = |row: &u32| before.of.binary_search(row).ok().filter(|old| unknown.binary_search(&(*old as u32)).is_err());
+        let mut places: Vec<Place> = (0..rows.num_rows()).map(|row| (AFTER, row)).collect();
+        lacking.retain(|row| match old(row) {
+            Some(old) => {
+                places[*row as usize] = (BEFORE, old);
+                false
+            }
+            None => true,
+        });
+        columns[column] = interleave(&[columns[column].as_ref(), before.rows.column(column).as_ref()], &places).map_err(bug)?;
+    }
+    Ok((RecordBatch::try_new(Arc::clone(schema.arrow()), columns).map_err(bug)?, missing))
+}
+
+/// Which values of each column are not there.
+fn bits(missing: &Missing, rows: usize) -> Vec<Option<BooleanBuffer>> {
+    let of_column = |lacking: &Vec<u32>| {
+        let mut bits = BooleanBufferBuilder::new(rows);
+        bits.append_n(rows, false);
+        lacking.iter().for_each(|row| bits.set_bit(*row as usize, true));
+        (!lacking.is_empty()).then(|| bits.finish())
+    };
+    missing.rows.iter().map(of_column).collect()
+}
+
+fn bug(e: arrow_schema::ArrowError) -> Error {
+    Error::fatal("changes cannot be put together").caused_by(e)
+}
+
+/// A batch without rows, which only moves a table forward.
+///
+/// # Errors
+/// `Fatal`: a bug here.
+pub(crate) fn nothing(schema: &Arc<TableSchema>, span: LogSpan) -> Result<LogBatch> {
+    LogBatch::new(Arc::clone(schema), span, RecordBatch::new_empty(Arc::clone(schema.arrow())), Vec::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{Int64Array, StringArray};
+    use arrow_schema::DataType;
+    use connector_api::{Column, TableId};
+    use connector_debezium::SourcePosition;
+
+    use super::*;
+
+    fn schema(has_key: bool) -> Arc<TableSchema> {
+        let columns = vec![
+            Column::new("id", DataType::Int64, false, "bigint"),
+            Column::new("v", DataType::Utf8, true, "text"),
+        ];
+        let key = if has_key { vec![0] } else { vec![] };
+        Arc::new(TableSchema::new(TableId::new("public", "t"), columns, key).unwrap())
+    }
+
+    fn rows(schema: &TableSchema, rows: &[(i64, Option<&str>)]) -> RecordBatch {
+        let ids = Int64Array::from_iter_values(rows.iter().map(|(id, _)| *id));
+        let texts: StringArray = rows.iter().map(|(_, v)| *v).collect();
+        RecordBatch::try_new(Arc::clone(schema.arrow()), vec![Arc::new(ids), Arc::new(texts)]).unwrap()
+    }
+
+    fn decoded(schema: &Arc<TableSchema>, images: RecordBatch, ops: &[Was], lacking: &[u32]) -> Batch {
+        Batch {
+            schema: Arc::clone(schema),
+            ops: ops.to_vec(),
+            offsets: (0..ops.len() as i64).collect(),
+            positions: vec![SourcePosition::default(); ops.len()],
+            missing: Missing { rows: vec![vec![], lacking.to_vec()] },
+            rows: images,
+            before: None,
+            old_keys: None,
+        }
+    }
+
+    fn span() -> LogSpan {
+        LogSpan { partition: "p".into(), after: None, upto: "9".into() }
+    }
+
+    #[test]
+    fn values_that_are_not_there_come_from_the_image_before() {
+        let schema = schema(true);
+        let images = rows(&schema, &[(1, None), (2, None), (3, Some("c"))]);
+        let mut made = decoded(&schema, images, &[Was::Update, Was::Update, Was::Insert], &[0, 1]);
+        let missing = Missing { rows: vec![vec![], vec![]] };
+        made.before = Some(Images { of: vec![1], rows: rows(&schema, &[(2, Some("b"))]), missing });
+        let made = batch(made, span()).unwrap();
+        assert_eq!(made.rows(), &rows(&schema, &[(1, None), (2, Some("b")), (3, Some("c"))]));
+        let missing = made.missing(1).unwrap();
+        assert_eq!(missing.iter().collect::<Vec<_>>(), [true, false, false]);
+    }
+
+    #[test]
+    fn without_a_key_an_update_is_a_row_less_and_one_more() {
+        let schema = schema(false);
+        let images = rows(&schema, &[(1, Some("a")), (1, Some("b")), (2, Some("c"))]);
+        let mut made = decoded(&schema, images, &[Was::Insert, Was::Update, Was::Delete], &[]);
+        let missing = Missing { rows: vec![vec![], vec![]] };
+        made.before = Some(Images { of: vec![1], rows: rows(&schema, &[(1, Some("a"))]), missing });
+        let made = batch(made, span()).unwrap();
+        assert_eq!(made.ops(), [Op::Put, Op::Delete, Op::Put, Op::Delete]);
+        let wanted = [(1, Some("a")), (1, Some("a")), (1, Some("b")), (2, Some("c"))];
+        assert_eq!(made.rows(), &rows(&schema, &wanted));
+    }
+
+    #[test]
+    fn a_moved_row_keeps_the_key_it_had() {
+        let schema = schema(true);
+        let images = rows(&schema, &[(1, None), (2, None)]);
+        let mut made = decoded(&schema, images, &[Was::Moved, Was::Insert], &[1]);
+        let missing = Missing { rows: vec![vec![], vec![]] };
+        made.old_keys = Some(Images { of: vec![1], rows: rows(&schema, &[(1, None)]), missing });
+        let made = batch(made, span()).unwrap();
+        assert_eq!(made.ops(), [Op::Delete, Op::Put]);
+        let moved = made.moved().unwrap();
+        assert_eq!((moved.rows.as_slice(), moved.old_keys.num_columns()), ([1].as_slice(), 1));
+    }
+}

@@ -1,0 +1,89 @@
+//! The log: where topics end, and the task that follows them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+use async_trait::async_trait;
+use connector_api::{ChangeLog, Error, LogTask, Marks, Metrics, Result, Sink, TableId, TaskContext};
+use tokio::runtime::Handle;
+
+use crate::config::KafkaConfig;
+use crate::consumer::Consumer;
+use crate::mark::Mark;
+use crate::queue::queue;
+use crate::reader::Reader;
+use crate::task::KafkaTask;
+use crate::topics;
+
+/// Commands that may wait for the reader.
+const COMMANDS: usize = 256;
+
+/// The log.
+pub(crate) struct KafkaLog {
+    config: Arc<KafkaConfig>,
+}
+
+impl KafkaLog {
+    pub(crate) fn new(config: KafkaConfig) -> Self {
+        Self { config: Arc::new(config) }
+    }
+}
+
+#[async_trait]
+impl ChangeLog for KafkaLog {
+    async fn ends(&self, tables: &[TableId]) -> Result<BTreeMap<TableId, Marks>> {
+        let (config, tables) = (Arc::clone(&self.config), tables.to_vec());
+        blocking(move || {
+            // It reads nothing: the group's name matters to nobody.
+            let consumer = Consumer::new(&config, "connect-runtime", 0, &Metrics::default())?;
+            let mut ends: BTreeMap<TableId, Marks> = BTreeMap::new();
+            for topic in topics::find(&consumer, &config.topics)? {
+                let of: Vec<_> = tables.iter().filter(|table| topics::is_of(&topic.name, table)).collect();
+                for partition in 0..if of.is_empty() { 0 } else { topic.partitions } {
+                    let (_, end) = consumer.watermarks(&topic.name, partition)?;
+                    let (name, mark) = (topic.partition_name(partition), Mark::at(end).to_string());
+                    for table in &of {
+                        let marks = ends.entry((*table).clone()).or_default();
+                        marks.insert(Arc::clone(&name), mark.as_str().into());
+                    }
+                }
+            }
+            Ok(ends)
+        })
+        .await
+    }
+
+    async fn follow(&self, sink: Arc<dyn Sink>, context: TaskContext) -> Result<Box<dyn LogTask>> {
+        let config = Arc::clone(&self.config);
+        let group = format!("connect-{}", context.connector);
+        let (memory, metrics) = (context.memory, context.metrics.clone());
+        let consumer = {
+            let config = Arc::clone(&config);
+            // Asked at once, so that a cluster that cannot be reached is an error of this call.
+            blocking(move || {
+                let consumer = Consumer::new(&config, &group, memory / 4, &metrics)?;
+                consumer.metadata()?;
+                Ok(consumer)
+            })
+            .await?
+        };
+        let runtime = Handle::current();
+        let (inlet, outlet) = queue(memory / 2, runtime.clone());
+        let (commands, heard) = sync_channel(COMMANDS);
+        let context = TaskContext { memory: memory / 4, ..context };
+        let reader = Reader::new(config, consumer, sink, runtime, (inlet, heard), context)?;
+        let thread = std::thread::Builder::new().name("kafka".to_owned());
+        let thread = thread.spawn(move || reader.run());
+        let thread = thread.map_err(|e| Error::retriable("cannot start a thread").caused_by(e))?;
+        Ok(Box::new(KafkaTask::new(outlet, commands, thread)))
+    }
+}
+
+/// Runs what blocks where it may.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(e) => Err(Error::fatal("a call to Kafka did not end well").caused_by(e)),
+    }
+}

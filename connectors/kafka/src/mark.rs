@@ -1,0 +1,339 @@
+//! How far a partition is applied to a table, and what of the messages that follow is new. Pure.
+//!
+//! Offsets alone do not say that: Debezium delivers a run of events again after its crash, at new offsets (P24), and a
+//! load has already what its snapshot saw (P1). So a mark also holds the place in the source's log.
+//!
+//! What must hold: a mark depends on nothing but the messages before it, so that a reader that begins at a mark comes
+//! to the same verdicts as one that went on.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use connector_debezium::{Snapshot, SourcePosition};
+
+use crate::cut::Seen;
+
+/// A point in a partition of a topic, as far as a table is concerned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// The next offset.
+    pub(crate) next: i64,
+    /// Where the last event of the table stood in the source's log.
+    pub(crate) last: Option<Last>,
+    /// Whether the load's cut decides nothing any more.
+    pub(crate) is_past_cut: bool,
+    /// Whether all rows so far are of a snapshot of Debezium's that has not ended.
+    pub(crate) in_snapshot: bool,
+}
+
+/// A place in the source's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Last {
+    /// The commit before its transaction, and its own place. Compared as a pair: a place alone may be higher than
+    /// one of a transaction that committed later.
+    at: (u64, u64),
+    /// Events of the table seen there.
+    count: u64,
+    /// The last one's number within its transaction, where the source tells.
+    order: Option<u64>,
+    /// While a run comes again: how many events were met again at this place.
+    again: Option<u64>,
+}
+
+/// What is to be done with an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is new.
+    Apply,
+    /// It is new, and the rows before it are of a snapshot that was given up: they go first.
+    ApplyAnew,
+    /// It cannot be told whether it is new: several events share one place in the log.
+    Tie,
+    /// It was delivered before.
+    Repeated,
+    /// The load has it.
+    Loaded,
+    /// The table cannot go on.
+    Stop(&'static str),
+}
+
+const NO_OVERLAP: &str = "the events went back in the source's log to before the last one, and went on after it \
+                          without repeating it: the database was restored or its slot made anew, and changes may be \
+                          missing: load the table again (--no-resume)";
+const NO_TRANSACTION: &str = "an event without a transaction: whether the load has it cannot be told";
+const NO_PLACE: &str = "an event that does not say where it stands in the source's log";
+const SNAPSHOT: &str = "Debezium sends a snapshot of a table that has rows, and rows that were deleted meanwhile would \
+                        stay: set its snapshot.mode to no_data and load the table again (--no-resume), or drop the \
+                        table for the snapshot to fill";
+const INCREMENTAL: &str = "an incremental snapshot of a table without a key: its rows cannot be told from those there";
+
+impl Mark {
+    /// At an offset, with nothing known of the source.
+    pub(crate) fn at(next: i64) -> Self {
+        Self { next, ..Self::default() }
+    }
+
+    /// Judges an event; gives also the mark after it, but for the offset. `cut` is of the table's load.
+    pub(crate) fn judge(&self, event: &SourcePosition, cut: Option<&Seen>, has_key: bool) -> (Verdict, Self) {
+        match event.snapshot {
+            Snapshot::No => self.judge_change(event, cut),
+            Snapshot::Incremental if has_key => (Verdict::Apply, self.clone()),
+            Snapshot::Incremental => (Verdict::Stop(INCREMENTAL), self.clone()),
+            kind => self.judge_read(kind, cut.is_some()),
+        }
+    }
+
+    fn judge_read(&self, kind: Snapshot, is_loaded: bool) -> (Verdict, Self) {
+        if is_loaded || self.last.is_some() || self.is_past_cut {
+            return (Verdict::Stop(SNAPSHOT), self.clone());
+        }
+        let begins = matches!(kind, Snapshot::First | Snapshot::FirstOfTable);
+        let ends = matches!(kind, Snapshot::Last | Snapshot::LastOfTable);
+        let verdict = if begins && self.in_snapshot { Verdict::ApplyAnew } else { Verdict::Apply };
+        // `is_past_cut` stands for "has rows of another origin" from here on: a further snapshot stops the table.
+        (verdict, Self { in_snapshot: !ends, is_past_cut: ends, ..self.clone() })
+    }
+
+    fn judge_change(&self, event: &SourcePosition, cut: Option<&Seen>) -> (Verdict, Self) {
+        let Some(own) = event.own else { return (Verdict::Stop(NO_PLACE), self.clone()) };
+        let at = (event.preceding.unwrap_or(0), own);
+        let order = event.total_order;
+        let mut after = Self { in_snapshot: false, ..self.clone() };
+        let fresh = Last { at, count: 1, order, again: None };
+        let is_tie = match self.last {
+            None => {
+                after.last = Some(fresh);
+                false
+            }
+            Some(last) => match at.cmp(&last.at) {
+                Ordering::Greater if last.again == Some(0) => return (Verdict::Stop(NO_OVERLAP), self.clone()),
+                Ordering::Greater => {
+                    after.last = Some(fresh);
+                    false
+                }
+                Ordering::Less => {
+                    after.last = Some(Last { again: Some(0), ..last });
+                    return (Verdict::Repeated, after);
+                }
+                Ordering::Equal => match (last.order, order, last.again) {
+                    (Some(before), Some(now), _) if now > before => {
+                        after.last = Some(Last { count: last.count + 1, order, again: None, ..last });
+                        false
+                    }
+                    (Some(_), Some(_), again) => {
+                        after.last = Some(Last { again: Some(again.unwrap_or(0) + 1), ..last });
+                        return (Verdict::Repeated, after);
+                    }
+                    (.., Some(again)) if again < last.count => {
+                        after.last = Some(Last { again: Some(again + 1), ..last });
+                        return (Verdict::Repeated, after);
+                    }
+                    (.., again) => {
+                        after.last = Some(Last { count: last.count + 1, again: None, ..last });
+                        again.is_none()
+                    }
+                },
+            },
+        };
+        if let Some(cut) = cut.filter(|_| !self.is_past_cut) {
+            if cut.is_past(at.0) {
+                after.is_past_cut = true;
+            } else {
+                match event.transaction {
+                    None => return (Verdict::Stop(NO_TRANSACTION), self.clone()),
+                    Some(transaction) if cut.has(transaction) => return (Verdict::Loaded, after),
+                    Some(_) => {}
+                }
+            }
+        }
+        (if is_tie { Verdict::Tie } else { Verdict::Apply }, after)
+    }
+
+    /// Reads a mark as [`Display`](fmt::Display) writes it.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let mut mark = Self::at(words.next()?.parse().ok().filter(|next| *next >= 0)?);
+        for word in words {
+            let (name, value) = word.split_once('=').unwrap_or((word, ""));
+            match (name, mark.last.as_mut()) {
+                ("past", _) => mark.is_past_cut = true,
+                ("snapshot", _) => mark.in_snapshot = true,
+                ("last", None) => {
+                    let (preceding, own) = value.split_once(',')?;
+                    let at = (preceding.parse().ok()?, own.parse().ok()?);
+                    mark.last = Some(Last { at, count: 1, order: None, again: None });
+                }
+                ("count", Some(last)) => last.count = value.parse().ok()?,
+                ("order", Some(last)) => last.order = Some(value.parse().ok()?),
+                ("again", Some(last)) => last.again = Some(value.parse().ok()?),
+                _ => return None,
+            }
+        }
+        Some(mark)
+    }
+}
+
+/// `1234 last=24023119,24023128 count=2 order=3 past`.
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.next)?;
+        if let Some(last) = &self.last {
+            write!(f, " last={},{}", last.at.0, last.at.1)?;
+            if last.count != 1 {
+                write!(f, " count={}", last.count)?;
+            }
+            for (name, value) in [("order", last.order), ("again", last.again)] {
+                if let Some(value) = value {
+                    write!(f, " {name}={value}")?;
+                }
+            }
+        }
+        for (name, is) in [("past", self.is_past_cut), ("snapshot", self.in_snapshot)] {
+            if is {
+                write!(f, " {name}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use connector_api::Cut;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn event(preceding: u64, own: u64, order: Option<u64>) -> SourcePosition {
+        SourcePosition {
+            own: Some(own),
+            preceding: Some(preceding),
+            transaction: Some(7),
+            total_order: order,
+            ..SourcePosition::default()
+        }
+    }
+
+    /// The verdicts on a sequence of events, and the mark at its end.
+    fn check(events: &[SourcePosition], cut: Option<&Seen>) -> (Vec<Verdict>, Mark) {
+        let mut mark = Mark::default();
+        let judged = events.iter().map(|event| {
+            let (verdict, after) = mark.judge(event, cut, true);
+            assert_eq!(Mark::parse(&after.to_string()).as_ref(), Some(&after), "{after}");
+            mark = after;
+            verdict
+        });
+        (judged.collect(), mark)
+    }
+
+    use Verdict::{Apply, ApplyAnew, Loaded, Repeated, Stop, Tie};
+
+    #[test]
+    fn a_run_that_comes_again_is_skipped() {
+        let e = |p, o| event(p, o, None);
+        // A place alone may go back where a transaction commits later than one that began after it.
+        let log = [e(0, 10), e(0, 30), e(40, 20), e(40, 25)];
+        assert_eq!(check(&log, None).0, [Apply; 4]);
+        for from in 0..4 {
+            let again: Vec<_> = log.iter().chain(&log[from..]).chain([&e(50, 60)]).copied().collect();
+            let mut wanted = vec![Apply; 4];
+            // The last one alone, again, cannot be told from another event there.
+            wanted.extend(vec![if from == 3 { Tie } else { Repeated }; 4 - from]);
+            wanted.push(Apply);
+            assert_eq!(check(&again, None).0, wanted, "from {from}");
+        }
+    }
+
+    #[test]
+    fn several_rows_of_one_place_are_counted() {
+        let e = |p, o| event(p, o, None);
+        let rows = [e(0, 10), e(0, 20), e(0, 20)];
+        assert_eq!(check(&rows, None).0, [Apply, Apply, Tie]);
+        // A run again, cut off before at two of three rows.
+        let again: Vec<_> = rows.iter().chain(&rows).chain([&e(0, 20), &e(0, 20)]).copied().collect();
+        assert_eq!(check(&again, None).0, [Apply, Apply, Tie, Repeated, Repeated, Repeated, Apply, Tie]);
+    }
+
+    #[test]
+    fn with_an_order_there_is_no_tie() {
+        let e = |order| event(0, 20, Some(order));
+        let events = [e(1), e(2), e(1), e(2), e(3)];
+        assert_eq!(check(&events, None).0, [Apply, Apply, Repeated, Repeated, Apply]);
+    }
+
+    #[test]
+    fn a_step_back_without_overlap_stops() {
+        let events = [event(0, 10, None), event(20, 30, None), event(0, 5, None), event(40, 50, None)];
+        assert_eq!(check(&events, None).0, [Apply, Apply, Repeated, Stop(NO_OVERLAP)]);
+    }
+
+    #[test]
+    fn what_the_load_saw_is_dropped_until_a_commit_after_the_cut() {
+        let cut = Cut {
+            system: "s".into(),
+            position_type: "lsn".into(),
+            position: "0/64".into(),
+            visible: Some("8:10:8".into()),
+        };
+        let cut = Seen::of(&cut).unwrap();
+        let e = |preceding, own, xid| SourcePosition { transaction: Some(xid), ..event(preceding, own, None) };
+        // 8 was running: its change is new though its place is before the cut. 9 was not.
+        let events = [e(10, 20, 7), e(20, 25, 8), e(30, 35, 9), e(100, 90, 11), e(100, 95, 7)];
+        let (verdicts, mark) = check(&events, Some(&cut));
+        assert_eq!(verdicts, [Loaded, Apply, Loaded, Apply, Apply]);
+        assert!(mark.is_past_cut);
+        let nameless = SourcePosition { transaction: None, ..event(1, 2, None) };
+        assert_eq!(check(&[nameless], Some(&cut)).0, [Stop(NO_TRANSACTION)]);
+    }
+
+    #[test]
+    fn a_snapshot_fills_an_empty_table_only() {
+        let read = |snapshot| SourcePosition { snapshot, ..event(0, 10, None) };
+        let change = event(0, 11, None);
+        let whole = [read(Snapshot::First), read(Snapshot::Yes), read(Snapshot::Last), change];
+        assert_eq!(check(&whole, None).0, [Apply; 4]);
+        let given_up = [read(Snapshot::First), read(Snapshot::Yes), read(Snapshot::First), read(Snapshot::Last)];
+        assert_eq!(check(&given_up, None).0, [Apply, Apply, ApplyAnew, Apply]);
+        for before in [read(Snapshot::Last), change] {
+            assert_eq!(check(&[before, read(Snapshot::First)], None).0[1], Stop(SNAPSHOT));
+            assert_eq!(check(&[before, read(Snapshot::Incremental)], None).0[1], Apply);
+        }
+        assert_eq!(Mark::at(0).judge(&read(Snapshot::Incremental), None, false).0, Stop(INCREMENTAL));
+    }
+
+    #[test]
+    fn marks_that_are_none_are_refused() {
+        for bad in ["", "-1", "x", "1 last=2", "1 count=2", "1 last=1,2 last=1,2", "1 what"] {
+            assert_eq!(Mark::parse(bad), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        /// Whatever runs are delivered again, each event is applied once.
+        #[test]
+        fn each_event_is_applied_once(jumps in prop::collection::vec((1usize..12, 0usize..12), 0..8)) {
+            // Transactions of three rows, the last two of one place.
+            let log: Vec<_> = (0..12u64)
+                .map(|n| event(n / 3 * 10, n / 3 * 10 + (n % 3).min(1) + 1, Some(n % 3 + 1)))
+                .collect();
+            let (mut mark, mut applied, mut reached) = (Mark::default(), vec![], 0);
+            let mut deliver = |range: std::ops::Range<usize>, mark: &mut Mark| {
+                for n in range {
+                    let (verdict, after) = mark.judge(&log[n], None, true);
+                    // As a restart would read it.
+                    *mark = Mark::parse(&after.to_string()).unwrap();
+                    if verdict == Apply {
+                        applied.push(n);
+                    }
+                }
+            };
+            for (on, back) in jumps {
+                let to = (reached + on).min(log.len());
+                deliver(reached..to, &mut mark);
+                reached = to.saturating_sub(back);
+            }
+            deliver(reached..log.len(), &mut mark);
+            prop_assert_eq!(applied, (0..log.len()).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! One partition of a topic: its messages in their order, decoded, judged and gathered per table.
+//!
+//! What must hold: what a batch of a table covers begins where its last one ended; a message counts for a table once
+//! its row is in an open batch, or when it is known to come to nothing for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use connector_api::{Error, LogEvent, LogSpan, Result, TableId, TableSchema};
+use connector_debezium::{Decoder, Message, Pushed, SourcePosition, Table};
+
+use crate::convert;
+use crate::cut::Seen;
+use crate::mark::{Mark, Verdict};
+use crate::topics::{self, Topic};
+
+const OLD_KEY: &str = "__debezium.oldkey";
+const NEW_KEY: &str = "__debezium.newkey";
+
+const TIE: &str = "an event of a table without a key that cannot be told from one delivered twice, since several rows \
+                   share its place in the source's log: set Debezium's provide.transaction.metadata to true, or \
+                   keyless.redelivery=accept to take it";
+
+/// A table as far as one partition is concerned.
+pub(crate) struct Lane {
+    pub(crate) schema: Arc<TableSchema>,
+    pub(crate) cut: Option<Arc<Seen>>,
+    /// After the last message that counted.
+    pub(crate) mark: Mark,
+    /// Up to where batches were delivered, as the sink has it.
+    pub(crate) delivered: Option<Arc<str>>,
+    /// Which beginning of the table this is.
+    pub(crate) generation: u64,
+    /// Whether nothing more of it is wanted.
+    pub(crate) stopped: bool,
+    /// Whether the last row is half of a change of a key: its twin must be in the same batch.
+    awaits_twin: bool,
+    /// Up to where the sink has it, as far as is known: for the offsets of the group.
+    pub(crate) durable: Option<i64>,
+}
+
+impl Lane {
+    pub(crate) fn new(schema: Arc<TableSchema>, cut: Option<Arc<Seen>>, mark: Mark, generation: u64) -> Self {
+        Self { schema, cut, mark, delivered: None, generation, stopped: false, awaits_twin: false, durable: None }
+    }
+}
+
+/// What a message came to.
+pub(crate) enum Step {
+    /// It is done with.
+    Done,
+    /// A row was added to an open batch.
+    Row,
+    /// Every row of the table is gone. It is done with.
+    Truncate(TableId),
+    /// Every row of the table, of a snapshot that was given up, is to go; what is open first. The message is to be
+    /// taken again.
+    Anew(TableId),
+    /// An event of a table that nothing is known of. The message is to be taken again.
+    Unknown(TableId),
+    /// The table is to be this. The message is to be taken again.
+    Schema(TableSchema, bool),
+    /// What is open must be taken first. The message is to be taken again.
+    Full,
+}
+
+/// What was skipped, for the counters.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Skipped {
+    pub(crate) repeated: u64,
+    pub(crate) loaded: u64,
+}
+
+/// A partition.
+pub(crate) struct Part {
+    pub(crate) topic: Arc<Topic>,
+    pub(crate) number: i32,
+    /// What it is called in marks.
+    pub(crate) name: Arc<str>,
+    decoder: Decoder,
+    pub(crate) lanes: BTreeMap<TableId, Lane>,
+    /// Tables that the sink is known not to have.
+    pub(crate) absent: BTreeSet<TableId>,
+    /// The next offset that is read.
+    pub(crate) next: i64,
+    /// Whether messages of it are wanted from the broker.
+    pub(crate) assigned: bool,
+    /// Until what is applied of older partitions this one waits (P22): their numbers, and offsets.
+    pub(crate) waits_for: Vec<(i32, i64)>,
+    /// When the first of the open rows came.
+    pub(crate) opened: Option<Instant>,
+    /// Bytes of messages that the open rows came in.
+    pub(crate) bytes: usize,
+    accepts_ties: bool,
+    pub(crate) skipped: Skipped,
+    /// When the last event happened at the source, milliseconds since 1970.
+    pub(crate) happened_ms: Option<i64>,
+}
+
+impl Part {
+    pub(crate) fn new(topic: Arc<Topic>, number: i32, decoder: Decoder, accepts_ties: bool) -> Self {
+        let name = topic.partition_name(number);
+        Self {
+            topic,
+            number,
+            name,
+            decoder,
+            lanes: BTreeMap::new(),
+            absent: BTreeSet::new(),
+            next: 0,
+            assigned: false,
+            waits_for: Vec::new(),
+            opened: None,
+            bytes: 0,
+            accepts_ties,
+            skipped: Skipped::default(),
+            happened_ms: None,
+        }
+    }
+
+    /// Whether it may have changes of a table.
+    pub(crate) fn concerns(&self, table: &TableId) -> bool {
+        self.lanes.contains_key(table) || self.absent.contains(table) || topics::table(&self.topic.name).as_ref() == Some(table)
+    }
+
+    /// Adds a table that the sink has, or is about to have. What was open of it must have been taken.
+    ///
+    /// # Errors
+    /// `Data` for a column of a type that no event has.
+    pub(crate) fn open(&mut self, lane: Lane, whole_before: bool) -> Result<()> {
+        self.set_table(&lane.schema, whole_before)?;
+        let table = lane.schema.table().clone();
+        self.absent.remove(&table);
+        self.lanes.insert(table, lane);
+        Ok(())
+    }
+
+    /// The table is this from now on.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn set_table(&mut self, schema: &Arc<TableSchema>, whole_before: bool) -> Result<()> {
+        if let Some(lane) = self.lanes.get_mut(schema.table()) {
+            lane.schema = Arc::clone(schema);
+        }
+        let whole_before = whole_before || schema.key().is_empty();
+        self.decoder.set_table(Table { schema: Arc::clone(schema), whole_before, left_out: Vec::new() })
+    }
+
+    /// Whether every table that is known here was stopped.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.lanes.is_empty() && self.lanes.values().all(|lane| lane.stopped)
+    }
+
+    /// Takes a message.
+    ///
+    /// # Errors
+    /// `Data` for one that cannot be applied, by topic, partition and offset, and by its table if that is known; any
+    /// other kind is the registry's. Nothing of the message was taken.
+    pub(crate) fn take(&mut self, message: &Message<'_>) -> Result<Step> {
+        let Self { decoder, lanes, absent, accepts_ties, .. } = self;
+        let offset = message.offset;
+        let (mut judged, mut unknown, mut named) = (None, None, None);
+        let happened = &mut self.happened_ms;
+        let mut keep = |table: &TableId, position: &SourcePosition| {
+            *happened = position.ts_ms.or(*happened);
+            let Some(lane) = lanes.get(table) else {
+                let is_absent = absent.contains(table);
+                if !is_absent {
+                    unknown = Some(table.clone());
+                }
+                return is_absent;
+            };
+            if lane.stopped || offset < lane.mark.next {
+                return false;
+            }
+            let has_key = !lane.schema.key().is_empty();
+            let (mut verdict, after) = lane.mark.judge(position, lane.cut.as_deref(), has_key);
+            if verdict == Verdict::Tie {
+                verdict = if has_key || *accepts_ties { Verdict::Apply } else { Verdict::Stop(TIE) };
+            }
+            named = Some(table.clone());
+            judged = Some((verdict, after));
+            verdict == Verdict::Apply
+        };
+        let pushed = decoder.push(message, &mut keep)?;
+        if let Some(table) = unknown {
+            return Ok(Step::Unknown(table));
+        }
+        match &judged {
+            Some((Verdict::Stop(why), _)) => {
+                let table = named.map(|t| t.to_string()).unwrap_or_default();
+                return Err(self.placed(Error::data(*why).with("table", table), offset));
+            }
+            Some((Verdict::ApplyAnew, _)) => return Ok(named.map_or(Step::Done, Step::Anew)),
+            _ => {}
+        }
+        let step = match pushed {
+            Pushed::Schema { schema, new } => return Ok(Step::Schema(schema, new)),
+            Pushed::Full => return Ok(Step::Full),
+            // What is open must not be said to cover it.
+            Pushed::Truncate(..) if self.opened.is_some() => return Ok(Step::Full),
+            Pushed::Row(_) => {
+                self.opened.get_or_insert_with(Instant::now);
+                self.bytes += message.value.map_or(0, <[u8]>::len);
+                Step::Row
+            }
+            Pushed::Truncate(table, _) if self.lanes.contains_key(&table) => Step::Truncate(table),
+            Pushed::Truncate(..) | Pushed::Skipped(_) | Pushed::Transaction(_) => Step::Done,
+        };
+        if let (Some(table), Some((verdict, after))) = (named, judged) {
+            match verdict {
+                Verdict::Repeated => self.skipped.repeated += 1,
+                Verdict::Loaded => self.skipped.loaded += 1,
+                _ => {}
+            }
+            if let Some(lane) = self.lanes.get_mut(&table) {
+                lane.mark = Mark { next: offset + 1, ..after };
+                if matches!(step, Step::Row) {
+                    let has = |header| message.headers.iter().any(|(name, _)| *name == header);
+                    lane.awaits_twin = has(NEW_KEY) && !has(OLD_KEY);
+                }
+            }
+        }
+        self.next = offset + 1;
+        Ok(step)
+    }
+
+    /// Whether the open rows can be taken without dividing a change of a key. In one partition only are its halves
+    /// neighbours.
+    pub(crate) fn may_flush(&self) -> bool {
+        self.topic.partitions > 1 || !self.lanes.values().any(|lane| lane.awaits_twin && !lane.stopped)
+    }
+
+    /// Takes the open rows, a batch for each table that has some.
+    ///
+    /// # Errors
+    /// `Fatal`: a bug.
+    pub(crate) fn flush(&mut self) -> Result<Vec<(u64, LogEvent)>> {
+        (self.opened, self.bytes) = (None, 0);
+        let mut events = Vec::new();
+        for batch in self.decoder.take()? {
+            let Some(lane) = self.lanes.get_mut(batch.schema.table()).filter(|lane| !lane.stopped) else { continue };
+            lane.awaits_twin = false;
+            let span = span(&self.name, lane, self.next);
+            events.push((lane.generation, LogEvent::Changes(convert::batch(batch, span)?)));
+        }
+        Ok(events)
+    }
+
+    /// What moves tables forward of which there were no rows.
+    ///
+    /// # Errors
+    /// `Fatal`: a bug.
+    pub(crate) fn progress(&mut self) -> Result<Vec<(u64, LogEvent)>> {
+        let mut events = Vec::new();
+        if self.opened.is_some() {
+            return Ok(events);
+        }
+        for lane in self.lanes.values_mut().filter(|lane| !lane.stopped) {
+            let reached = Mark { next: self.next.max(lane.mark.next), ..lane.mark.clone() };
+            if lane.delivered.as_deref() != Some(reached.to_string().as_str()) && reached.next > 0 {
+                let span = span(&self.name, lane, self.next);
+                events.push((lane.generation, LogEvent::Changes(convert::nothing(&lane.schema, span)?)));
+            }
+        }
+        Ok(events)
+    }
+
+    /// Every row of a table is gone. What was open must have been taken.
+    pub(crate) fn truncated(&mut self, table: &TableId) -> Option<(u64, LogEvent)> {
+        let lane = self.lanes.get_mut(table)?;
+        let span = span(&self.name, lane, self.next);
+        Some((lane.generation, LogEvent::Truncate(table.clone(), span)))
+    }
+
+    /// The snapshot whose rows are there was given up.
+    pub(crate) fn begin_snapshot_anew(&mut self, table: &TableId) {
+        if let Some(lane) = self.lanes.get_mut(table) {
+            lane.mark.in_snapshot = false;
+        }
+    }
+
+    /// Says where an error lies.
+    pub(crate) fn placed(&self, error: Error, offset: i64) -> Error {
+        error.with("topic", &self.topic.name).with("partition", self.number).with("offset", offset)
+    }
+}
+
+/// What a lane's next event covers.
+fn span(partition: &Arc<str>, lane: &mut Lane, next: i64) -> LogSpan {
+    // A lane may be ahead of the partition, which was set back for another.
+    lane.mark.next = lane.mark.next.max(next);
+    let upto: Arc<str> = Arc::from(lane.mark.to_string());
+    let after = lane.delivered.replace(Arc::clone(&upto));
+    LogSpan { partition: Arc::clone(partition), after, upto }
+}

@@ -1,0 +1,426 @@
+//! The thread that owns the consumer: polls, hands messages to their partitions, and sends on what comes of them.
+//!
+//! What must hold: a table that cannot go on stops alone; what a table's partitions deliver begins where the sink has
+//! it; nothing blocks but the brokers, the registry, the sink's own answers and a full queue.
+
+mod open;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use connector_api::{Counter, Error, Gauge, LogEvent, Marks, Result, Sink, TableId, TaskContext};
+use connector_debezium::Message;
+use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::runtime::Handle;
+
+use crate::config::KafkaConfig;
+use crate::consumer::Consumer;
+use crate::mark::Mark;
+use crate::part::{Lane, Part, Step};
+use crate::queue::{Closed, Inlet};
+use crate::registry::Registry;
+use crate::topics::{self, Topic};
+
+/// How long a poll waits: commands are heard so often.
+const POLL: Duration = Duration::from_millis(50);
+/// Rows wait for more so long.
+const LINGER: Duration = Duration::from_millis(200);
+/// How often progress without rows is told, and offsets are committed.
+const BEAT: Duration = Duration::from_secs(1);
+/// The clock is looked at once in so many messages.
+const GLANCE: u32 = 256;
+/// Bytes of messages of one partition that make a batch: least and most.
+const BATCH: (usize, usize) = (256 << 10, 8 << 20);
+
+/// What the runtime's side asks.
+pub(crate) enum Command {
+    /// The table begins again, as this generation.
+    Reopen(TableId, u64),
+    /// Nothing more of the table is wanted.
+    Stop(TableId),
+    /// So far the table is durable.
+    Durable(TableId, Marks),
+}
+
+/// The reader.
+pub(crate) struct Reader {
+    config: Arc<KafkaConfig>,
+    consumer: Consumer,
+    registry: Option<Registry>,
+    sink: Arc<dyn Sink>,
+    runtime: Handle,
+    inlet: Inlet,
+    commands: Receiver<Command>,
+    context: TaskContext,
+    topics: BTreeMap<Arc<str>, Arc<Topic>>,
+    parts: Vec<Part>,
+    /// Where the parts of a topic are, by partition.
+    places: HashMap<Arc<str>, Vec<usize>>,
+    /// Tables that were begun anew: how often.
+    generations: HashMap<TableId, u64>,
+    /// Tables that are not followed until they are reopened.
+    stopped: HashMap<TableId, ()>,
+    /// Bytes of messages of one partition that make a batch, and of all partitions together.
+    batch: usize,
+    all: usize,
+    dirty: bool,
+    counters: Counters,
+}
+
+struct Counters {
+    repeated: Counter,
+    loaded: Counter,
+    lag_ms: Gauge,
+}
+
+/// Why the reader ends.
+enum End {
+    /// Nobody listens.
+    Closed,
+    /// The log cannot go on.
+    Failed(Error),
+}
+
+impl From<Closed> for End {
+    fn from(_: Closed) -> Self {
+        Self::Closed
+    }
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Reader {
+    /// A reader; it begins with [`run`](Self::run).
+    ///
+    /// # Errors
+    /// What the registry's settings make impossible.
+    pub(crate) fn new(
+        config: Arc<KafkaConfig>,
+        consumer: Consumer,
+        sink: Arc<dyn Sink>,
+        runtime: Handle,
+        (inlet, commands): (Inlet, Receiver<Command>),
+        context: TaskContext,
+    ) -> Result<Self> {
+        let registry = config.registry.as_ref().map(|r| Registry::new(r, runtime.clone())).transpose()?;
+        let m = &context.metrics;
+        let counters = Counters {
+            repeated: m.counter("debezium_events_repeated", "Events that Debezium delivered again, skipped"),
+            loaded: m.counter("debezium_events_loaded", "Events that a load had already, skipped"),
+            lag_ms: m.gauge("debezium_milliseconds_behind_source", "Age of the last event when it was read"),
+        };
+        Ok(Self {
+            batch: (context.memory / 8).clamp(BATCH.0, BATCH.1),
+            all: (context.memory / 2).max(BATCH.0),
+            config,
+            consumer,
+            registry,
+            sink,
+            runtime,
+            inlet,
+            commands,
+            context,
+            topics: BTreeMap::new(),
+            parts: Vec::new(),
+            places: HashMap::new(),
+            generations: HashMap::new(),
+            stopped: HashMap::new(),
+            dirty: false,
+            counters,
+        })
+    }
+
+    /// Reads until nobody listens, or the log cannot go on, which is the last thing it says. Blocking.
+    pub(crate) fn run(mut self) {
+        if let Err(End::Failed(error)) = self.read() {
+            // The other side may have gone meanwhile.
+            let _ = self.inlet.send(0, Err(error));
+        }
+    }
+
+    fn read(&mut self) -> Result<(), End> {
+        let consumer = self.consumer.clone();
+        let (mut looked, mut beaten) = (None::<Instant>, Instant::now());
+        let mut count = 0;
+        loop {
+            if !self.inlet.is_open() || self.context.cancel.is_cancelled() {
+                return Err(End::Closed);
+            }
+            self.obey()?;
+            let now = Instant::now();
+            if looked.is_none_or(|at| now.duration_since(at) >= self.config.max_age) {
+                self.look()?;
+                looked = Some(Instant::now());
+            }
+            if now.duration_since(beaten) >= BEAT {
+                self.beat()?;
+                beaten = now;
+            }
+            let mut quiet = false;
+            for _ in 0..GLANCE {
+                match consumer.inner().poll(if count == 0 { POLL } else { Duration::ZERO }) {
+                    Some(Ok(message)) => {
+                        count += 1;
+                        self.message(&message)?;
+                    }
+                    Some(Err(error)) => self.trouble(error)?,
+                    None => {
+                        (quiet, count) = (true, 0);
+                        break;
+                    }
+                }
+            }
+            self.flush_due(quiet)?;
+        }
+    }
+
+    /// Does what was asked.
+    fn obey(&mut self) -> Result<(), End> {
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Reopen(table, generation)) => {
+                    self.generations.insert(table.clone(), generation);
+                    self.stopped.remove(&table);
+                    self.reopen(&table)?;
+                }
+                Ok(Command::Stop(table)) => self.stop(&table)?,
+                Ok(Command::Durable(table, marks)) => self.note_durable(&table, &marks),
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => return Err(End::Closed),
+            }
+        }
+    }
+
+    fn generation(&self, table: &TableId) -> u64 {
+        self.generations.get(table).copied().unwrap_or(0)
+    }
+
+    fn message(&mut self, message: &BorrowedMessage<'_>) -> Result<(), End> {
+        let place = self.places.get(message.topic()).and_then(|all| all.get(message.partition() as usize));
+        let Some(&at) = place else { return Ok(()) };
+        if message.offset() < self.parts[at].next || !self.parts[at].assigned {
+            // Fetched before the partition was set to another offset.
+            return Ok(());
+        }
+        let headers: Vec<(&str, &[u8])> = match message.headers() {
+            Some(headers) => headers.iter().filter_map(|h| Some((h.key, h.value?))).collect(),
+            None => Vec::new(),
+        };
+        let record = Message {
+            offset: message.offset(),
+            key: message.key(),
+            value: message.payload(),
+            headers: &headers,
+        };
+        loop {
+            let step = match self.parts[at].take(&record) {
+                Ok(step) => step,
+                Err(error) => return self.bad(at, message.offset(), error),
+            };
+            match step {
+                Step::Done => return Ok(()),
+                Step::Row => {
+                    let part = &self.parts[at];
+                    self.dirty = true;
+                    if part.bytes >= self.batch && part.may_flush() {
+                        self.flush(at)?;
+                    }
+                    return Ok(());
+                }
+                Step::Full => self.flush(at)?,
+                Step::Truncate(table) if self.parts[at].topic.partitions > 1 => {
+                    let error = Error::data(
+                        "a truncation of a table whose topic has several partitions: which of the others' changes \
+                         come before it cannot be told; load the table again (--no-resume)",
+                    );
+                    let error = self.parts[at].placed(error, message.offset());
+                    return self.fail(&table, error);
+                }
+                Step::Truncate(table) => {
+                    let truncated = self.parts[at].truncated(&table);
+                    return self.send(truncated);
+                }
+                Step::Anew(table) => {
+                    self.flush(at)?;
+                    let truncated = self.parts[at].truncated(&table);
+                    self.send(truncated)?;
+                    self.parts[at].begin_snapshot_anew(&table);
+                }
+                Step::Unknown(table) => self.discover(at, table)?,
+                Step::Schema(schema, new) => {
+                    self.flush(at)?;
+                    if let Err(error) = self.reshape(at, schema, new) {
+                        return self.bad(at, message.offset(), error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A record that cannot be applied stops its table, or every table that it may be of.
+    fn bad(&mut self, at: usize, offset: i64, error: Error) -> Result<(), End> {
+        let error = if error.context("offset").is_some() { error } else { self.parts[at].placed(error, offset) };
+        // What came before is good.
+        self.flush(at)?;
+        self.parts[at].next = offset + 1;
+        let named = error.context("table").map(str::to_owned);
+        let part = &self.parts[at];
+        let named = named.and_then(|name| part.lanes.keys().chain(&part.absent).find(|t| t.to_string() == name).cloned());
+        let tables: Vec<TableId> = match named {
+            Some(table) => vec![table],
+            None if part.lanes.is_empty() => vec![self.stand_in(at)],
+            None => part.lanes.keys().cloned().collect(),
+        };
+        let error = Arc::new(error);
+        for table in tables {
+            self.fail_shared(&table, Arc::clone(&error))?;
+        }
+        Ok(())
+    }
+
+    /// The table that a partition is of as far as its topic's name tells.
+    fn stand_in(&self, at: usize) -> TableId {
+        let name = &self.parts[at].topic.name;
+        topics::table(name).unwrap_or_else(|| TableId::new(topics::source(name), Arc::clone(name)))
+    }
+
+    fn fail(&mut self, table: &TableId, error: Error) -> Result<(), End> {
+        let error = if error.context("table").is_some() { error } else { error.with("table", table) };
+        self.fail_shared(table, Arc::new(error))
+    }
+
+    fn fail_shared(&mut self, table: &TableId, error: Arc<Error>) -> Result<(), End> {
+        let generation = self.generation(table);
+        self.stop(table)?;
+        Ok(self.inlet.send(generation, Ok(LogEvent::Failed(table.clone(), error)))?)
+    }
+
+    /// Nothing more of a table is wanted.
+    fn stop(&mut self, table: &TableId) -> Result<(), End> {
+        self.stopped.insert(table.clone(), ());
+        for at in 0..self.parts.len() {
+            let part = &mut self.parts[at];
+            if let Some(lane) = part.lanes.get_mut(table) {
+                lane.stopped = true;
+            } else if part.absent.remove(table) || topics::table(&part.topic.name).as_ref() == Some(table) {
+                // An event of it would make the table known again.
+                part.absent.remove(table);
+            }
+            let idle = part.is_idle() || part.lanes.is_empty() && part.concerns(table);
+            if idle && part.assigned {
+                self.flush(at)?;
+                self.unassign(at)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush_due(&mut self, quiet: bool) -> Result<(), End> {
+        if !self.dirty {
+            return Ok(());
+        }
+        let full = self.parts.iter().map(|part| part.bytes).sum::<usize>() >= self.all;
+        let now = Instant::now();
+        self.dirty = false;
+        for at in 0..self.parts.len() {
+            let part = &self.parts[at];
+            let Some(opened) = part.opened else { continue };
+            if part.may_flush() && (quiet || full || now.duration_since(opened) >= LINGER) {
+                self.flush(at)?;
+            } else {
+                self.dirty = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, at: usize) -> Result<(), End> {
+        let last = self.parts[at].flush()?;
+        self.send(last)
+    }
+
+    fn send(&mut self, events: impl IntoIterator<Item = (u64, LogEvent)>) -> Result<(), End> {
+        for (generation, event) in events {
+            self.inlet.send(generation, Ok(event))?;
+        }
+        Ok(())
+    }
+
+    /// Tells progress without rows, and commits offsets for those who look at the group.
+    fn beat(&mut self) -> Result<(), End> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+        // Of what was read since the last beat; a source without events is not behind.
+        let ages = self.parts.iter_mut().filter_map(|part| part.happened_ms.take()).map(|at| (now - at).max(0));
+        if let Some(oldest) = ages.max() {
+            self.counters.lag_ms.set(oldest as u64);
+        }
+        for at in 0..self.parts.len() {
+            if self.parts[at].assigned {
+                let progress = self.parts[at].progress()?;
+                self.send(progress)?;
+            }
+            let skipped = std::mem::take(&mut self.parts[at].skipped);
+            self.counters.repeated.add(skipped.repeated);
+            self.counters.loaded.add(skipped.loaded);
+        }
+        self.admit()?;
+        self.commit_offsets();
+        Ok(())
+    }
+
+    /// A failure that the client reports; what passes by itself is none of ours.
+    fn trouble(&mut self, error: KafkaError) -> Result<(), End> {
+        match error.rdkafka_error_code() {
+            Some(
+                Code::AllBrokersDown
+                | Code::BrokerTransportFailure
+                | Code::OperationTimedOut
+                | Code::Resolve
+                | Code::PartitionEOF
+                | Code::NotLeaderForPartition
+                | Code::LeaderNotAvailable
+                | Code::UnknownTopicOrPartition
+                | Code::UnknownTopic
+                | Code::UnknownPartition,
+            ) => Ok(()),
+            // Which partition it is the client does not say: each is looked at.
+            Some(Code::OffsetOutOfRange | Code::AutoOffsetReset | Code::NoOffset) => self.recheck(),
+            _ => Err(End::Failed(self.consumer.unheard("reading from Kafka failed", error))),
+        }
+    }
+
+    fn note_durable(&mut self, table: &TableId, marks: &Marks) {
+        for part in &mut self.parts {
+            let Some(lane) = part.lanes.get_mut(table) else { continue };
+            lane.durable = marks.get(&part.name).and_then(|text| Mark::parse(text)).map(|mark| mark.next).or(lane.durable);
+        }
+    }
+
+    /// Offsets of the group: for tools that show lag. Nothing resumes from them.
+    fn commit_offsets(&mut self) {
+        let mut list = TopicPartitionList::new();
+        for part in &mut self.parts {
+            let durable = part.lanes.values().map(|lane| lane.durable).min().flatten();
+            if let Some(next) = durable {
+                part.lanes.values_mut().for_each(|lane| lane.durable = None);
+                // Fails only for a partition that is listed twice.
+                let _ = list.add_partition_offset(&part.topic.name, part.number, Offset::Offset(next));
+            }
+        }
+        if list.count() > 0
+            && let Err(e) = self.consumer.inner().commit(&list, CommitMode::Async)
+        {
+            tracing::debug!(error = %e, "the group's offsets, which nothing resumes from, are not committed");
+        }
+    }
+}

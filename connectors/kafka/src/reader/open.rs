@@ -1,0 +1,343 @@
+//! Where partitions and tables begin: at the start, when topics grow, and when a table is begun again.
+
+use std::sync::Arc;
+
+use connector_api::{Error, LogEvent, Result, Standing, TableId, TableSchema};
+use connector_debezium::{Decoder, Dialect, SchemaSource, Settings};
+use rdkafka::consumer::Consumer as _;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::{End, Lane, Mark, Part, Reader, topics};
+use crate::cut::Seen;
+use crate::error;
+use crate::registry::NoRegistry;
+use crate::topics::Topic;
+
+const LATE: &str = "the table is not in the lake, and its topic does not have its beginning any more: load it, or set \
+                    auto.offset.reset=earliest to do without the rows of before";
+const REMADE: &str = "the topic was made anew since the table was followed: what was in the old one may be missing; \
+                      load the table again (--no-resume)";
+const ELSEWHERE: &str = "the table is followed from another log: load it again (--no-resume) to follow this one";
+const LOST: &str = "the topic does not have any more what comes next for the table: load it again (--no-resume)";
+const BEYOND: &str = "the table is beyond the end of its topic, which has lost messages: load it again (--no-resume)";
+
+impl Reader {
+    /// Looks for topics and partitions that are new.
+    pub(super) fn look(&mut self) -> Result<(), End> {
+        for topic in topics::find(&self.consumer, &self.config.topics)? {
+            let known = self.topics.get(&topic.name).cloned();
+            match known {
+                Some(known) if *known == topic => {}
+                Some(known) if known.id != topic.id => {
+                    for at in self.places.get(&topic.name).cloned().unwrap_or_default() {
+                        for table in self.tables_of(at) {
+                            let error = Error::data(REMADE).with("topic", &topic.name);
+                            if !self.stopped.contains_key(&table) {
+                                self.fail(&table, error)?;
+                            }
+                        }
+                    }
+                }
+                known => self.open_topic(topic, known.map_or(0, |known| known.partitions))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Every table that is known in a partition, or that it is of by its name.
+    fn tables_of(&self, at: usize) -> Vec<TableId> {
+        let part = &self.parts[at];
+        if part.lanes.is_empty() { vec![self.stand_in(at)] } else { part.lanes.keys().cloned().collect() }
+    }
+
+    /// Opens the partitions of a topic from a number on.
+    fn open_topic(&mut self, topic: Topic, from: i32) -> Result<(), End> {
+        let topic = Arc::new(topic);
+        tracing::info!(topic = %topic.name, partitions = topic.partitions, "following a topic");
+        self.topics.insert(Arc::clone(&topic.name), Arc::clone(&topic));
+        let places = self.places.entry(Arc::clone(&topic.name)).or_default();
+        for at in places.iter() {
+            self.parts[*at].topic = Arc::clone(&topic);
+        }
+        for number in from..topic.partitions {
+            let source: Box<dyn SchemaSource> = match &self.registry {
+                Some(registry) => Box::new(registry.clone()),
+                None => Box::new(NoRegistry),
+            };
+            let settings = Settings {
+                topic: topic.name.to_string(),
+                partition: number,
+                key: self.config.key,
+                value: self.config.value,
+                dialect: Dialect::POSTGRESQL,
+                modes: self.config.modes.clone(),
+                max_bytes: self.batch * 2,
+            };
+            let decoder = Decoder::new(settings, source);
+            places.push(self.parts.len());
+            self.parts.push(Part::new(Arc::clone(&topic), number, decoder, self.config.accepts_ties));
+        }
+        let news: Vec<usize> = places[from as usize..].to_vec();
+        match topics::table(&topic.name) {
+            Some(table) => self.begin(&table, &news, from == 0),
+            None => {
+                for at in news {
+                    if let Err(e) = self.from_start(at) {
+                        let table = self.stand_in(at);
+                        self.fail(&table, e)?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// A table begins again from where the sink has it.
+    pub(super) fn reopen(&mut self, table: &TableId) -> Result<(), End> {
+        let places: Vec<usize> = (0..self.parts.len()).filter(|at| self.parts[*at].concerns(table)).collect();
+        for at in &places {
+            // What is open of other tables goes on; of this one it is void.
+            self.flush(*at)?;
+            self.parts[*at].lanes.remove(table);
+            self.parts[*at].absent.remove(table);
+        }
+        self.begin(table, &places, true)
+    }
+
+    /// Begins a table in partitions that have nothing open of it. `whole`: these are all that concern it.
+    fn begin(&mut self, table: &TableId, places: &[usize], whole: bool) -> Result<(), End> {
+        if self.stopped.contains_key(table) {
+            return Ok(());
+        }
+        match self.begun(table, places) {
+            Ok(Some(schema)) if whole => {
+                let source = self.source_of(places);
+                let open = LogEvent::Open { schema, source, create: false };
+                self.inlet.send(self.generation(table), Ok(open))?;
+            }
+            Ok(_) => {}
+            Err(error) => return self.fail(table, error),
+        }
+        for at in places {
+            self.assign(*at)?;
+        }
+        Ok(())
+    }
+
+    fn source_of(&self, places: &[usize]) -> Arc<str> {
+        places.first().map_or_else(|| Arc::from(""), |at| Arc::from(topics::source(&self.parts[*at].topic.name)))
+    }
+
+    /// Sets partitions to where the table stands; gives what it is, if the sink has it.
+    fn begun(&mut self, table: &TableId, places: &[usize]) -> Result<Option<Arc<TableSchema>>> {
+        let standing = self.runtime.block_on(self.sink.standing(table))?;
+        let Some(standing) = standing else {
+            for at in places {
+                self.from_start(*at)?;
+                self.parts[*at].absent.insert(table.clone());
+            }
+            return Ok(None);
+        };
+        for at in places {
+            self.lane(*at, &standing)?;
+        }
+        Ok(Some(standing.schema))
+    }
+
+    /// Sets a partition to its beginning, which it must have.
+    fn from_start(&mut self, at: usize) -> Result<()> {
+        let part = &self.parts[at];
+        let (low, _) = self.consumer.watermarks(&part.topic.name, part.number)?;
+        if low > 0 && !self.config.may_begin_late {
+            return Err(part.placed(Error::data(LATE), low));
+        }
+        self.set_back(at, low);
+        Ok(())
+    }
+
+    /// Adds a table to a partition where it stands.
+    fn lane(&mut self, at: usize, standing: &Standing) -> Result<()> {
+        let table = standing.schema.table().clone();
+        let part = &self.parts[at];
+        let (low, high) = self.consumer.watermarks(&part.topic.name, part.number)?;
+        let recorded = standing.marks.get(&part.name);
+        let mark = match recorded {
+            Some(text) => {
+                let mark = Mark::parse(text)
+                    .ok_or_else(|| Error::data("the point that the table records of a topic cannot be read").with("point", text))?;
+                let wrong = if mark.next < low { Some(LOST) } else { (mark.next > high).then_some(BEYOND) };
+                if let Some(wrong) = wrong {
+                    let error = part.placed(Error::data(wrong), mark.next);
+                    return Err(error.with("first", low).with("end", high));
+                }
+                mark
+            }
+            None => self.unrecorded(at, standing, low)?,
+        };
+        let cut = standing.cut.as_ref().map(Seen::of).transpose()?.map(Arc::new);
+        let next = mark.next;
+        let mut lane = Lane::new(Arc::clone(&standing.schema), cut, mark, self.generation(&table));
+        lane.delivered = recorded.cloned();
+        let whole = self.config.logs_whole_rows(&table);
+        self.parts[at].open(lane, whole)?;
+        self.set_back(at, next);
+        Ok(())
+    }
+
+    /// Where a partition begins of which a table records nothing.
+    fn unrecorded(&mut self, at: usize, standing: &Standing, low: i64) -> Result<Mark> {
+        let part = &self.parts[at];
+        let of_topic = |e: Error| part.placed(e, low);
+        let ids: Vec<&str> = standing.marks.keys().filter_map(|mark| topics::id_in(mark, &part.topic.name)).collect();
+        if ids.iter().any(|id| *id != &*part.topic.id) {
+            return Err(of_topic(Error::data(REMADE)));
+        }
+        if ids.is_empty() && !standing.marks.is_empty() {
+            return Err(of_topic(Error::data(ELSEWHERE)));
+        }
+        if low > 0 && !self.config.may_begin_late {
+            return Err(of_topic(Error::data(LOST)));
+        }
+        if !ids.is_empty() {
+            // A partition that was added: the older ones come first, up to where they end now (P22).
+            let mut older = Vec::new();
+            for place in self.places.get(&part.topic.name).into_iter().flatten() {
+                let other = &self.parts[*place];
+                if standing.marks.contains_key(&other.name) {
+                    older.push((other.number, self.consumer.watermarks(&other.topic.name, other.number)?.1));
+                }
+            }
+            self.parts[at].waits_for = older;
+        }
+        Ok(Mark::at(low))
+    }
+
+    /// The next message of a partition is to be this, or an earlier one that another table needs.
+    fn set_back(&mut self, at: usize, next: i64) {
+        let part = &mut self.parts[at];
+        let others = part.lanes.values().filter(|lane| !lane.stopped).map(|lane| lane.mark.next);
+        part.next = others.chain([next]).min().unwrap_or(next);
+    }
+
+    /// Has the brokers send a partition from where it stands.
+    fn assign(&mut self, at: usize) -> Result<(), End> {
+        self.unassign(at)?;
+        let part = &mut self.parts[at];
+        if !part.waits_for.is_empty() {
+            return Ok(());
+        }
+        let mut list = TopicPartitionList::new();
+        let offset = Offset::Offset(part.next);
+        let added = list.add_partition_offset(&part.topic.name, part.number, offset);
+        let done = added.and_then(|()| self.consumer.inner().incremental_assign(&list));
+        done.map_err(|e| error::kafka("a partition cannot be assigned", e))?;
+        part.assigned = true;
+        Ok(())
+    }
+
+    pub(super) fn unassign(&mut self, at: usize) -> Result<(), End> {
+        let part = &mut self.parts[at];
+        if part.assigned {
+            let mut list = TopicPartitionList::new();
+            list.add_partition(&part.topic.name, part.number);
+            let done = self.consumer.inner().incremental_unassign(&list);
+            done.map_err(|e| error::kafka("a partition cannot be given back", e))?;
+            part.assigned = false;
+        }
+        Ok(())
+    }
+
+    /// Lets partitions begin whose older ones have come far enough.
+    pub(super) fn admit(&mut self) -> Result<(), End> {
+        for at in 0..self.parts.len() {
+            let part = &self.parts[at];
+            if part.waits_for.is_empty() {
+                continue;
+            }
+            let places = self.places.get(&part.topic.name);
+            let next = |number: i32| Some(self.parts[*places?.get(number as usize)?].next);
+            if part.waits_for.iter().all(|(number, end)| next(*number).is_some_and(|next| next >= *end)) {
+                self.parts[at].waits_for.clear();
+                self.assign(at)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A partition has lost what comes next: the tables of it are told.
+    pub(super) fn recheck(&mut self) -> Result<(), End> {
+        for at in 0..self.parts.len() {
+            let part = &self.parts[at];
+            if !part.assigned {
+                continue;
+            }
+            let (low, high) = self.consumer.watermarks(&part.topic.name, part.number)?;
+            let wrong = if part.next < low { LOST } else { BEYOND };
+            if (low..=high).contains(&part.next) {
+                continue;
+            }
+            for table in self.tables_of(at) {
+                let part = &self.parts[at];
+                let error = part.placed(Error::data(wrong), part.next).with("first", low).with("end", high);
+                self.fail(&table, error)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An event names a table that nothing is known of: where does it stand?
+    pub(super) fn discover(&mut self, at: usize, table: TableId) -> Result<(), End> {
+        if self.stopped.contains_key(&table) {
+            // Its events are passed over until it is reopened.
+            let schema = connector_api::TableSchema::new(
+                table.clone(),
+                vec![connector_api::Column::new("stopped", arrow_schema::DataType::Boolean, true, "boolean")],
+                Vec::new(),
+            )?;
+            let mut lane = Lane::new(Arc::new(schema), None, Mark::default(), self.generation(&table));
+            lane.stopped = true;
+            self.parts[at].lanes.insert(table, lane);
+            return Ok(());
+        }
+        self.flush(at)?;
+        let next = self.parts[at].next;
+        match self.begun(&table, &[at]) {
+            Ok(schema) => {
+                if let Some(schema) = schema {
+                    let open = LogEvent::Open { schema, source: self.source_of(&[at]), create: false };
+                    self.inlet.send(self.generation(&table), Ok(open))?;
+                }
+            }
+            Err(error) => return self.fail(&table, error),
+        }
+        let part = &mut self.parts[at];
+        let missed = part.lanes.get(&table).is_some_and(|lane| lane.mark.next < next);
+        match missed {
+            // It lacks messages that were passed over: from there again.
+            true => self.assign(at),
+            false => {
+                part.next = next;
+                Ok(())
+            }
+        }
+    }
+
+    /// A table is to be this: new, or as it has become.
+    pub(super) fn reshape(&mut self, at: usize, schema: TableSchema, new: bool) -> Result<(), Error> {
+        let (schema, table) = (Arc::new(schema.clone()), schema.table().clone());
+        let whole = self.config.logs_whole_rows(&table);
+        if !new {
+            return self.parts[at].set_table(&schema, whole);
+        }
+        let generation = self.generation(&table);
+        let places = self.places.get(&self.parts[at].topic.name).cloned().unwrap_or_default();
+        for place in places {
+            let part = &mut self.parts[place];
+            let mut lane = Lane::new(Arc::clone(&schema), None, Mark::at(part.next), generation);
+            lane.delivered = None;
+            part.open(lane, whole)?;
+        }
+        let open = LogEvent::Open { schema, source: self.source_of(&[at]), create: true };
+        self.inlet.send(generation, Ok(open)).map_err(|_| Error::fatal("nobody listens"))
+    }
+}

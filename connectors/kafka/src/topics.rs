@@ -1,0 +1,113 @@
+//! Which topics there are to follow, and which table a topic's name means.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use connector_api::{Result, TableId};
+use rdkafka::consumer::Consumer as _;
+
+use crate::config::Topics;
+use crate::consumer::{Consumer, TIMEOUT};
+use crate::topic_id;
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Topic {
+    pub(crate) name: Arc<str>,
+    /// The id of this one among all of its name.
+    pub(crate) id: Arc<str>,
+    /// How many partitions it has.
+    pub(crate) partitions: i32,
+}
+
+impl Topic {
+    /// What a partition is called in marks.
+    pub(crate) fn partition_name(&self, partition: i32) -> Arc<str> {
+        Arc::from(format!("{}{partition}@{}", of_topic(&self.name), self.id))
+    }
+}
+
+/// What the names of every partition of a topic of this name begin with, whatever the topic's id.
+pub(crate) fn of_topic(name: &str) -> String {
+    format!("{name}-")
+}
+
+/// Whether a mark is of a partition of a topic of this name; then also the topic's id.
+pub(crate) fn id_in<'a>(mark: &'a str, topic: &str) -> Option<&'a str> {
+    let (partition, id) = mark.strip_prefix(topic)?.strip_prefix('-')?.split_once('@')?;
+    partition.parse::<i32>().ok().map(|_| id)
+}
+
+/// Finds the topics.
+///
+/// # Errors
+/// What the brokers answer.
+pub(crate) fn find(consumer: &Consumer, wanted: &Topics) -> Result<Vec<Topic>> {
+    let metadata = consumer.metadata()?;
+    let found: BTreeMap<&str, i32> = metadata
+        .topics()
+        .iter()
+        .filter(|t| t.error().is_none() && !t.partitions().is_empty() && wanted.has(t.name()))
+        .map(|t| (t.name(), t.partitions().len() as i32))
+        .collect();
+    let names: Vec<&str> = found.keys().copied().collect();
+    let ids = topic_id::ids(consumer.inner().client().native_ptr(), &names, TIMEOUT)?;
+    let topic = |(name, partitions): (&str, i32)| {
+        // A topic that went between the two questions is found another time, or not.
+        let id = ids.get(name)?;
+        Some(Topic { name: name.into(), id: id.as_str().into(), partitions })
+    };
+    Ok(found.into_iter().filter_map(topic).collect())
+}
+
+/// The table that a topic named `{prefix}.{schema}.{table}` is of. Only where to begin reading is decided by it:
+/// which table an event is of stands in the event.
+pub(crate) fn table(topic: &str) -> Option<TableId> {
+    let (rest, name) = topic.rsplit_once('.')?;
+    let (prefix, schema) = rest.rsplit_once('.')?;
+    (!prefix.is_empty() && !schema.is_empty() && !name.is_empty()).then(|| TableId::new(schema, name))
+}
+
+/// The source that a topic is of: its prefix, or the whole.
+pub(crate) fn source(topic: &str) -> &str {
+    let prefix = topic.rsplit_once('.').and_then(|(rest, _)| rest.rsplit_once('.'));
+    prefix.map_or(topic, |(prefix, _)| prefix)
+}
+
+/// Whether a topic may be a table's: Debezium replaces what Kafka does not allow in a name.
+pub(crate) fn is_of(topic: &str, table: &TableId) -> bool {
+    let legal = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
+    let wanted: String = format!(".{table}").chars().map(legal).collect();
+    topic.len() > wanted.len() && topic.ends_with(&wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_means_a_table() {
+        let check = |topic: &str| table(topic).map(|t| t.to_string());
+        assert_eq!(check("shop.public.orders"), Some("public.orders".to_owned()));
+        assert_eq!(check("eu.shop.public.orders"), Some("public.orders".to_owned()));
+        assert_eq!((check("orders"), check("public.orders"), check(".a.b")), (None, None, None));
+        assert_eq!((source("eu.shop.public.orders"), source("orders")), ("eu.shop", "orders"));
+    }
+
+    #[test]
+    fn names_that_kafka_does_not_allow_are_known_again() {
+        assert!(is_of("shop.public.Order_Lines", &TableId::new("public", "Order Lines")));
+        assert!(is_of("shop.public.a.b", &TableId::new("public", "a.b")));
+        assert!(!is_of("shop.public.orders", &TableId::new("public", "rders")));
+        assert!(!is_of(".public.orders", &TableId::new("public", "orders")));
+    }
+
+    #[test]
+    fn a_partition_is_of_one_topic() {
+        let topic = Topic { name: "a.b".into(), id: "ID-0@x".into(), partitions: 1 };
+        let name = topic.partition_name(12);
+        assert_eq!(&*name, "a.b-12@ID-0@x");
+        assert_eq!(id_in(&name, "a.b"), Some("ID-0@x"));
+        assert_eq!((id_in(&name, "a"), id_in(&name, "a.b-12")), (None, None));
+    }
+}
