@@ -18,11 +18,19 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("connector-iceberg", &["connector-api", "connector-iceberg-index"]),
     ("connector-iceberg-index", &[]),
     ("connector-debezium", &["connector-api"]),
+    ("connector-kafka", &["connector-api", "connector-debezium"]),
     ("connector-postgres", &["connector-api"]),
     ("connect-engine", &["connector-api"]),
     (
         "connect-runtime",
-        &["connect-config", "connect-engine", "connector-api", "connector-iceberg", "connector-postgres"],
+        &[
+            "connect-config",
+            "connect-engine",
+            "connector-api",
+            "connector-iceberg",
+            "connector-kafka",
+            "connector-postgres",
+        ],
     ),
     ("connect-tests", &[]),
     // Written as by a third party: the contract, and for the program its library.

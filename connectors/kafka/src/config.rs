@@ -21,8 +21,14 @@ const IDENTITY: &str = "replica.identity.autoset.values";
 const NOT_GIVEN: &str = "not given";
 
 /// What consumers may not be told: it would change which messages are read, or who keeps the offsets.
-const OURS: [&str; 6] =
-    ["auto.offset.reset", "enable.auto.commit", "enable.auto.offset.store", "enable.partition.eof", "group.instance.id", "bootstrap.servers"];
+const OURS: [&str; 6] = [
+    "auto.offset.reset",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.partition.eof",
+    "group.instance.id",
+    "bootstrap.servers",
+];
 
 /// Everything that the log needs.
 #[derive(Clone, Debug)]
@@ -127,9 +133,11 @@ impl ConnectorConfig for KafkaConfig {
                 Kind::Text,
                 "Tables with REPLICA IDENTITY FULL, as Debezium takes it: `public\\.orders:FULL`, separated by commas.",
             );
-        let definition = text(definition, "time.precision.mode", "Debezium's time.precision.mode, where messages carry no schema.");
+        let definition =
+            text(definition, "time.precision.mode", "Debezium's time.precision.mode, where messages carry no schema.");
         let definition = text(definition, "decimal.handling.mode", "Debezium's decimal.handling.mode, likewise.");
-        let definition = text(definition, "binary.handling.mode", "Debezium's binary.handling.mode: how text stands for bytes.");
+        let definition =
+            text(definition, "binary.handling.mode", "Debezium's binary.handling.mode: how text stands for bytes.");
         let definition = text(definition, "hstore.handling.mode", "Debezium's hstore.handling.mode.");
         let definition = text(definition, "interval.handling.mode", "Debezium's interval.handling.mode.");
         definition

@@ -34,7 +34,8 @@ impl Context {
         Self {
             last: Mutex::default(),
             lag: metrics.gauge("kafka_consumer_fetch_manager_records_lag", "Messages that are not read yet"),
-            errors: metrics.counter("kafka_consumer_errors", "Failures of connections to brokers, which are tried again"),
+            errors: metrics
+                .counter("kafka_consumer_errors", "Failures of connections to brokers, which are tried again"),
         }
     }
 }
@@ -118,7 +119,8 @@ impl Consumer {
         let last = self.0.context().last.lock().unwrap_or_else(PoisonError::into_inner).take();
         let made = error::kafka(what, error);
         let Some(cause) = last else { return made };
-        let kind = if made.kind() == ErrorKind::Fatal { ErrorKind::Fatal } else { error::kind(cause.rdkafka_error_code()) };
+        let kind =
+            if made.kind() == ErrorKind::Fatal { ErrorKind::Fatal } else { error::kind(cause.rdkafka_error_code()) };
         Error::new(kind, what).caused_by(cause)
     }
 }

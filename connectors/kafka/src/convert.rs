@@ -63,9 +63,8 @@ fn keyless(
         return if missing.is_empty() { Ok(batch) } else { batch.with_missing(bits) };
     };
     let sides = [bits(&missing, rows.num_rows()), bits(&before.missing, before.rows.num_rows())];
-    let columns = (0..rows.num_columns()).map(|column| {
-        interleave(&[rows.column(column).as_ref(), before.rows.column(column).as_ref()], &places)
-    });
+    let columns = (0..rows.num_columns())
+        .map(|column| interleave(&[rows.column(column).as_ref(), before.rows.column(column).as_ref()], &places));
     let columns = columns.collect::<Result<Vec<_>, _>>().map_err(bug)?;
     let woven = RecordBatch::try_new(Arc::clone(schema.arrow()), columns).map_err(bug)?;
     let batch = LogBatch::new(schema, span, woven, done)?;
@@ -89,7 +88,8 @@ fn completed(
     let mut columns = rows.columns().to_vec();
     for (column, lacking) in missing.rows.iter_mut().enumerate().filter(|(_, rows)| !rows.is_empty()) {
         let unknown = &before.missing.rows[column];
-        let old = |row: &u32| before.of.binary_search(row).ok().filter(|old| unknown.binary_search(&(*old as u32)).is_err());
+        let old =
+            |row: &u32| before.of.binary_search(row).ok().filter(|old| unknown.binary_search(&(*old as u32)).is_err());
         let mut places: Vec<Place> = (0..rows.num_rows()).map(|row| (AFTER, row)).collect();
         lacking.retain(|row| match old(row) {
             Some(old) => {
@@ -98,7 +98,8 @@ fn completed(
             }
             None => true,
         });
-        columns[column] = interleave(&[columns[column].as_ref(), before.rows.column(column).as_ref()], &places).map_err(bug)?;
+        columns[column] =
+            interleave(&[columns[column].as_ref(), before.rows.column(column).as_ref()], &places).map_err(bug)?;
     }
     Ok((RecordBatch::try_new(Arc::clone(schema.arrow()), columns).map_err(bug)?, missing))
 }
@@ -136,10 +137,8 @@ mod tests {
     use super::*;
 
     fn schema(has_key: bool) -> Arc<TableSchema> {
-        let columns = vec![
-            Column::new("id", DataType::Int64, false, "bigint"),
-            Column::new("v", DataType::Utf8, true, "text"),
-        ];
+        let columns =
+            vec![Column::new("id", DataType::Int64, false, "bigint"), Column::new("v", DataType::Utf8, true, "text")];
         let key = if has_key { vec![0] } else { vec![] };
         Arc::new(TableSchema::new(TableId::new("public", "t"), columns, key).unwrap())
     }

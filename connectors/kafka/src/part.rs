@@ -121,7 +121,9 @@ impl Part {
 
     /// Whether it may have changes of a table.
     pub(crate) fn concerns(&self, table: &TableId) -> bool {
-        self.lanes.contains_key(table) || self.absent.contains(table) || topics::table(&self.topic.name).as_ref() == Some(table)
+        self.lanes.contains_key(table)
+            || self.absent.contains(table)
+            || topics::table(&self.topic.name).as_ref() == Some(table)
     }
 
     /// Adds a table that the sink has, or is about to have. What was open of it must have been taken.

@@ -216,12 +216,8 @@ impl Reader {
             Some(headers) => headers.iter().filter_map(|h| Some((h.key, h.value?))).collect(),
             None => Vec::new(),
         };
-        let record = Message {
-            offset: message.offset(),
-            key: message.key(),
-            value: message.payload(),
-            headers: &headers,
-        };
+        let record =
+            Message { offset: message.offset(), key: message.key(), value: message.payload(), headers: &headers };
         loop {
             let step = match self.parts[at].take(&record) {
                 Ok(step) => step,
@@ -275,7 +271,8 @@ impl Reader {
         self.parts[at].next = offset + 1;
         let named = error.context("table").map(str::to_owned);
         let part = &self.parts[at];
-        let named = named.and_then(|name| part.lanes.keys().chain(&part.absent).find(|t| t.to_string() == name).cloned());
+        let named =
+            named.and_then(|name| part.lanes.keys().chain(&part.absent).find(|t| t.to_string() == name).cloned());
         let tables: Vec<TableId> = match named {
             Some(table) => vec![table],
             None if part.lanes.is_empty() => vec![self.stand_in(at)],
@@ -402,7 +399,8 @@ impl Reader {
     fn note_durable(&mut self, table: &TableId, marks: &Marks) {
         for part in &mut self.parts {
             let Some(lane) = part.lanes.get_mut(table) else { continue };
-            lane.durable = marks.get(&part.name).and_then(|text| Mark::parse(text)).map(|mark| mark.next).or(lane.durable);
+            lane.durable =
+                marks.get(&part.name).and_then(|text| Mark::parse(text)).map(|mark| mark.next).or(lane.durable);
         }
     }
 

@@ -92,7 +92,8 @@ impl Registry {
     /// # Errors
     /// `Fatal` for a file of authorities that cannot be read.
     pub(crate) fn new(config: &RegistryConfig, runtime: Handle) -> Result<Self> {
-        let mut builder = Client::builder().timeout(TIMEOUT).user_agent(concat!("connect-runtime/", env!("CARGO_PKG_VERSION")));
+        let mut builder =
+            Client::builder().timeout(TIMEOUT).user_agent(concat!("connect-runtime/", env!("CARGO_PKG_VERSION")));
         if let Some(path) = &config.authorities {
             let wrong = || Error::fatal("cannot read the registry's authorities, a PEM file").with("file", path);
             let pem = std::fs::read(path).map_err(|e| wrong().caused_by(e))?;

@@ -35,7 +35,7 @@ impl KafkaTask {
     /// Sends what waits, in order. A reader that has gone says why with its last event.
     fn retry(&mut self) {
         let mut waiting = std::mem::take(&mut self.waiting).into_iter();
-        while let Some(command) = waiting.next() {
+        for command in waiting.by_ref() {
             if let Err(TrySendError::Full(command)) = self.commands.try_send(command) {
                 self.waiting.push(command);
                 break;

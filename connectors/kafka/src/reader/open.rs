@@ -82,7 +82,7 @@ impl Reader {
             Some(table) => self.begin(&table, &news, from == 0),
             None => {
                 for at in news {
-                    if let Err(e) = self.from_start(at) {
+                    if let Err(e) = self.rewind(at) {
                         let table = self.stand_in(at);
                         self.fail(&table, e)?;
                     }
@@ -133,7 +133,7 @@ impl Reader {
         let standing = self.runtime.block_on(self.sink.standing(table))?;
         let Some(standing) = standing else {
             for at in places {
-                self.from_start(*at)?;
+                self.rewind(*at)?;
                 self.parts[*at].absent.insert(table.clone());
             }
             return Ok(None);
@@ -145,7 +145,7 @@ impl Reader {
     }
 
     /// Sets a partition to its beginning, which it must have.
-    fn from_start(&mut self, at: usize) -> Result<()> {
+    fn rewind(&mut self, at: usize) -> Result<()> {
         let part = &self.parts[at];
         let (low, _) = self.consumer.watermarks(&part.topic.name, part.number)?;
         if low > 0 && !self.config.may_begin_late {
@@ -163,8 +163,9 @@ impl Reader {
         let recorded = standing.marks.get(&part.name);
         let mark = match recorded {
             Some(text) => {
-                let mark = Mark::parse(text)
-                    .ok_or_else(|| Error::data("the point that the table records of a topic cannot be read").with("point", text))?;
+                let mark = Mark::parse(text).ok_or_else(|| {
+                    Error::data("the point that the table records of a topic cannot be read").with("point", text)
+                })?;
                 let wrong = if mark.next < low { Some(LOST) } else { (mark.next > high).then_some(BEYOND) };
                 if let Some(wrong) = wrong {
                     let error = part.placed(Error::data(wrong), mark.next);
