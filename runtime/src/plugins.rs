@@ -7,8 +7,11 @@ use connector_api::config::{Key, nearest};
 use connector_api::{ConnectorKind, Plugin};
 
 /// The connectors that the program comes with, by name.
-pub const PLUGINS: &[Plugin] =
-    &[Plugin::of::<connector_iceberg::Iceberg>(), Plugin::of::<connector_postgres::Postgres>()];
+pub const PLUGINS: &[Plugin] = &[
+    Plugin::of::<connector_iceberg::Iceberg>(),
+    Plugin::of::<connector_kafka::Kafka>(),
+    Plugin::of::<connector_postgres::Postgres>(),
+];
 
 /// Checks that every name and class means one connector, and topics one log.
 pub(crate) fn check(plugins: &[Plugin]) -> Result<(), String> {
@@ -99,9 +102,9 @@ mod tests {
     #[test]
     fn topics_mean_one_log() {
         let log = |name| Plugin { name, aliases: &[], kind: ConnectorKind::Log, ..PLUGINS[0] };
-        assert_eq!(check(&[log("a"), PLUGINS[1]]), Ok(()));
+        assert_eq!(check(&[log("a"), PLUGINS[2]]), Ok(()));
         let two = Err("this program was built with two logs, \"a\" and \"b\": topics mean one".to_owned());
-        assert_eq!(check(&[log("a"), PLUGINS[1], log("b")]), two);
+        assert_eq!(check(&[log("a"), PLUGINS[2], log("b")]), two);
         let told = describe(&[log("a")], Some("a")).unwrap();
         assert!(told[0].starts_with("a, a log, ") && told[1].contains("topics.regex"), "{told:?}");
     }
@@ -111,7 +114,7 @@ mod tests {
         let version = env!("CARGO_PKG_VERSION");
         let all = describe(PLUGINS, None).unwrap();
         assert_eq!(all[0], "class     type    version  also called");
-        assert!(all[2].starts_with(&format!("postgres  source  {version:<7}  io.debezium")), "{all:?}");
+        assert!(all[3].starts_with(&format!("postgres  source  {version:<7}  io.debezium")), "{all:?}");
         let keys = describe(PLUGINS, Some("io.debezium.connector.postgresql.PostgresConnector")).unwrap().join("\n");
         assert!(
             keys.contains("  database.port  (whole number from 1 to 65535, default 5432)\n      Port of the"),
@@ -120,7 +123,8 @@ mod tests {
         assert!(keys.contains("database.hostname  (text, required)") && keys.contains("  sink  (text)"), "{keys}");
         assert_eq!(
             describe(PLUGINS, Some("postgre")),
-            Err("no connector is called \"postgre\"; did you mean \"postgres\"? (known: iceberg, postgres)".into())
+            Err("no connector is called \"postgre\"; did you mean \"postgres\"? (known: iceberg, kafka, postgres)"
+                .into())
         );
     }
 }

@@ -18,16 +18,39 @@ pub fn get(port: u16, path: &str) -> Option<(u16, String)> {
 /// # Panics
 /// When what answers is not HTTP.
 pub fn request(port: u16, method: &str, path: &str) -> Option<(u16, String)> {
+    exchange(port, &format!("{method} {path} HTTP/1.1\r\nContent-Length: 0"), "")
+}
+
+/// Status and body of a request with a JSON body; `None` when nothing listens there (yet).
+///
+/// # Panics
+/// When what answers is not HTTP.
+pub fn send(port: u16, method: &str, path: &str, body: &serde_json::Value) -> Option<(u16, String)> {
+    let body = body.to_string();
+    let head = format!("{method} {path} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {}", body.len());
+    exchange(port, &head, &body)
+}
+
+fn exchange(port: u16, head: &str, body: &str) -> Option<(u16, String)> {
     let mut socket = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    write!(
-        socket,
-        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-    )
-    .ok()?;
+    // A Kafka Connect worker answers a change of its connectors when its group has agreed.
+    socket.set_read_timeout(Some(Duration::from_secs(90))).unwrap();
+    write!(socket, "{head}\r\nHost: 127.0.0.1:{port}\r\nAccept: */*\r\nConnection: close\r\n\r\n{body}").ok()?;
     let mut answer = String::new();
     socket.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or_else(|| panic!("not HTTP: {head}"));
-    Some((status, body.to_owned()))
+    let chunked = head.lines().any(|line| line.eq_ignore_ascii_case("transfer-encoding: chunked"));
+    Some((status, if chunked { joined(body) } else { body.to_owned() }))
+}
+
+/// The chunks of a body, each after its length in hexadecimal.
+fn joined(mut chunks: &str) -> String {
+    let mut body = String::new();
+    while let Some((length, rest)) = chunks.split_once("\r\n") {
+        let length = usize::from_str_radix(length.trim(), 16).unwrap_or_else(|_| panic!("not chunked: {length}"));
+        body.push_str(&rest[..length]);
+        chunks = rest[length..].trim_start_matches("\r\n");
+    }
+    body
 }

@@ -8,18 +8,23 @@
 pub mod certificates;
 pub mod chance;
 pub mod compare;
+pub mod connect;
+pub mod debezium;
 pub mod disk;
 pub mod faults;
 pub mod http;
+pub mod kafka;
 mod keeper;
 pub mod lake;
 pub mod poll;
 pub mod postgres;
 pub mod proxy;
+pub mod registry;
 pub mod rest;
 pub mod runtime;
 pub mod spark;
 pub mod store;
+pub mod workload;
 
 use std::io::Write as _;
 

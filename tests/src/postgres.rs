@@ -30,6 +30,7 @@ pub struct Server {
 }
 
 /// One database of a server, for one test.
+#[derive(Clone)]
 pub struct Database {
     server: &'static Server,
     /// Its name.

@@ -4,6 +4,7 @@
 //! its own. What a test waits for is an event it causes or observes, never a length of time.
 
 mod catalogs;
+mod changes;
 mod chaos;
 mod check;
 mod commits;
@@ -15,6 +16,7 @@ mod faults;
 mod first_connector;
 mod full_disk;
 mod instances;
+mod kafka;
 mod kinds;
 mod memory;
 mod operator;

@@ -1,0 +1,93 @@
+//! Apache Kafka: one broker for all tests of a process, which have topics of their own; or one of its own for a test
+//! that ends it.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use crate::keeper::{self, Keeper};
+use crate::lake::cache;
+use crate::postgres::free_port;
+
+mod topics;
+
+pub use topics::Message;
+
+/// A broker.
+pub struct Kafka {
+    /// Its port on 127.0.0.1.
+    pub port: u16,
+    folder: PathBuf,
+    keeper: Keeper,
+}
+
+impl Kafka {
+    /// The broker that the tests of this process share; it ends with the process.
+    ///
+    /// # Panics
+    /// When it is not there (`scripts/setup tests` fetches it) or does not start.
+    pub fn shared() -> &'static Self {
+        static BROKER: OnceLock<Kafka> = OnceLock::new();
+        BROKER.get_or_init(Self::start)
+    }
+
+    /// A broker of its own, which ends with the value.
+    ///
+    /// # Panics
+    /// As [`Kafka::shared`].
+    pub fn start() -> Self {
+        let folder: PathBuf = tempfile::Builder::new().prefix("connect-kafka-").tempdir().unwrap().keep();
+        fs::create_dir(folder.join("storage")).unwrap();
+        for file in ["meta.properties", "bootstrap.checkpoint"] {
+            fs::copy(cache().join("kafka/storage").join(file), folder.join("storage").join(file)).unwrap();
+        }
+        let (port, controller) = (free_port(), free_port());
+        let properties = format!(
+            "process.roles=broker,controller\n\
+             node.id=1\n\
+             controller.quorum.voters=1@127.0.0.1:{controller}\n\
+             controller.listener.names=CONTROLLER\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+             log.dirs=storage\n\
+             auto.create.topics.enable=false\n\
+             offsets.topic.num.partitions=4\n\
+             offsets.topic.replication.factor=1\n\
+             transaction.state.log.num.partitions=4\n\
+             transaction.state.log.replication.factor=1\n\
+             transaction.state.log.min.isr=1\n\
+             group.initial.rebalance.delay.ms=0\n"
+        );
+        fs::write(folder.join("server.properties"), properties).unwrap();
+        let jars = cache().join("kafka/lib/*");
+        let args = ["-Xmx512m", "-cp", jars.to_str().unwrap(), "kafka.Kafka", "server.properties"];
+        let keeper = Keeper::start(&folder, Path::new("java"), &args, &[]);
+        let broker = Self { port, folder, keeper };
+        broker.until_it_answers();
+        broker
+    }
+
+    /// Its address.
+    pub fn servers(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(&self) {
+        self.keeper.kill();
+    }
+
+    /// Starts it again after [`Kafka::kill`], with what it has on disk.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_again(&self) {
+        self.keeper.start_again();
+        self.until_it_answers();
+    }
+
+    fn until_it_answers(&self) {
+        keeper::until_ready(&self.folder, || TcpStream::connect(("127.0.0.1", self.port)).is_ok() && self.answers());
+    }
+}

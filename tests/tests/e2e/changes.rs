@@ -1,0 +1,117 @@
+//! Change capture on real servers: PostgreSQL → Debezium in a Kafka Connect worker → Kafka → the program → Iceberg,
+//! read back by foreign readers and compared with the source.
+
+use std::time::{Duration, Instant};
+
+use connect_tests::chance::Chance;
+use connect_tests::compare::{difference, source_rows};
+use connect_tests::debezium::{Debezium, Format};
+use connect_tests::lake::{ENGINES, Lake};
+use connect_tests::postgres::{Database, Server};
+use connect_tests::runtime::{Job, OK};
+use connect_tests::workload::{self, TABLES, Traffic};
+
+const PATIENCE: Duration = Duration::from_secs(100);
+
+/// A database that Debezium captures, and a job that loads it and follows its topics.
+pub(crate) fn captured(format: Format) -> (Database, Debezium, Job) {
+    let database = Server::shared().database();
+    workload::create(&database);
+    let mut debezium = Debezium::new(&database, format);
+    debezium.start();
+    let job = follower(&database, &debezium);
+    (database, debezium, job)
+}
+
+/// A job that loads a database and follows what Debezium captures of it, with a commit every 300 ms.
+pub(crate) fn follower(database: &Database, debezium: &Debezium) -> Job {
+    let mut job = Job::new(database).source("topic.prefix", &debezium.prefix);
+    job = job.sink("iceberg.control.commit.interval-ms", "300");
+    for (key, value) in debezium.sink_keys() {
+        job = job.sink(key, &value);
+    }
+    job
+}
+
+/// Waits until both readers see exactly what the source has.
+pub(crate) fn until_equal(
+    database: &Database,
+    lake: &Lake,
+    tables: &[&str],
+    running: &mut connect_tests::runtime::Running,
+) {
+    let started = Instant::now();
+    for table in tables {
+        let expected = source_rows(database, table);
+        for engine in ENGINES {
+            loop {
+                let got = lake.rows(engine, table);
+                let wrong = got.map_or(Some("there is none".into()), |got| difference(&expected, &got));
+                let Some(wrong) = wrong else { break };
+                assert!(running.is_running(), "ended: {}", running.output());
+                assert!(started.elapsed() < PATIENCE, "{table} as {engine:?} reads it: {wrong}\n{}", running.output());
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    }
+}
+
+/// A load under writes, with a transaction across its cut; then the log, through three kills, a truncation, and, where
+/// messages tell of columns, a table and a column that come later.
+fn is_applied(format: Format, seed: u64) {
+    let (database, debezium, job) = captured(format);
+    // Open while the load reads, committed after it: the load does not see it.
+    let across = database.background(
+        "BEGIN; INSERT INTO orders (id, note) VALUES (1000, 'across'); DELETE FROM pairs WHERE a = 3; SELECT pg_sleep(4);
+         UPDATE orders SET id = 1001 WHERE id = 1000; COMMIT",
+    );
+    let traffic = Traffic::start(&database, seed);
+    traffic.wait_for(5);
+    let lake = job.lake();
+    let mut chance = Chance(seed);
+    let mut running = job.start(&[]);
+    running.until("the tables", || (lake.loaded_tables().len() == TABLES.len()).then_some(()));
+    across.finish();
+    for round in 0..3 {
+        traffic.wait_for(10 + chance.below(30));
+        running.kill();
+        if round == 1 {
+            database.sql("TRUNCATE pairs");
+        }
+        running = job.start(&[]);
+        traffic.wait_for(10);
+    }
+    let mut tables = TABLES.to_vec();
+    if format != Format::Json {
+        database.sql_as_user(
+            "CREATE TABLE late (id int PRIMARY KEY, v numeric(9,2)); INSERT INTO late VALUES (1, 1.5), (2, NULL)",
+        );
+        database.sql_as_user("ALTER TABLE pairs ADD more timestamptz; UPDATE pairs SET more = now() WHERE a % 2 = 0");
+        traffic.wait_for(10);
+        tables.push("late");
+    }
+    traffic.finish();
+    debezium.until_caught_up();
+    until_equal(&database, &lake, &tables, &mut running);
+    // What follows while it stands still is applied as well.
+    database.sql("UPDATE orders SET note = 'last'; DELETE FROM lines");
+    debezium.until_caught_up();
+    until_equal(&database, &lake, &tables, &mut running);
+    running.terminate();
+    running.wait().expect(OK);
+}
+
+#[test]
+fn json_without_schemas_is_applied() {
+    is_applied(Format::Json, 1);
+}
+
+#[test]
+fn json_with_schemas_is_applied() {
+    is_applied(Format::JsonWithSchemas, 2);
+}
+
+#[test]
+fn avro_is_applied() {
+    is_applied(Format::Avro, 3);
+}
