@@ -293,6 +293,9 @@ class Lake:
             else None,
         }
 
+    def drop_table(self, request):
+        self.catalog().drop_table((*request["namespace"], request["table"]))
+
     def write_foreign(self, request):
         os.makedirs(self.properties["warehouse"], exist_ok=True)
         catalog = self.catalog(create="true")

@@ -170,6 +170,11 @@ impl Lake {
         self.ask("write_foreign", Engine::PyIceberg, table, json!({ "format": format }));
     }
 
+    /// Has PyIceberg itself drop a table.
+    pub fn drop_table(&self, table: &str) {
+        self.ask("drop_table", Engine::PyIceberg, table, json!({}));
+    }
+
     /// The names of the namespace's tables, sorted.
     pub fn tables(&self) -> Vec<String> {
         let answer = self.ask("tables", Engine::PyIceberg, "", json!({}));

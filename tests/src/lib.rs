@@ -11,6 +11,7 @@ pub mod compare;
 pub mod connect;
 pub mod debezium;
 pub mod disk;
+pub mod events;
 pub mod faults;
 pub mod http;
 pub mod kafka;

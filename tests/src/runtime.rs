@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::kafka::Kafka;
 use crate::lake::{Lake, Properties};
 use crate::postgres::{Database, PASSWORD, USER};
 use crate::store::SECRET_KEY;
@@ -33,7 +34,7 @@ pub struct Job {
     folder: TempDir,
     /// The `worker` settings.
     pub worker: BTreeMap<String, String>,
-    /// The source's configuration.
+    /// The source's configuration; empty where there is none.
     pub source: BTreeMap<String, String>,
     /// The sink's configuration.
     pub sink: BTreeMap<String, String>,
@@ -71,24 +72,27 @@ pub struct Outcome {
 impl Job {
     /// A job that loads every table of a database's schema `public`.
     pub fn new(database: &Database) -> Self {
-        let folder = tempfile::Builder::new().prefix("connect-job-").tempdir().unwrap();
+        let source = map(&[
+            ("connector.class", "postgres"),
+            ("database.hostname", "127.0.0.1"),
+            ("database.port", &database.port().to_string()),
+            ("database.user", USER),
+            ("database.password", "${env:SHOP_PASSWORD}"),
+            ("database.dbname", &database.name),
+            ("topic.prefix", "shop"),
+            ("schema.include.list", "public"),
+            ("snapshot.mode", "initial_only"),
+            ("retry.backoff.ms", "20"),
+            ("sink", "lake"),
+        ]);
+        Self::in_folder(tempfile::Builder::new().prefix("connect-job-").tempdir().unwrap(), source)
+    }
+
+    fn in_folder(folder: TempDir, source: BTreeMap<String, String>) -> Self {
         let lake = folder.path().join("lake");
-        let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         Self {
             worker: map(&[("state.dir", folder.path().join("state").to_str().unwrap())]),
-            source: map(&[
-                ("connector.class", "postgres"),
-                ("database.hostname", "127.0.0.1"),
-                ("database.port", &database.port().to_string()),
-                ("database.user", USER),
-                ("database.password", "${env:SHOP_PASSWORD}"),
-                ("database.dbname", &database.name),
-                ("topic.prefix", "shop"),
-                ("schema.include.list", "public"),
-                ("snapshot.mode", "initial_only"),
-                ("retry.backoff.ms", "20"),
-                ("sink", "lake"),
-            ]),
+            source,
             sink: map(&[
                 ("connector.class", "iceberg"),
                 ("iceberg.catalog.type", "sql"),
@@ -102,6 +106,14 @@ impl Job {
             program: "connect-runtime",
             folder,
         }
+    }
+
+    /// A job without a source, whose sink follows topics of a broker, with a commit every 200 ms.
+    pub fn following(kafka: &Kafka, topics: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("connect-job-").tempdir().unwrap();
+        let job = Self::in_folder(folder, BTreeMap::new()).sink("topics.regex", topics);
+        let job = job.sink("bootstrap.servers", &kafka.servers()).sink("metadata.max.age.ms", "300");
+        job.sink("iceberg.control.commit.interval-ms", "200")
     }
 
     /// The same job with one more key (or another value) in the source's configuration.
@@ -141,10 +153,10 @@ impl Job {
 
     /// The configuration as it is written to the file.
     pub fn config(&self) -> Value {
-        json!({ "worker": self.worker, "connectors": [
-            { "name": "shop", "config": self.source },
-            { "name": "lake", "config": self.sink },
-        ] })
+        let connectors = [("shop", &self.source), ("lake", &self.sink)];
+        let given = connectors.iter().filter(|(_, config)| !config.is_empty());
+        let all: Vec<_> = given.map(|(name, config)| json!({ "name": name, "config": config })).collect();
+        json!({ "worker": self.worker, "connectors": all })
     }
 
     /// Runs the load to its end: `connect-runtime --config … args`.
@@ -197,6 +209,11 @@ impl Job {
         self.spawn(command, args, env)
     }
 
+    /// Starts the program with just these arguments in another folder: as another machine has it.
+    pub fn program_in(&self, folder: &Path, args: &[&str]) -> Running {
+        self.spawn_in(folder, Command::new(binary(self.program)), args, &[])
+    }
+
     /// Starts the load on a terminal of 120 columns, whose bytes are the output.
     pub fn start_on_terminal(&self, args: &[&str], env: &[(&str, &str)]) -> Running {
         let path = self.write(&self.config().to_string());
@@ -207,8 +224,12 @@ impl Job {
         self.spawn(terminal, &all, env)
     }
 
-    fn spawn(&self, mut command: Command, args: &[&str], env: &[(&str, &str)]) -> Running {
-        let folder = self.folder.path().to_owned();
+    fn spawn(&self, command: Command, args: &[&str], env: &[(&str, &str)]) -> Running {
+        self.spawn_in(self.folder.path(), command, args, env)
+    }
+
+    fn spawn_in(&self, folder: &Path, mut command: Command, args: &[&str], env: &[(&str, &str)]) -> Running {
+        let folder = folder.to_owned();
         let log = fs::File::create(folder.join("output")).unwrap();
         command.args(args).current_dir(&folder).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(&self.env).envs(env.iter().copied());
@@ -222,6 +243,10 @@ impl Job {
         fs::write(&path, config).unwrap();
         path.to_str().unwrap().to_owned()
     }
+}
+
+fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
 }
 
 impl Running {

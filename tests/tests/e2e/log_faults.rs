@@ -1,0 +1,337 @@
+//! A log in bad hours: brokers, topics, records, workers, files and ledgers that go, and what the tables hold then.
+
+use std::time::{Duration, Instant};
+
+use connect_tests::compare::{Rows, difference};
+use connect_tests::events::{Events, rows};
+use connect_tests::kafka::{Kafka, Message};
+use connect_tests::lake::ENGINES;
+use connect_tests::runtime::{Job, OK, Running, SOME_TABLES_FAILED};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until both readers see exactly these rows.
+fn until(expected: &Rows, job: &Job, table: &str, running: &mut Running) {
+    let (lake, started) = (job.lake(), Instant::now());
+    for engine in ENGINES {
+        loop {
+            let got = lake.rows(engine, table);
+            let wrong = got.map_or(Some("there is none".into()), |got| difference(expected, &got));
+            let Some(wrong) = wrong else { break };
+            assert!(running.is_running(), "ended: {wrong}\n{}", running.output());
+            assert!(started.elapsed() < PATIENCE, "{table} as {engine:?} reads it: {wrong}\n{}", running.output());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+fn says(running: &mut Running, text: &str) {
+    let mut told = String::new();
+    let started = Instant::now();
+    while !told.contains(text) {
+        assert!(started.elapsed() < PATIENCE, "{text:?} is not said:\n{told}");
+        std::thread::sleep(Duration::from_millis(20));
+        told = running.output();
+    }
+}
+
+/// The rows that tests write first.
+const FIRST: [(i64, &str); 3] = [(1, "a"), (2, "b"), (3, "c")];
+
+fn first(events: &mut Events) -> Vec<Message> {
+    FIRST.iter().map(|(id, v)| events.create(*id, v)).collect()
+}
+
+#[test]
+fn a_broker_that_is_killed_and_comes_back_costs_nothing() {
+    let kafka = Kafka::start();
+    kafka.create("s.public.t", 1);
+    kafka.create("s.public.n", 1);
+    let (mut t, mut n) = (Events::of("t"), Events::without_key("n"));
+    let job = Job::following(&kafka, r"s\.public\..");
+    let mut running = job.start(&[]);
+    kafka.write("s.public.t", &first(&mut t));
+    kafka.write("s.public.n", &first(&mut n));
+    until(&rows(FIRST), &job, "t", &mut running);
+    kafka.kill();
+    std::thread::sleep(Duration::from_secs(1));
+    kafka.start_again();
+    kafka.write("s.public.t", &[t.update(1, "z"), t.delete(2)]);
+    kafka.write("s.public.n", &[n.create(1, "a")]);
+    until(&rows([(1, "z"), (3, "c")]), &job, "t", &mut running);
+    until(&rows([(1, "a"), (1, "a"), (2, "b"), (3, "c")]), &job, "n", &mut running);
+    running.terminate();
+    running.wait().expect(OK);
+}
+
+#[test]
+fn without_a_broker_it_waits_for_one() {
+    let kafka = Kafka::start();
+    kafka.create("s.public.t", 1);
+    kafka.write("s.public.t", &first(&mut Events::of("t")));
+    kafka.kill();
+    let job = Job::following(&kafka, r"s\.public\.t").sink("errors.retry.delay.max.ms", "500");
+    let mut running = job.start(&[]);
+    says(&mut running, "Kafka cannot be reached");
+    kafka.start_again();
+    until(&rows(FIRST), &job, "t", &mut running);
+    running.terminate();
+    running.wait().expect(OK);
+}
+
+#[test]
+fn partitions_that_are_added_are_read_after_the_older_ones() {
+    let kafka = Kafka::shared();
+    kafka.create("grown.public.t", 1);
+    let mut events = Events::of("t");
+    let job = Job::following(kafka, r"grown\.public\.t");
+    let mut running = job.start(&[]);
+    kafka.write("grown.public.t", &first(&mut events));
+    until(&rows(FIRST), &job, "t", &mut running);
+    running.kill();
+    // While nobody reads: later events of one key lie in another partition.
+    kafka.write("grown.public.t", &[events.update(1, "older"), events.update(2, "older")]);
+    kafka.grow("grown.public.t", 3);
+    let in_partition = |partition, message| Message { partition, ..message };
+    kafka.write(
+        "grown.public.t",
+        &[
+            in_partition(1, events.update(1, "newer")),
+            in_partition(2, events.delete(2)),
+            in_partition(2, events.create(4, "d")),
+        ],
+    );
+    let mut running = job.start(&[]);
+    until(&rows([(1, "newer"), (3, "c"), (4, "d")]), &job, "t", &mut running);
+    // And while it reads.
+    kafka.grow("grown.public.t", 4);
+    kafka.write("grown.public.t", &[in_partition(3, events.create(5, "e"))]);
+    until(&rows([(1, "newer"), (3, "c"), (4, "d"), (5, "e")]), &job, "t", &mut running);
+    // All partitions at once cannot be put in order.
+    kafka.write("grown.public.t", &[in_partition(1, events.truncate())]);
+    says(&mut running, "a truncation of a table whose topic has several partitions");
+    running.terminate();
+    running.wait().expect(SOME_TABLES_FAILED);
+}
+
+#[test]
+fn a_topic_that_was_made_anew_stops_its_table() {
+    let kafka = Kafka::shared();
+    for topic in ["anew.public.t", "anew.public.u"] {
+        kafka.create(topic, 1);
+    }
+    let (mut t, mut u) = (Events::of("t"), Events::of("u"));
+    kafka.write("anew.public.t", &first(&mut t));
+    kafka.write("anew.public.u", &first(&mut u));
+    let job = Job::following(kafka, r"anew\.public\..");
+    let mut running = job.start(&[]);
+    until(&rows(FIRST), &job, "t", &mut running);
+    until(&rows(FIRST), &job, "u", &mut running);
+    kafka.delete("anew.public.t");
+    kafka.create("anew.public.t", 1);
+    kafka.write("anew.public.t", &[Events::of("t").delete(1), t.delete(2)]);
+    says(&mut running, "the topic was made anew since the table was followed");
+    kafka.write("anew.public.u", &[u.delete(1)]);
+    until(&rows([(2, "b"), (3, "c")]), &job, "u", &mut running);
+    running.kill();
+    // A new process finds the same, by what the table records.
+    let mut running = job.start(&[]);
+    says(&mut running, "the topic was made anew since the table was followed");
+    kafka.write("anew.public.u", &[u.delete(2)]);
+    until(&rows([(3, "c")]), &job, "u", &mut running);
+    until(&rows(FIRST), &job, "t", &mut running);
+    running.terminate();
+    running.wait().expect(SOME_TABLES_FAILED).says(&["public.t", "anew.public.t"]);
+}
+
+#[test]
+fn messages_that_were_lost_before_they_were_read_stop_their_table() {
+    let kafka = Kafka::shared();
+    kafka.create("lost.public.t", 1);
+    let mut events = Events::of("t");
+    kafka.write("lost.public.t", &first(&mut events));
+    let job = Job::following(kafka, r"lost\.public\.t");
+    let mut running = job.start(&[]);
+    until(&rows(FIRST), &job, "t", &mut running);
+    running.kill();
+    kafka.write("lost.public.t", &[events.delete(1), events.delete(2), events.delete(3)]);
+    kafka.forget_before("lost.public.t", 0, 5);
+    let mut running = job.start(&[]);
+    says(&mut running, "the topic does not have any more what comes next for the table");
+    until(&rows(FIRST), &job, "t", &mut running);
+    running.terminate();
+    running.wait().expect(SOME_TABLES_FAILED).says(&["offset=3", "first=5"]);
+    // A table that is not in the lake does not begin in the middle unless it is told to.
+    let other = Job::following(kafka, r"lost\.public\.t");
+    let mut running = other.start(&[]);
+    says(&mut running, "its topic does not have its beginning any more");
+    running.terminate();
+    running.wait().expect(SOME_TABLES_FAILED);
+    kafka.write("lost.public.t", &[events.create(9, "late")]);
+    let other = other.sink("auto.offset.reset", "earliest");
+    let mut running = other.start(&[]);
+    until(&rows([(9, "late")]), &other, "t", &mut running);
+    running.terminate();
+    running.wait().expect(OK);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_stops_its_table_alone_and_is_named() {
+    let kafka = Kafka::shared();
+    for topic in ["bad.public.t", "bad.public.u"] {
+        kafka.create(topic, 1);
+    }
+    let (mut t, mut u) = (Events::of("t"), Events::of("u"));
+    kafka.write("bad.public.t", &first(&mut t));
+    kafka.write("bad.public.t", &[Message::new("\u{0}\u{1}", "{not JSON"), t.delete(1)]);
+    let job = Job::following(kafka, r"bad\.public\..");
+    let mut running = job.start(&[]);
+    says(&mut running, "topic=bad.public.t, partition=0, offset=3");
+    kafka.write("bad.public.u", &first(&mut u));
+    until(&rows(FIRST), &job, "u", &mut running);
+    // What came before it is there, and nothing after it.
+    until(&rows(FIRST), &job, "t", &mut running);
+    running.kill();
+    let mut running = job.start(&[]);
+    says(&mut running, "topic=bad.public.t, partition=0, offset=3");
+    running.terminate();
+    running.wait().expect(SOME_TABLES_FAILED);
+    until_read(&rows(FIRST), &job, "t");
+}
+
+fn until_read(expected: &Rows, job: &Job, table: &str) {
+    for engine in ENGINES {
+        let got = job.lake().rows(engine, table).unwrap();
+        assert_eq!(difference(expected, &got), None, "{engine:?}");
+    }
+}
+
+/// apache/iceberg 13547 is the first record of a key that wins; here the last does, and one that Debezium sends again is
+/// not applied again, in tables with and without a key.
+#[test]
+fn a_run_of_events_that_is_delivered_again_is_applied_once() {
+    let kafka = Kafka::shared();
+    for topic in ["again.public.t", "again.public.n"] {
+        kafka.create(topic, 1);
+    }
+    let (mut t, mut n) = (Events::of("t"), Events::without_key("n"));
+    kafka.write("again.public.t", &[t.create(1, "old"), t.delete(1), t.create(1, "new"), t.create(2, "x")]);
+    kafka.write("again.public.n", &first(&mut n));
+    let job = Job::following(kafka, r"again\.public\..");
+    let mut running = job.start(&[]);
+    until(&rows([(1, "new"), (2, "x")]), &job, "t", &mut running);
+    until(&rows(FIRST), &job, "n", &mut running);
+    // All four of the one, the last two of the other, and what follows; in between the program is killed.
+    t.step_back(4);
+    kafka.write("again.public.t", &[t.create(1, "old"), t.delete(1)]);
+    n.step_back(2);
+    kafka.write("again.public.n", &[n.create(2, "b")]);
+    std::thread::sleep(Duration::from_millis(600));
+    running.kill();
+    kafka.write("again.public.t", &[t.create(1, "new"), t.create(2, "x"), t.update(2, "y")]);
+    kafka.write("again.public.n", &[n.create(3, "c"), n.create(4, "d")]);
+    let mut running = job.start(&[]);
+    until(&rows([(1, "new"), (2, "y")]), &job, "t", &mut running);
+    until(&rows([(1, "a"), (2, "b"), (3, "c"), (4, "d")]), &job, "n", &mut running);
+    // A step back that does not meet what was applied: another history.
+    t.step_back(20);
+    kafka.write("again.public.t", &[t.create(7, "?")]);
+    for _ in 0..30 {
+        let _ = t.update(1, "");
+    }
+    kafka.write("again.public.t", &[t.update(1, "of another history")]);
+    says(&mut running, "public.t");
+    running.terminate();
+    running.wait().expect(SOME_TABLES_FAILED).says(&["topic=again.public.t"]);
+    until_read(&rows([(1, "new"), (2, "y")]), &job, "t");
+}
+
+/// apache/iceberg 17340, 13763 and 16282 are the same files committed twice, 17551 and 16016 a coordinator of the past
+/// that commits its offsets.
+#[test]
+fn two_workers_at_once_double_and_lose_nothing() {
+    let kafka = Kafka::shared();
+    for topic in ["two.public.t", "two.public.n"] {
+        kafka.create(topic, 1);
+    }
+    let (mut t, mut n) = (Events::of("t"), Events::without_key("n"));
+    kafka.write("two.public.t", &first(&mut t));
+    kafka.write("two.public.n", &first(&mut n));
+    let job = Job::following(kafka, r"two\.public\..").sink("iceberg.control.commit.interval-ms", "100");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut one = job.start(&[]);
+    let mut other = {
+        // The same sink; the state is each machine's own.
+        let mut config = job.config();
+        config["worker"]["state.dir"] = elsewhere.path().to_str().unwrap().into();
+        let path = elsewhere.path().join("other.json");
+        std::fs::write(&path, config.to_string()).unwrap();
+        job.program_in(elsewhere.path(), &["--config", path.to_str().unwrap()])
+    };
+    let mut expected: Vec<(i64, String)> = FIRST.iter().map(|(id, v)| (*id, (*v).to_owned())).collect();
+    for id in 10..60 {
+        kafka.write("two.public.t", &[t.create(id, "v"), t.update(1, &id.to_string())]);
+        kafka.write("two.public.n", &[n.create(id, "v"), n.create(id, "v")]);
+        expected.push((id, "v".into()));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let twice = expected.iter().skip(3).chain(&expected);
+    let lines = rows(twice.map(|(id, v)| (*id, v.as_str())));
+    let keyed: Vec<_> = expected.iter().map(|(id, v)| (*id, if *id == 1 { "59" } else { v.as_str() })).collect();
+    until(&rows(keyed.iter().copied()), &job, "t", &mut one);
+    until(&lines, &job, "n", &mut one);
+    assert!(other.is_running() || !other.output().is_empty());
+    one.terminate();
+    one.wait();
+    other.terminate();
+    other.wait();
+    until_read(&rows(keyed), &job, "t");
+    until_read(&lines, &job, "n");
+}
+
+#[test]
+fn without_its_state_and_its_ledgers_it_goes_on() {
+    let kafka = Kafka::shared();
+    kafka.create("bare.public.t", 1);
+    let mut events = Events::of("t");
+    let job = Job::following(kafka, r"bare\.public\.t");
+    let mut running = job.start(&[]);
+    kafka.write("bare.public.t", &first(&mut events));
+    until(&rows(FIRST), &job, "t", &mut running);
+    running.kill();
+    std::fs::remove_dir_all(job.folder().join("state")).unwrap();
+    job.lake().drop_table("_cdc_status");
+    kafka.write("bare.public.t", &[events.update(1, "z"), events.delete(2), events.create(4, "d")]);
+    let mut running = job.start(&[]);
+    until(&rows([(1, "z"), (3, "c"), (4, "d")]), &job, "t", &mut running);
+    running.kill();
+    // Damaged rather than gone.
+    damage(&job.folder().join("state"));
+    kafka.write("bare.public.t", &[events.delete(1), events.update(3, "y")]);
+    let mut running = job.start(&[]);
+    until(&rows([(3, "y"), (4, "d")]), &job, "t", &mut running);
+    running.terminate();
+    running.wait().expect(OK);
+    assert!(job.lake().status("public.t").is_some(), "the ledger is written again");
+}
+
+/// Turns a bit of every file.
+fn damage(folder: &std::path::Path) {
+    let mut damaged = 0;
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+            } else if let Ok(mut bytes) = std::fs::read(entry.path())
+                && !bytes.is_empty()
+            {
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 0x10;
+                std::fs::write(entry.path(), bytes).unwrap();
+                damaged += 1;
+            }
+        }
+    }
+    assert!(damaged > 0, "there is no state");
+}
