@@ -127,7 +127,7 @@ pub use config::Secret;
 pub use connector::{Connector, ConnectorConfig, ConnectorKind, Plugin, Role};
 pub use context::{CancellationToken, Counter, Gauge, Metric, Metrics, TaskContext};
 pub use error::{Error, ErrorKind, Result};
-pub use log::{ChangeLog, LogBatch, LogEvent, LogSpan, LogTask, Marks, Moved, Op, Standing};
+pub use log::{ChangeLog, LogBatch, LogEvent, LogSpan, LogTask, Marks, Moved, Op, Standing, Told};
 pub use position::{Loaded, Position, Progress, Span, Tracker};
 pub use schema::{Column, TableId, TableSchema, UTC, instant, is_uuid};
 pub use sink::{Applied, ApplyHandle, ApplyTask, Checkpoint, Claims, CommitHandle, Sink, SinkTask};

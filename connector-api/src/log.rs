@@ -28,6 +28,19 @@ pub struct LogSpan {
     pub after: Option<Arc<str>>,
     /// The point that it reaches.
     pub upto: Arc<str>,
+    /// The same for people, where the log counts: for the ledger only.
+    pub told: Option<Told>,
+}
+
+/// A point of a partition that counts its messages, as people look it up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The partition as its own tools call it: `topic-0`.
+    pub partition: Arc<str>,
+    /// The next message's number.
+    pub next: i64,
+    /// How many of the table's messages before it were set aside, unapplied.
+    pub rejected: u64,
 }
 
 /// Where a table stands in a sink: what a log needs to know to go on from there.

@@ -8,6 +8,7 @@ use connector_api::{ConnectorConfig, Secret, TableId};
 use connector_debezium::{Binary, Decimals, Format, Hstore, Intervals, Modes, PLACEHOLDER, Times};
 use regex::Regex;
 
+use crate::dead::DeadConfig;
 use crate::registry::RegistryConfig;
 
 const TOPICS: &str = "topics";
@@ -16,6 +17,12 @@ const SERVERS: &str = "bootstrap.servers";
 const OVERRIDES: &str = "consumer.override.*";
 const RESET: &str = "auto.offset.reset";
 const MAX_AGE: &str = "metadata.max.age.ms";
+const TOLERANCE: &str = "errors.tolerance";
+const DEAD: &str = "errors.deadletterqueue.topic.name";
+const COPIES: &str = "errors.deadletterqueue.topic.replication.factor";
+const HEADERS: &str = "errors.deadletterqueue.context.headers.enable";
+const LOGGED: &str = "errors.log.enable";
+const PRODUCER: &str = "producer.override.*";
 const KEYLESS: &str = "keyless.redelivery";
 const IDENTITY: &str = "replica.identity.autoset.values";
 const NOT_GIVEN: &str = "not given";
@@ -47,6 +54,10 @@ pub struct KafkaConfig {
     pub(crate) max_age: Duration,
     /// Whether an event of a table without a key is applied where it cannot be told from a repeated one.
     pub(crate) accepts_ties: bool,
+    /// Where records go that cannot be decoded; else they stop their table.
+    pub(crate) dead: Option<DeadConfig>,
+    /// What goes to the dead-letter queue's producer as it is.
+    pub(crate) producer: BTreeMap<String, Secret>,
     /// Tables of which the source logs whole rows.
     whole_rows: Vec<Regex>,
 }
@@ -128,6 +139,27 @@ impl ConnectorConfig for KafkaConfig {
                  rows share one place in the log, and Debezium sends no transaction metadata): stop it, or accept a \
                  row twice.",
             )
+            .defaulted(
+                TOLERANCE,
+                Kind::OneOf(&["none", "all"]),
+                "none",
+                "What becomes of a record that cannot be decoded: none stops its table, all sets it aside in the \
+                 dead-letter queue, which must be named then. One whose key cannot be read stops its table always.",
+            )
+            .optional(DEAD, Kind::Text, "Topic of the dead-letter queue; made if there is none.")
+            .defaulted(COPIES, Kind::Int(-1, 32767), "3", "Copies of that topic if it is made; -1: as the brokers have it.")
+            .defaulted(
+                HEADERS,
+                Kind::Bool,
+                "true",
+                "Whether headers `__connect.errors.*` of such records say where they come from and why they are there.",
+            )
+            .defaulted(LOGGED, Kind::Bool, "false", "Whether each record that is set aside is logged too.")
+            .optional(
+                PRODUCER,
+                Kind::Password,
+                "Goes to the dead-letter queue's producer as it is, as consumer.override.* to the consumer.",
+            )
             .optional(
                 IDENTITY,
                 Kind::Text,
@@ -179,6 +211,7 @@ impl ConnectorConfig for KafkaConfig {
             let message = "decides which messages are read: it cannot be overridden";
             problems.push(Problem::new(format!("consumer.override.{key}"), message));
         }
+        let dead = dead(values, topics.as_ref(), &mut problems);
         match (topics, key, value) {
             (Some(topics), Ok(key), Ok(value)) if problems.is_empty() => Ok(Self {
                 topics,
@@ -191,6 +224,8 @@ impl ConnectorConfig for KafkaConfig {
                 may_begin_late: values.text(RESET) == "earliest",
                 max_age: values.millis(MAX_AGE).max(Duration::from_millis(100)),
                 accepts_ties: values.text(KEYLESS) == "accept",
+                dead,
+                producer: values.family(PRODUCER).map(|(k, v)| (k.to_owned(), v)).collect(),
                 whole_rows,
             }),
             _ => Err(problems),
@@ -224,6 +259,23 @@ fn topics(values: &Values, problems: &mut Vec<Problem>) -> Option<Topics> {
             None
         }
     }
+}
+
+fn dead(values: &Values, topics: Option<&Topics>, problems: &mut Vec<Problem>) -> Option<DeadConfig> {
+    let (tolerant, topic) = (values.text(TOLERANCE) == "all", values.text(DEAD).to_owned());
+    if tolerant && topic.is_empty() {
+        let message = format!("all needs {DEAD}: nothing is passed over without a trace");
+        problems.push(Problem::new(TOLERANCE, message));
+    }
+    if !topic.is_empty() && topics.is_some_and(|topics| topics.has(&topic)) {
+        problems.push(Problem::new(DEAD, format!("\"{topic}\" is one of the topics that are followed")));
+    }
+    tolerant.then(|| DeadConfig {
+        topic,
+        replication: i32::try_from(values.int(COPIES)).unwrap_or(-1),
+        headers: values.bool(HEADERS),
+        logs: values.bool(LOGGED),
+    })
 }
 
 fn format(values: &Values, key: &str) -> Result<Format, Problem> {
@@ -333,6 +385,18 @@ mod tests {
         let problems = check(&given).unwrap_err();
         assert!(problems[0].starts_with("consumer.override.enable.auto.commit: "), "{problems:?}");
         assert!(check(&[SERVER, ("topics", "t"), ("time.precision.mode", "exact")]).is_err());
+    }
+
+    #[test]
+    fn nothing_is_passed_over_without_a_queue() {
+        let tolerant = [SERVER, ("topics.regex", "t.*"), (TOLERANCE, "all")];
+        let without = check(&tolerant).unwrap_err();
+        assert!(without[0].starts_with("errors.tolerance: all needs errors.deadletterqueue"), "{without:?}");
+        let into_itself = check(&[tolerant[0], tolerant[1], tolerant[2], (DEAD, "t.dead")]).unwrap_err();
+        assert_eq!(into_itself, [format!("{DEAD}: \"t.dead\" is one of the topics that are followed")]);
+        let config = check(&[tolerant[0], tolerant[1], tolerant[2], (DEAD, "dead"), (COPIES, "1")]).unwrap();
+        assert_eq!(config.dead.map(|d| (d.topic, d.replication, d.headers)), Some(("dead".to_owned(), 1, true)));
+        assert!(check(&[SERVER, ("topics", "t"), (DEAD, "dead")]).unwrap().dead.is_none());
     }
 
     #[test]

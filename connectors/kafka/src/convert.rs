@@ -163,7 +163,7 @@ mod tests {
     }
 
     fn span() -> LogSpan {
-        LogSpan { partition: "p".into(), after: None, upto: "9".into() }
+        LogSpan { partition: "p".into(), after: None, upto: "9".into(), told: None }
     }
 
     #[test]

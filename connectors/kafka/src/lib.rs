@@ -11,6 +11,7 @@ mod config;
 mod consumer;
 mod convert;
 mod cut;
+mod dead;
 mod error;
 mod log;
 mod mark;

@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 
 use crate::config::KafkaConfig;
 use crate::consumer::Consumer;
+use crate::dead::DeadLetters;
 use crate::mark::Mark;
 use crate::queue::queue;
 use crate::reader::Reader;
@@ -58,21 +59,24 @@ impl ChangeLog for KafkaLog {
         let config = Arc::clone(&self.config);
         let group = format!("connect-{}", context.connector);
         let (memory, metrics) = (context.memory, context.metrics.clone());
-        let consumer = {
-            let config = Arc::clone(&config);
+        let runtime = Handle::current();
+        let (consumer, dead) = {
+            let (config, runtime) = (Arc::clone(&config), runtime.clone());
+            let who = (Arc::clone(&context.connector), context.task);
             // Asked at once, so that a cluster that cannot be reached is an error of this call.
             blocking(move || {
                 let consumer = Consumer::new(&config, &group, memory / 4, &metrics)?;
                 consumer.metadata()?;
-                Ok(consumer)
+                let dead = config.dead.as_ref();
+                let dead = dead.map(|dead| DeadLetters::new(&config, dead, &consumer, who, &runtime)).transpose()?;
+                Ok((consumer, dead))
             })
             .await?
         };
-        let runtime = Handle::current();
         let (inlet, outlet) = queue(memory / 2, runtime.clone());
         let (commands, heard) = sync_channel(COMMANDS);
         let context = TaskContext { memory: memory / 4, ..context };
-        let reader = Reader::new(config, consumer, sink, runtime, (inlet, heard), context)?;
+        let reader = Reader::new(config, (consumer, dead), sink, runtime, (inlet, heard), context)?;
         let thread = std::thread::Builder::new().name("kafka".to_owned());
         let thread = thread.spawn(move || reader.run());
         let thread = thread.map_err(|e| Error::retriable("cannot start a thread").caused_by(e))?;

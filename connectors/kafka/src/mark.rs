@@ -24,6 +24,8 @@ pub(crate) struct Mark {
     pub(crate) is_past_cut: bool,
     /// Whether all rows so far are of a snapshot of Debezium's that has not ended.
     pub(crate) in_snapshot: bool,
+    /// Records that were set aside in the dead-letter queue.
+    pub(crate) rejected: u64,
 }
 
 /// A place in the source's log.
@@ -158,6 +160,7 @@ impl Mark {
             match (name, mark.last.as_mut()) {
                 ("past", _) => mark.is_past_cut = true,
                 ("snapshot", _) => mark.in_snapshot = true,
+                ("rejected", _) => mark.rejected = value.parse().ok()?,
                 ("last", None) => {
                     let (preceding, own) = value.split_once(',')?;
                     let at = (preceding.parse().ok()?, own.parse().ok()?);
@@ -192,6 +195,9 @@ impl fmt::Display for Mark {
             if is {
                 write!(f, " {name}")?;
             }
+        }
+        if self.rejected > 0 {
+            write!(f, " rejected={}", self.rejected)?;
         }
         Ok(())
     }

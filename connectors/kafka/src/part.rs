@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use connector_api::{Error, LogEvent, LogSpan, Result, TableId, TableSchema};
+use connector_api::{Error, ErrorKind, LogEvent, LogSpan, Result, TableId, TableSchema, Told};
 use connector_debezium::{Decoder, Message, Pushed, SourcePosition, Table};
 
 use crate::convert;
@@ -61,6 +61,8 @@ pub(crate) enum Step {
     Unknown(TableId),
     /// The table is to be this. The message is to be taken again.
     Schema(TableSchema, bool),
+    /// It is not to be applied, nor anything after it, whatever it holds.
+    Stop(Error),
     /// What is open must be taken first. The message is to be taken again.
     Full,
 }
@@ -193,7 +195,7 @@ impl Part {
         match &judged {
             Some((Verdict::Stop(why), _)) => {
                 let table = named.map(|t| t.to_string()).unwrap_or_default();
-                return Err(self.placed(Error::data(*why).with("table", table), offset));
+                return Ok(Step::Stop(self.placed(Error::data(*why).with("table", table), offset)));
             }
             Some((Verdict::ApplyAnew, _)) => return Ok(named.map_or(Step::Done, Step::Anew)),
             _ => {}
@@ -227,6 +229,26 @@ impl Part {
         }
         self.next = offset + 1;
         Ok(step)
+    }
+
+    /// Passes over a record that could not be decoded, if it is known which table it is of and, where rows have keys,
+    /// which row. Nothing of it was taken.
+    ///
+    /// # Errors
+    /// What the registry says.
+    pub(crate) fn pass_over(&mut self, message: &Message<'_>, error: &Error) -> Result<bool> {
+        let named = error.context("table").and_then(|name| self.lanes.keys().find(|t| t.to_string() == name));
+        let only = (self.lanes.len() == 1).then(|| self.lanes.keys().next()).flatten();
+        let Some(table) = named.or(only).cloned() else { return Ok(false) };
+        if error.kind() != ErrorKind::Data || self.decoder.read_key(message, &table).is_err() {
+            return Ok(false);
+        }
+        let Some(lane) = self.lanes.get_mut(&table) else { return Ok(false) };
+        if message.offset >= lane.mark.next {
+            lane.mark = Mark { next: message.offset + 1, rejected: lane.mark.rejected + 1, ..lane.mark.clone() };
+        }
+        self.next = message.offset + 1;
+        Ok(true)
     }
 
     /// Whether the open rows can be taken without dividing a change of a key. In one partition only are its halves
@@ -290,11 +312,17 @@ impl Part {
     }
 }
 
+/// A partition's name without its topic's id.
+fn label(partition: &Arc<str>) -> Arc<str> {
+    partition.split_once('@').map_or_else(|| Arc::clone(partition), |(label, _)| label.into())
+}
+
 /// What a lane's next event covers.
 fn span(partition: &Arc<str>, lane: &mut Lane, next: i64) -> LogSpan {
     // A lane may be ahead of the partition, which was set back for another.
     lane.mark.next = lane.mark.next.max(next);
     let upto: Arc<str> = Arc::from(lane.mark.to_string());
     let after = lane.delivered.replace(Arc::clone(&upto));
-    LogSpan { partition: Arc::clone(partition), after, upto }
+    let told = Told { partition: label(partition), next: lane.mark.next, rejected: lane.mark.rejected };
+    LogSpan { partition: Arc::clone(partition), after, upto, told: Some(told) }
 }

@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 
 use crate::config::KafkaConfig;
 use crate::consumer::Consumer;
+use crate::dead::DeadLetters;
 use crate::mark::Mark;
 use crate::part::{Lane, Part, Step};
 use crate::queue::{Closed, Inlet};
@@ -52,6 +53,7 @@ pub(crate) enum Command {
 pub(crate) struct Reader {
     config: Arc<KafkaConfig>,
     consumer: Consumer,
+    dead: Option<DeadLetters>,
     registry: Option<Registry>,
     sink: Arc<dyn Sink>,
     runtime: Handle,
@@ -76,6 +78,7 @@ pub(crate) struct Reader {
 struct Counters {
     repeated: Counter,
     loaded: Counter,
+    set_aside: Counter,
     lag_ms: Gauge,
 }
 
@@ -106,7 +109,7 @@ impl Reader {
     /// What the registry's settings make impossible.
     pub(crate) fn new(
         config: Arc<KafkaConfig>,
-        consumer: Consumer,
+        (consumer, dead): (Consumer, Option<DeadLetters>),
         sink: Arc<dyn Sink>,
         runtime: Handle,
         (inlet, commands): (Inlet, Receiver<Command>),
@@ -117,6 +120,10 @@ impl Reader {
         let counters = Counters {
             repeated: m.counter("debezium_events_repeated", "Events that Debezium delivered again, skipped"),
             loaded: m.counter("debezium_events_loaded", "Events that a load had already, skipped"),
+            set_aside: m.counter(
+                "kafka_connect_task_error_total_records_skipped",
+                "Records that were set aside in the dead-letter queue",
+            ),
             lag_ms: m.gauge("debezium_milliseconds_behind_source", "Age of the last event when it was read"),
         };
         Ok(Self {
@@ -124,6 +131,7 @@ impl Reader {
             all: (context.memory / 2).max(BATCH.0),
             config,
             consumer,
+            dead,
             registry,
             sink,
             runtime,
@@ -221,10 +229,16 @@ impl Reader {
         loop {
             let step = match self.parts[at].take(&record) {
                 Ok(step) => step,
-                Err(error) => return self.bad(at, message.offset(), error),
+                Err(error) => {
+                    return match self.set_aside(at, message, &record, &error)? {
+                        true => Ok(()),
+                        false => self.bad(at, message.offset(), error),
+                    };
+                }
             };
             match step {
                 Step::Done => return Ok(()),
+                Step::Stop(error) => return self.bad(at, message.offset(), error),
                 Step::Row => {
                     let part = &self.parts[at];
                     self.dirty = true;
@@ -261,6 +275,23 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// Sets a record aside that cannot be decoded, if that is wanted and may be.
+    fn set_aside(
+        &mut self,
+        at: usize,
+        message: &BorrowedMessage<'_>,
+        record: &Message<'_>,
+        error: &Error,
+    ) -> Result<bool, End> {
+        let Some(dead) = &mut self.dead else { return Ok(false) };
+        if !self.parts[at].pass_over(record, error)? {
+            return Ok(false);
+        }
+        dead.put(message, error)?;
+        self.counters.set_aside.add(1);
+        Ok(true)
     }
 
     /// A record that cannot be applied stops its table, or every table that it may be of.
@@ -348,6 +379,9 @@ impl Reader {
 
     fn send(&mut self, events: impl IntoIterator<Item = (u64, LogEvent)>) -> Result<(), End> {
         for (generation, event) in events {
+            if let Some(dead) = &mut self.dead {
+                dead.settle()?;
+            }
             self.inlet.send(generation, Ok(event))?;
         }
         Ok(())

@@ -1,12 +1,13 @@
 //! What tests do with topics: make them, write to them and read them, as any client does.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::Message as _;
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -154,6 +155,25 @@ impl Kafka {
     /// # Panics
     /// When they do not come.
     pub fn read(&self, topic: &str) -> Vec<Message> {
+        self.each(topic, |message| {
+            let (key, value) = (message.key().map(Into::into), message.payload().map(Into::into));
+            Message { partition: message.partition(), key, value }
+        })
+    }
+
+    /// The headers of every message, likewise.
+    ///
+    /// # Panics
+    /// When they do not come, or hold no text.
+    pub fn headers(&self, topic: &str) -> Vec<BTreeMap<String, String>> {
+        self.each(topic, |message| {
+            let text = |value: Option<&[u8]>| String::from_utf8(value.unwrap_or_default().into()).unwrap();
+            let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+            headers.map(|header| (header.key.to_owned(), text(header.value))).collect()
+        })
+    }
+
+    fn each<T>(&self, topic: &str, take: impl Fn(&BorrowedMessage<'_>) -> T) -> Vec<T> {
         let consumer = self.consumer();
         let mut messages = Vec::new();
         for partition in 0..self.partitions(topic) {
@@ -165,9 +185,7 @@ impl Kafka {
             while position(&consumer, topic, partition).is_none_or(|at| at < end) && first < end {
                 assert!(started.elapsed() < PATIENCE, "the messages of {topic} do not come");
                 if let Some(message) = consumer.poll(Duration::from_millis(100)) {
-                    let message = message.unwrap();
-                    let (key, value) = (message.key().map(Into::into), message.payload().map(Into::into));
-                    messages.push(Message { partition, key, value });
+                    messages.push(take(&message.unwrap()));
                 }
             }
         }

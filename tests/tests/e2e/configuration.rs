@@ -308,10 +308,19 @@ fn every_example_is_accepted() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|e| e == "json" || e == "yaml") {
             let job = Job::new(&Server::shared().database());
-            let env = [("SHOP_PORT", "1"), ("SHOP_HOST", "127.0.0.1"), ("SHOP_PASSWORD", "none"), ("REST_PORT", "0")];
+            let mut env = vec![("SHOP_PORT", "1"), ("SHOP_HOST", "127.0.0.1"), ("SHOP_PASSWORD", "none")];
+            env.extend([("REST_PORT", "0"), ("KAFKA", "127.0.0.1:1")]);
             // An unreachable database is tried again for a minute otherwise.
             let args = ["--config", path.to_str().unwrap(), "--max-retries", "0"];
-            let outcome = job.program(&args, &env).wait();
+            let mut running = job.program(&args, &env);
+            let output = job.folder().join("output");
+            let refused = |output: &str| output.contains("cannot connect to PostgreSQL").then_some(());
+            running.until("a refused connection", || refused(&std::fs::read_to_string(&output).unwrap()));
+            // What follows a log goes on without the source.
+            if running.is_running() {
+                running.terminate();
+            }
+            let outcome = running.wait();
             assert_eq!(outcome.code, Some(FAILED), "{}: {}", path.display(), outcome.output);
             seen += 1;
         }

@@ -199,6 +199,48 @@ fn a_record_that_cannot_be_read_stops_its_table_alone_and_is_named() {
     until_read(&rows(FIRST), &job, "t");
 }
 
+#[test]
+fn a_record_that_cannot_be_read_is_set_aside_where_that_is_wanted() {
+    let kafka = Kafka::shared();
+    kafka.create("aside.public.t", 1);
+    let mut t = Events::of("t");
+    kafka.write("aside.public.t", &first(&mut t));
+    let job = Job::following(kafka, r"aside\.public\..").sink("errors.tolerance", "all");
+    let job = job.sink("errors.deadletterqueue.topic.name", "aside-dead");
+    let job = job.sink("errors.deadletterqueue.topic.replication.factor", "1");
+    let mut running = job.start(&[]);
+    until(&rows(FIRST), &job, "t", &mut running);
+    let damaged = |message: Message| {
+        let value = String::from_utf8(message.value.unwrap()).unwrap().replace("\"v\":\"?\"", "\"v\":{}");
+        Message { value: Some(value.into()), ..message }
+    };
+    let bad = [damaged(t.update(2, "?")), Message { value: Some("{not JSON".into()), ..t.update(3, "") }];
+    kafka.write("aside.public.t", &bad);
+    kafka.write("aside.public.t", &[t.delete(1)]);
+    until(&rows([(2, "b"), (3, "c")]), &job, "t", &mut running);
+    assert_eq!(kafka.read("aside-dead"), bad);
+    let headers = kafka.headers("aside-dead");
+    assert_eq!(headers[0]["__connect.errors.topic"], "aside.public.t");
+    let offsets: Vec<_> = headers.iter().map(|of| of["__connect.errors.offset"].as_str()).collect();
+    assert_eq!(offsets, ["3", "4"]);
+    assert!(headers[0]["__connect.errors.exception.message"].contains("column=v"), "{headers:?}");
+    running.kill();
+    let status = job.lake().status("public.t").unwrap();
+    assert_eq!(status["rejected"], "2");
+    assert!(
+        status["kafka_offsets"].contains("aside.public.t-0") && status["kafka_offsets"].contains('6'),
+        "{status:?}"
+    );
+    // A row that cannot be told, of a table whose rows have keys, stops it still.
+    kafka.write("aside.public.t", &[Message::new("{", "{not JSON"), t.delete(2)]);
+    let mut running = job.start(&[]);
+    says(&mut running, "topic=aside.public.t, partition=0, offset=6");
+    running.terminate();
+    running.wait().expect(SOME_TABLES_FAILED);
+    until_read(&rows([(2, "b"), (3, "c")]), &job, "t");
+    assert_eq!(kafka.read("aside-dead").len(), 2);
+}
+
 fn until_read(expected: &Rows, job: &Job, table: &str) {
     for engine in ENGINES {
         let got = job.lake().rows(engine, table).unwrap();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use connector_api::TableId;
+use connector_api::{Error, Result, TableId};
 
 use super::{Decoder, Settings, Stop, rules};
 use crate::batch::{Op, Pushed};
@@ -213,25 +213,13 @@ impl Decoder {
         let schema = Arc::clone(&self.tables[at].table.schema);
         let whole = self.tables[at].table.whole_before;
         if !schema.key().is_empty() {
-            if let Some((key, from)) = self.key(message.key)? {
-                let plan = self.key_plan(at, &key)?;
-                let Self { tables, scratch, settings, .. } = self;
-                let reading = Reading { plan: &plan, placeholder: None, rules: rules(settings), whole: false };
-                let rows = &mut tables[at].rows;
-                key.key(from, reading, rows, scratch).map_err(|fault| fault.with("part", "key"))?;
-                let row = rows.len();
-                let lacking = schema.key().iter().find(|&&c| !rows.columns[c].is_filled(row));
-                match lacking {
-                    None => return Ok(()),
-                    Some(&column) if !whole => {
-                        let name = schema.columns()[column].name();
-                        return Err(Fault::of(NOT_COVERED).in_column(name).into());
-                    }
-                    Some(_) => rows.roll_back(),
+            match self.key_row(message, at)? {
+                None => return Ok(()),
+                Some(column) if !whole => {
+                    let name = schema.columns()[column].name();
+                    return Err(Fault::of(NOT_COVERED).in_column(name).into());
                 }
-            } else if !whole {
-                let name = schema.columns()[schema.key()[0]].name();
-                return Err(Fault::of(NOT_COVERED).in_column(name).into());
+                Some(_) => self.tables[at].roll_back(),
             }
         }
         let Some(from) = before else {
@@ -241,6 +229,43 @@ impl Decoder {
         };
         self.image(at, body, from, Target::After, true)?;
         Ok(self.tables[at].require(schema.key().iter().copied())?)
+    }
+
+    /// Reads a message's key as that table's, and keeps nothing of it: whether the row that a message is of is known,
+    /// whatever else of it cannot be read. A table without a key has none to read.
+    ///
+    /// # Errors
+    /// `Data` where the key cannot be read or does not tell the row; any other kind is the schema source's.
+    pub fn read_key(&mut self, message: &Message<'_>, table: &TableId) -> Result<()> {
+        let Some(at) = self.tables.iter().position(|state| state.table.schema.table() == table) else {
+            return Err(Error::data("a key of a table that is not known").with("table", table));
+        };
+        if self.tables[at].table.schema.key().is_empty() {
+            return Ok(());
+        }
+        self.tables[at].roll_back();
+        let read = self.key_row(message, at);
+        self.tables[at].roll_back();
+        match read {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => Err(Error::data("a key that does not tell the row").with("table", table)),
+            Err(Stop::Source(error)) => Err(error),
+            Err(Stop::Fault(fault, _)) => Err(fault.into_error().with("table", table)),
+            Err(Stop::Pushed(_)) => Err(Error::data("a key that changes the table").with("table", table)),
+        }
+    }
+
+    /// Reads a message's key into the open row of a table; gives the first column of the table's key that it lacks.
+    fn key_row(&mut self, message: &Message<'_>, at: usize) -> Result<Option<usize>, Stop> {
+        let schema = Arc::clone(&self.tables[at].table.schema);
+        let Some((key, from)) = self.key(message.key)? else { return Ok(schema.key().first().copied()) };
+        let plan = self.key_plan(at, &key)?;
+        let Self { tables, scratch, settings, .. } = self;
+        let reading = Reading { plan: &plan, placeholder: None, rules: rules(settings), whole: false };
+        let rows = &mut tables[at].rows;
+        key.key(from, reading, rows, scratch).map_err(|fault| fault.with("part", "key"))?;
+        let row = rows.len();
+        Ok(schema.key().iter().find(|&&c| !rows.columns[c].is_filled(row)).copied())
     }
 
     /// Once per table: the message key has the columns that identify a row, or whole rows are logged. Else a

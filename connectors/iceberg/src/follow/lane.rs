@@ -30,7 +30,7 @@ pub(super) enum Item {
 }
 
 impl Item {
-    fn span(&self) -> &LogSpan {
+    pub(super) fn span(&self) -> &LogSpan {
         match self {
             Self::Changes(batch) => batch.span(),
             Self::Truncate(span) => span,

@@ -3,7 +3,7 @@
 //! What must hold: a table that fails is reported once and holds nobody up; what waits is bounded, whatever the
 //! number of tables.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -102,6 +102,7 @@ impl Gathered {
             lane: None,
             source: Arc::from(""),
             reached: Marks::new(),
+            told: BTreeMap::new(),
         };
         let worker = tokio::spawn(worker.run(commands));
         Self { items: Vec::new(), bytes: 0, rows: 0, lane, worker, under_way, failed }
@@ -138,6 +139,8 @@ struct Worker {
     source: Arc<str>,
     /// How far the table is applied, for the ledger.
     reached: Marks,
+    /// The same as the log's own tools tell it: a partition's next message, and how many were set aside.
+    told: BTreeMap<Arc<str>, (i64, u64)>,
 }
 
 impl Worker {
@@ -167,11 +170,13 @@ impl Worker {
 
     async fn flush(&mut self, items: Vec<Item>) {
         let Some(lane) = self.lane.as_mut() else { return };
+        let told: Vec<_> = items.iter().filter_map(|item| item.span().told.clone()).collect();
         match lane.flush(items).await {
             Ok(flushed) => {
                 self.reached = flushed.marks.clone();
+                self.told.extend(told.into_iter().map(|told| (told.partition, (told.next, told.rejected))));
                 if let Some((snapshot_id, epoch)) = flushed.snapshot {
-                    let row = StatusRow::of_stream(&self.source, &self.table, &self.reached);
+                    let row = self.row();
                     self.shared.ledger.status(StatusRow { snapshot_id: Some(snapshot_id), epoch, ..row });
                     self.shared.counters.commits.add(1);
                     self.shared.counters.files.add(flushed.files.0 as u64);
@@ -192,10 +197,14 @@ impl Worker {
 }
 
 impl Worker {
+    fn row(&self) -> StatusRow {
+        StatusRow::of_stream(&self.source, &self.table, &self.reached, &self.told)
+    }
+
     /// Records a failure that stays.
     fn record(&self, error: &Error) {
         if !matches!(error.kind(), ErrorKind::Retriable { .. }) {
-            let row = StatusRow::of_stream(&self.source, &self.table, &self.reached);
+            let row = self.row();
             let error = Some(format!("{error:#}"));
             self.shared.ledger.status(StatusRow { status: Status::Failed, error, ..row });
         }

@@ -1,16 +1,17 @@
 //! `_cdc_status`: one row per state a table's load went through, newest by (epoch, sequence).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-    new_null_array,
+    Array, ArrayRef, BooleanArray, Int32Array, Int64Array, MapArray, RecordBatch, StringArray, StructArray,
+    TimestampMicrosecondArray, new_null_array,
 };
-use arrow_schema::SchemaRef as ArrowSchemaRef;
+use arrow_buffer::OffsetBuffer;
+use arrow_schema::{ArrowError, DataType, SchemaRef as ArrowSchemaRef};
 use connector_api::{Error, Marks, Result, TableId, TableLoad, UTC};
 use iceberg::spec::{MapType, NestedField, PrimitiveType, Schema, Type};
 
@@ -61,6 +62,10 @@ pub(crate) struct StatusRow {
     pub(crate) target: Option<String>,
     /// How far a log is applied, of a table that follows one.
     pub(crate) applied: Option<String>,
+    /// The next message of each partition of the log, where it counts them.
+    pub(crate) offsets: Vec<(Arc<str>, i64)>,
+    /// Messages that were set aside, unapplied.
+    pub(crate) rejected: Option<i64>,
 }
 
 impl StatusRow {
@@ -82,6 +87,8 @@ impl StatusRow {
             started_ms: Some(started_ms),
             target: None,
             applied: None,
+            offsets: Vec::new(),
+            rejected: None,
         }
     }
 
@@ -108,16 +115,27 @@ impl StatusRow {
             started_ms: None,
             target: None,
             applied: None,
+            offsets: Vec::new(),
+            rejected: None,
         }
     }
 
     /// A table that follows a log, applied so far.
-    pub(crate) fn of_stream(source: &str, table: &TableId, applied: &Marks) -> Self {
+    pub(crate) fn of_stream(
+        source: &str,
+        table: &TableId,
+        applied: &Marks,
+        told: &BTreeMap<Arc<str>, (i64, u64)>,
+    ) -> Self {
         // Names and points of a log are text of its own: JSON keeps them apart.
         let marks: serde_json::Map<String, serde_json::Value> =
             applied.iter().map(|(partition, mark)| (partition.to_string(), mark.as_ref().into())).collect();
         let applied = Some(serde_json::Value::from(marks).to_string());
-        Self { status: Status::Completed, applied, ..Self::of_name(source, &table.to_string()) }
+        let offsets = told.iter().map(|(partition, (next, _))| (Arc::clone(partition), *next)).collect();
+        let rejected = told.values().map(|(_, rejected)| *rejected).sum::<u64>();
+        let rejected = (!told.is_empty()).then(|| i64::try_from(rejected).unwrap_or(i64::MAX));
+        let row = Self::of_name(source, &table.to_string());
+        Self { status: Status::Completed, applied, offsets, rejected, ..row }
     }
 
     /// A published load as the table itself records it.
@@ -138,6 +156,8 @@ impl StatusRow {
             started_ms: None,
             target: None,
             applied: None,
+            offsets: Vec::new(),
+            rejected: None,
         }
     }
 }
@@ -152,6 +172,26 @@ pub(crate) struct StatusRows {
     /// How long rows stay that are not the newest, milliseconds.
     pub(crate) retention_ms: i64,
     pub(crate) now_ms: i64,
+}
+
+impl StatusRows {
+    /// The rows' maps of partitions to offsets, as the ledger's schema has them; null where there are none.
+    fn offsets(&self, of: &DataType) -> Result<ArrayRef, ArrowError> {
+        let DataType::Map(entries, sorted) = of else {
+            return Err(ArrowError::SchemaError("offsets are a map".to_owned()));
+        };
+        let DataType::Struct(fields) = entries.data_type() else {
+            return Err(ArrowError::SchemaError("a map has entries".to_owned()));
+        };
+        let all = self.rows.iter().flat_map(|row| &row.offsets);
+        let (names, next): (Vec<_>, Vec<_>) = all.map(|(name, next)| (name.as_ref(), *next)).unzip();
+        let columns: Vec<ArrayRef> = vec![Arc::new(StringArray::from(names)), Arc::new(Int64Array::from(next))];
+        let entries_of = StructArray::try_new(fields.clone(), columns, None)?;
+        let lengths = OffsetBuffer::from_lengths(self.rows.iter().map(|row| row.offsets.len()));
+        let present = self.rows.iter().map(|row| !row.offsets.is_empty()).collect::<Vec<_>>();
+        let map = MapArray::try_new(Arc::clone(entries), lengths, entries_of, Some(present.into()), *sorted)?;
+        Ok(Arc::new(map))
+    }
 }
 
 impl Rows for StatusRows {
@@ -207,37 +247,45 @@ impl Rows for StatusRows {
             |f: fn(&StatusRow) -> Option<i64>| Arc::new(self.rows.iter().map(f).collect::<Int64Array>()) as ArrayRef;
         let int =
             |f: fn(&StatusRow) -> Option<i32>| Arc::new(self.rows.iter().map(f).collect::<Int32Array>()) as ArrayRef;
-        let columns = schema.fields().iter().map(|field| match field.name().as_str() {
-            "source" => text(&self.rows, |r| Some(&r.source)),
-            "table_name" => text(&self.rows, |r| Some(&r.table_name)),
-            "phase" => text(&self.rows, |r| Some(if r.applied.is_some() { "stream" } else { "load" })),
-            "load_status" => text(&self.rows, |r| Some(r.status.name())),
-            "chunks_done" => int(|r| match r.status {
-                Status::Completed => r.chunks_total,
-                Status::Running | Status::Failed => r.chunks_done,
-            }),
-            "chunks_total" => int(|r| r.chunks_total),
-            "rows" => long(|r| r.rows),
-            "position_type" => text(&self.rows, |r| r.position_type.as_deref()),
-            "load_position" => text(&self.rows, |r| r.load_position.as_deref()),
-            "applied_position" => text(&self.rows, |r| r.applied.as_deref()),
-            "snapshot_id" => long(|r| r.snapshot_id),
-            "epoch" => long(|r| Some(r.epoch)),
-            "attempts" => int(|r| Some(r.attempts)),
-            "error" => text(&self.rows, |r| r.error.as_deref()),
-            "started_at" => {
-                let micros = self.rows.iter().map(|r| r.started_ms.map(|ms| ms * 1000));
-                Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone(UTC))
-            }
-            "updated_at" => Arc::new(TimestampMicrosecondArray::from(vec![self.now_ms * 1000; n]).with_timezone(UTC)),
-            "sequence" => Arc::new(Int64Array::from(vec![sequence; n])),
-            "instance" => text(&self.rows, |_| Some(&self.instance)),
-            "beat" => Arc::new(Int64Array::from(vec![self.beat; n])),
-            "iceberg_table" => text(&self.rows, |r| r.target.as_deref()),
-            // What nothing fills yet.
-            _ => new_null_array(field.data_type(), n),
-        });
-        RecordBatch::try_new(Arc::clone(schema), columns.collect())
+        let column = |field: &arrow_schema::FieldRef| -> Result<ArrayRef, ArrowError> {
+            Ok(match field.name().as_str() {
+                "source" => text(&self.rows, |r| Some(&r.source)),
+                "table_name" => text(&self.rows, |r| Some(&r.table_name)),
+                "phase" => text(&self.rows, |r| Some(if r.applied.is_some() { "stream" } else { "load" })),
+                "load_status" => text(&self.rows, |r| Some(r.status.name())),
+                "chunks_done" => int(|r| match r.status {
+                    Status::Completed => r.chunks_total,
+                    Status::Running | Status::Failed => r.chunks_done,
+                }),
+                "chunks_total" => int(|r| r.chunks_total),
+                "rows" => long(|r| r.rows),
+                "position_type" => text(&self.rows, |r| r.position_type.as_deref()),
+                "load_position" => text(&self.rows, |r| r.load_position.as_deref()),
+                "applied_position" => text(&self.rows, |r| r.applied.as_deref()),
+                "kafka_offsets" => self.offsets(field.data_type())?,
+                "rejected" => long(|r| r.rejected),
+                "snapshot_id" => long(|r| r.snapshot_id),
+                "epoch" => long(|r| Some(r.epoch)),
+                "attempts" => int(|r| Some(r.attempts)),
+                "error" => text(&self.rows, |r| r.error.as_deref()),
+                "started_at" => {
+                    let micros = self.rows.iter().map(|r| r.started_ms.map(|ms| ms * 1000));
+                    Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone(UTC))
+                }
+                "updated_at" => {
+                    Arc::new(TimestampMicrosecondArray::from(vec![self.now_ms * 1000; n]).with_timezone(UTC))
+                }
+                "sequence" => Arc::new(Int64Array::from(vec![sequence; n])),
+                "instance" => text(&self.rows, |_| Some(&self.instance)),
+                "beat" => Arc::new(Int64Array::from(vec![self.beat; n])),
+                "iceberg_table" => text(&self.rows, |r| r.target.as_deref()),
+                // What nothing fills yet.
+                _ => new_null_array(field.data_type(), n),
+            })
+        };
+        let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>();
+        columns
+            .and_then(|columns| RecordBatch::try_new(Arc::clone(schema), columns))
             .map_err(|e| Error::fatal("rows that do not fit the ledger").caused_by(e))
     }
 

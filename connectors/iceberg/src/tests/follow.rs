@@ -167,7 +167,7 @@ impl Log {
 
 fn span(after: usize, upto: usize) -> LogSpan {
     let after = (after > 0).then(|| after.to_string().into());
-    LogSpan { partition: "t-0".into(), after, upto: upto.to_string().into() }
+    LogSpan { partition: "t-0".into(), after, upto: upto.to_string().into(), told: None }
 }
 
 fn context(state: &Path) -> TaskContext {
