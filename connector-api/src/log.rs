@@ -29,7 +29,7 @@ pub struct LogSpan {
     /// The point that it reaches.
     pub upto: Arc<str>,
     /// The same for people, where the log counts: for the ledger only.
-    pub told: Option<Told>,
+    pub told: Option<Box<Told>>,
 }
 
 /// A point of a partition that counts its messages, as people look it up.

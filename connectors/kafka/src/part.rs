@@ -324,5 +324,5 @@ fn span(partition: &Arc<str>, lane: &mut Lane, next: i64) -> LogSpan {
     let upto: Arc<str> = Arc::from(lane.mark.to_string());
     let after = lane.delivered.replace(Arc::clone(&upto));
     let told = Told { partition: label(partition), next: lane.mark.next, rejected: lane.mark.rejected };
-    LogSpan { partition: Arc::clone(partition), after, upto, told: Some(told) }
+    LogSpan { partition: Arc::clone(partition), after, upto, told: Some(Box::new(told)) }
 }
