@@ -18,6 +18,7 @@ mod full_disk;
 mod instances;
 mod kafka;
 mod kinds;
+mod log_chaos;
 mod log_faults;
 mod memory;
 mod operator;

@@ -1,0 +1,155 @@
+//! A follower that is killed, whose commits' answers are lost and whose index goes, at moments and failpoints that a seed
+//! chooses: what the tables hold then is what a model of the events says.
+//!
+//! A failing round prints its seed; `CONNECT_CHAOS_SEED=… CONNECT_CHAOS_ROUNDS=1` runs it again.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use connect_tests::chance::Chance;
+use connect_tests::compare::{Rows, difference};
+use connect_tests::events::{Events, rows};
+use connect_tests::kafka::{Kafka, Message};
+use connect_tests::lake::{ENGINES, Lake};
+use connect_tests::runtime::{Job, OK};
+
+/// Where a follower may be killed, or told that a call failed.
+const POINTS: [&str; 5] = [
+    "iceberg.file-noted",
+    "iceberg.follow.after-stage",
+    "iceberg.follow.before-commit",
+    "iceberg.follow.after-commit",
+    "iceberg.before-ledger-commit",
+];
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The events of a table with a key and of one without, and what is in the tables after them.
+struct Model {
+    keyed: Events,
+    bare: Events,
+    rows: BTreeMap<i64, String>,
+    lines: Vec<(i64, String)>,
+}
+
+impl Model {
+    /// Some more events of each table.
+    fn more(&mut self, chance: &mut Chance) -> (Vec<Message>, Vec<Message>) {
+        let (mut keyed, mut bare) = (Vec::new(), Vec::new());
+        for _ in 0..1 + chance.below(40) {
+            let (id, v) = (chance.below(30) as i64, chance.below(1_000_000).to_string());
+            match (chance.below(10), self.rows.contains_key(&id)) {
+                (0, _) if chance.below(20) == 0 => {
+                    keyed.push(self.keyed.truncate());
+                    self.rows.clear();
+                }
+                (0..3, true) => {
+                    keyed.push(self.keyed.delete(id));
+                    self.rows.remove(&id);
+                }
+                (_, there) => {
+                    keyed.push(if there { self.keyed.update(id, &v) } else { self.keyed.create(id, &v) });
+                    self.rows.insert(id, v);
+                }
+            }
+        }
+        for _ in 0..chance.below(20) {
+            let line = (chance.below(5) as i64, chance.below(3).to_string());
+            bare.push(self.bare.create(line.0, &line.1));
+            self.lines.push(line);
+        }
+        (keyed, bare)
+    }
+
+    fn expected(&self) -> [(&'static str, Rows); 2] {
+        let keyed = self.rows.iter().map(|(id, v)| (*id, v.as_str()));
+        [("t", rows(keyed)), ("n", rows(self.lines.iter().map(|(id, v)| (*id, v.as_str()))))]
+    }
+}
+
+/// What differs between a table and what it should hold, as the readers see it; no table is an empty one here.
+fn wrong(lake: &Lake, table: &str, expected: &Rows) -> Option<String> {
+    ENGINES.iter().find_map(|engine| match lake.rows(*engine, table) {
+        None => (!expected.rows.is_empty()).then(|| "there is none".to_owned()),
+        Some(got) => difference(expected, &got).map(|wrong| format!("as {engine:?} reads it: {wrong}")),
+    })
+}
+
+#[expect(clippy::print_stdout, reason = "a test that fails shows its output, and so its seed")]
+fn round(seed: u64) {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let (kafka, chance) = (Kafka::shared(), &mut Chance(seed));
+    let prefix = format!("chaos{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let [keyed, bare] = ["t", "n"].map(|table| format!("{prefix}.public.{table}"));
+    kafka.create(&keyed, 1);
+    kafka.create(&bare, 1);
+    let job = Job::following(kafka, &format!(r"{prefix}\.public\..")).sink("iceberg.control.commit.interval-ms", "50");
+    let job = job.sink("errors.retry.delay.max.ms", "100").sink("position.commit.interval-ms", "200");
+    let mut model =
+        Model { keyed: Events::of("t"), bare: Events::without_key("n"), rows: BTreeMap::new(), lines: Vec::new() };
+    let mut told = format!("CONNECT_CHAOS_SEED={seed} CONNECT_CHAOS_ROUNDS=1:");
+    for _ in 0..2 + chance.below(3) {
+        let (action, after) = (["kill", "error"][chance.below(2) as usize], 50 + chance.below(900));
+        let point = POINTS[chance.below(POINTS.len() as u64) as usize];
+        let failpoint = format!("{point}={action}@{}", 1 + chance.below(4));
+        told.push_str(&format!(" {failpoint}, killed after {after} ms;"));
+        let mut running = job.start_with(&[], &[("CONNECT_FAILPOINTS", &failpoint)]);
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_millis(after) && running.is_running() {
+            let (of_keyed, of_bare) = model.more(chance);
+            kafka.write(&keyed, &of_keyed);
+            kafka.write(&bare, &of_bare);
+        }
+        running.kill();
+        if chance.below(4) == 0 {
+            told.push_str(" its state is gone;");
+            let _ = std::fs::remove_dir_all(job.folder().join("state"));
+        }
+    }
+    println!("{told}");
+    let (lake, mut running, started) = (job.lake(), job.start(&[]), Instant::now());
+    for (table, expected) in model.expected() {
+        while let Some(wrong) = wrong(&lake, table, &expected) {
+            assert!(running.is_running(), "{told} ended\n{}", running.output());
+            assert!(started.elapsed() < PATIENCE, "{told} {table} {wrong}\n{}", running.output());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    running.terminate();
+    running.wait().expect(OK);
+    // It stays so, read once more after all is done.
+    for (table, expected) in model.expected() {
+        assert_eq!(wrong(&lake, table, &expected), None, "{told} {table}");
+    }
+}
+
+fn rounds(default: u64) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64;
+    let first = number("CONNECT_CHAOS_SEED").unwrap_or(now);
+    for n in 0..number("CONNECT_CHAOS_ROUNDS").unwrap_or(default) {
+        round(first.wrapping_add(n));
+    }
+}
+
+#[test]
+fn a_follower_that_is_killed_at_any_moment_loses_and_doubles_nothing() {
+    rounds(3);
+}
+
+#[test]
+#[ignore = "minutes: run by make test-full"]
+fn a_follower_that_is_killed_at_many_moments_loses_and_doubles_nothing() {
+    rounds(200);
+}
+
+/// The twin: a row too many, one too few and one that is stale are each seen.
+#[test]
+fn what_a_follower_gets_wrong_is_seen() {
+    let expected = rows([(1, "a"), (2, "b")]);
+    assert_eq!(difference(&expected, &rows([(2, "b"), (1, "a")])), None);
+    for wrong in [vec![(1, "a")], vec![(1, "a"), (2, "b"), (2, "b")], vec![(1, "a"), (2, "stale")]] {
+        assert!(difference(&expected, &rows(wrong)).is_some());
+    }
+}
