@@ -1,15 +1,17 @@
 //! The consumer: how it is made, what it says of itself, and what it asks the brokers.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use connector_api::{Counter, Error, ErrorKind, Gauge, Metrics, Result};
-use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
+use rdkafka::message::Message as _;
 use rdkafka::metadata::Metadata;
 use rdkafka::statistics::Statistics;
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use crate::config::KafkaConfig;
 use crate::error;
@@ -73,24 +75,13 @@ impl Consumer {
     /// # Errors
     /// `Fatal` for settings that librdkafka refuses.
     pub(crate) fn new(config: &KafkaConfig, group: &str, memory: usize, metrics: &Metrics) -> Result<Self> {
-        let mut client = ClientConfig::new();
+        let mut client = settings(config, group);
         client
-            .set("bootstrap.servers", &config.servers)
-            .set("client.id", group)
-            .set("group.id", group)
-            .set("isolation.level", "read_committed")
             // No one else keeps a connection alive where nothing is read for hours.
             .set("socket.keepalive.enable", "true")
             .set("queued.max.messages.kbytes", (memory.clamp(FETCHED.0, FETCHED.1) >> 10).to_string())
             .set("statistics.interval.ms", STATISTICS);
-        for (key, value) in &config.overrides {
-            client.set(key, value.expose());
-        }
-        client
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "error")
-            .set("allow.auto.create.topics", "false");
+        overridden(&mut client, config);
         let made = client.create_with_context(Context::new(metrics));
         let made = made.map_err(|e| error::kafka("the Kafka consumer's settings are refused", e))?;
         Ok(Self(Arc::new(made)))
@@ -114,6 +105,27 @@ impl Consumer {
         })
     }
 
+    /// The offset after a partition's last message below `end`: what ends a transaction has an offset and is no
+    /// message, so that reading never comes to `end` itself. Blocking.
+    ///
+    /// # Errors
+    /// When the brokers do not answer.
+    pub(crate) fn last(&self, config: &KafkaConfig, topic: &str, partition: i32) -> Result<i64> {
+        let (low, end) = self.watermarks(topic, partition)?;
+        let mut back = 16;
+        while end > low {
+            let from = low.max(end - back);
+            if let Some(last) = last_within(config, topic, partition, from..end)? {
+                return Ok(last + 1);
+            }
+            if from == low {
+                break;
+            }
+            back *= 16;
+        }
+        Ok(low)
+    }
+
     /// An error that may follow from another, which says more.
     pub(crate) fn unheard(&self, what: &str, error: KafkaError) -> Error {
         let last = self.0.context().last.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -123,4 +135,46 @@ impl Consumer {
             if made.kind() == ErrorKind::Fatal { ErrorKind::Fatal } else { error::kind(cause.rdkafka_error_code()) };
         Error::new(kind, what).caused_by(cause)
     }
+}
+
+fn settings(config: &KafkaConfig, group: &str) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", &config.servers).set("client.id", group).set("group.id", group);
+    client.set("isolation.level", "read_committed");
+    client
+}
+
+/// What the operator says, and what nobody may.
+fn overridden(client: &mut ClientConfig, config: &KafkaConfig) {
+    for (key, value) in &config.overrides {
+        client.set(key, value.expose());
+    }
+    client
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("allow.auto.create.topics", "false");
+}
+
+/// The last message within some offsets of a partition, by a consumer of its own.
+fn last_within(config: &KafkaConfig, topic: &str, partition: i32, within: Range<i64>) -> Result<Option<i64>> {
+    let mut client = settings(config, "connect-runtime");
+    overridden(&mut client, config);
+    let what = "the last message of a partition is not told";
+    let failed = |e| error::kafka(what, e).with("topic", topic).with("partition", partition);
+    // With one partition there is no doubt whose end it is that the client reports.
+    let consumer: BaseConsumer = client.set("enable.partition.eof", "true").create().map_err(failed)?;
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(within.start)).map_err(failed)?;
+    consumer.assign(&list).map_err(failed)?;
+    let (mut last, deadline) = (None, Instant::now() + TIMEOUT);
+    while Instant::now() < deadline {
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) if message.offset() < within.end => last = Some(message.offset()),
+            Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Ok(last),
+            Some(Err(e)) => return Err(failed(e)),
+            None => {}
+        }
+    }
+    Err(Error::retriable(what).with("topic", topic).with("partition", partition))
 }

@@ -103,6 +103,10 @@ pub(crate) struct Part {
 impl Part {
     pub(crate) fn new(topic: Arc<Topic>, number: i32, decoder: Decoder, accepts_ties: bool) -> Self {
         let name = topic.partition_name(number);
+        let mut decoder = decoder;
+        if topic.partitions > 1 {
+            decoder.divide();
+        }
         Self {
             topic,
             number,
@@ -119,6 +123,12 @@ impl Part {
             skipped: Skipped::default(),
             happened_ms: None,
         }
+    }
+
+    /// The topic has become this one: of the same id, with more partitions.
+    pub(crate) fn grow(&mut self, topic: Arc<Topic>) {
+        self.topic = topic;
+        self.decoder.divide();
     }
 
     /// Whether it may have changes of a table.

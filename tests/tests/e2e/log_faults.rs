@@ -114,6 +114,24 @@ fn partitions_that_are_added_are_read_after_the_older_ones() {
     running.wait().expect(SOME_TABLES_FAILED);
 }
 
+/// What ends a transaction of a producer has an offset that no reader comes to.
+#[test]
+fn partitions_that_are_added_do_not_wait_for_the_ends_of_transactions() {
+    let kafka = Kafka::shared();
+    kafka.create("marked.public.t", 1);
+    let mut events = Events::of("t");
+    let job = Job::following(kafka, r"marked\.public\.t");
+    let mut running = job.start(&[]);
+    kafka.write_in_a_transaction("marked.public.t", &first(&mut events), true);
+    until(&rows(FIRST), &job, "t", &mut running);
+    kafka.write_in_a_transaction("marked.public.t", &[events.delete(1)], false);
+    kafka.grow("marked.public.t", 2);
+    kafka.write("marked.public.t", &[Message { partition: 1, ..events.update(2, "z") }]);
+    until(&rows([(1, "a"), (2, "z"), (3, "c")]), &job, "t", &mut running);
+    running.terminate();
+    running.wait().expect(OK);
+}
+
 #[test]
 fn a_topic_that_was_made_anew_stops_its_table() {
     let kafka = Kafka::shared();

@@ -19,6 +19,13 @@ const NEW_KEY: &str = "__debezium.newkey";
 const NOT_COVERED: &str = "the message key lacks this column, which identifies a row: add it to Debezium's \
                            message.key.columns, or set REPLICA IDENTITY FULL on the table";
 
+const DIVIDED: &str = "the message key has this column, which does not identify a row, and the topic has several \
+                       partitions: events of one row may lie in any of them; take it out of Debezium's \
+                       message.key.columns, or give the topic one partition";
+
+const SCATTERED: &str = "an event without a message key, and the topic has several partitions: events of one row may lie \
+                         in any of them; set Debezium's message.key.columns, or give the topic one partition";
+
 /// Where an image is read to.
 #[derive(Clone, Copy)]
 enum Target {
@@ -272,19 +279,29 @@ impl Decoder {
     /// change of another of them, or a delete, could not be told.
     fn check_key(&mut self, at: usize, message: &Message<'_>) -> Result<(), Stop> {
         let state = &self.tables[at];
-        if state.covered || state.table.whole_before || state.table.schema.key().is_empty() {
+        let is_whole = state.table.whole_before;
+        if state.covered || is_whole && !self.is_divided || state.table.schema.key().is_empty() {
             return Ok(());
         }
         let names = match self.key(message.key)? {
             Some((key, from)) => key.key_names(from, &mut self.scratch)?,
             None => vec![],
         };
-        let state = &mut self.tables[at];
-        let mut key = state.table.schema.key().iter().map(|&c| state.table.schema.columns()[c].name());
-        if let Some(lacking) = key.find(|name| !names.iter().any(|n| n == name)) {
+        let schema = &self.tables[at].table.schema;
+        let key: Vec<&str> = schema.key().iter().map(|&c| schema.columns()[c].name()).collect();
+        let lacking = key.iter().find(|name| !names.iter().any(|n| n == *name));
+        if let Some(lacking) = lacking.filter(|_| !is_whole) {
             return Err(Fault::of(NOT_COVERED).in_column(lacking).into());
         }
-        state.covered = true;
+        if self.is_divided {
+            if names.is_empty() {
+                return Err(Fault::of(SCATTERED).into());
+            }
+            if let Some(more) = names.iter().find(|name| !key.contains(&name.as_str())) {
+                return Err(Fault::of(DIVIDED).in_column(more).into());
+            }
+        }
+        self.tables[at].covered = true;
         Ok(())
     }
 }

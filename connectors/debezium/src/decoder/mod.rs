@@ -59,6 +59,7 @@ pub struct Decoder {
     source: Source,
     scratch: Scratch,
     open_bytes: usize,
+    is_divided: bool,
 }
 
 /// Why a message comes to nothing.
@@ -101,6 +102,7 @@ impl Decoder {
             source: Source::default(),
             scratch: Scratch::default(),
             open_bytes: 0,
+            is_divided: false,
             settings,
         }
     }
@@ -120,6 +122,13 @@ impl Decoder {
             None => self.tables.push(state),
         }
         Ok(())
+    }
+
+    /// From now on the topic has other partitions, so that the message key decides where a row's events are: it must
+    /// be of columns that identify the row, or those events would have no order.
+    pub fn divide(&mut self) {
+        self.is_divided = true;
+        self.tables.iter_mut().for_each(|state| state.covered = false);
     }
 
     /// Memory that the open batches take, bytes, about.

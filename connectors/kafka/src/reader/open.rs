@@ -57,7 +57,7 @@ impl Reader {
         self.topics.insert(Arc::clone(&topic.name), Arc::clone(&topic));
         let places = self.places.entry(Arc::clone(&topic.name)).or_default();
         for at in places.iter() {
-            self.parts[*at].topic = Arc::clone(&topic);
+            self.parts[*at].grow(Arc::clone(&topic));
         }
         for number in from..topic.partitions {
             let source: Box<dyn SchemaSource> = match &self.registry {
@@ -205,7 +205,7 @@ impl Reader {
             for place in self.places.get(&part.topic.name).into_iter().flatten() {
                 let other = &self.parts[*place];
                 if standing.marks.contains_key(&other.name) {
-                    older.push((other.number, self.consumer.watermarks(&other.topic.name, other.number)?.1));
+                    older.push((other.number, self.consumer.last(&self.config, &other.topic.name, other.number)?));
                 }
             }
             self.parts[at].waits_for = older;
