@@ -31,14 +31,15 @@ impl Worker {
     /// When it is not there (`scripts/setup tests` fetches it) or does not start.
     pub fn shared() -> &'static Self {
         static WORKER: OnceLock<Worker> = OnceLock::new();
-        WORKER.get_or_init(|| Self::start(Kafka::shared()))
+        WORKER.get_or_init(|| Self::start(Kafka::shared(), 1000))
     }
 
-    /// A worker of its own on a broker, which ends with the value.
+    /// A worker of its own on a broker, which ends with the value. It stores how far its connectors have come every so
+    /// many milliseconds: what they did since they do again after a crash.
     ///
     /// # Panics
     /// As [`Worker::shared`].
-    pub fn start(kafka: &Kafka) -> Self {
+    pub fn start(kafka: &Kafka, flush_ms: u32) -> Self {
         let folder: PathBuf = tempfile::Builder::new().prefix("connect-worker-").tempdir().unwrap().keep();
         let port = free_port();
         let plugins = ["debezium/lib", "converter"].map(|name| cache().join(name).display().to_string()).join(",");
@@ -56,7 +57,10 @@ impl Worker {
              status.storage.topic=worker-{port}-status\n\
              status.storage.partitions=1\n\
              status.storage.replication.factor=1\n\
-             offset.flush.interval.ms=1000\n\
+             scheduled.rebalance.max.delay.ms=0\n\
+             session.timeout.ms=6000\n\
+             heartbeat.interval.ms=2000\n\
+             offset.flush.interval.ms={flush_ms}\n\
              plugin.path={plugins}\n",
             kafka.servers()
         );

@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 
 use connect_tests::chance::Chance;
 use connect_tests::compare::{difference, source_rows};
+use connect_tests::connect::Worker;
 use connect_tests::debezium::{Debezium, Format};
+use connect_tests::http;
+use connect_tests::kafka::Kafka;
 use connect_tests::lake::{ENGINES, Lake};
-use connect_tests::postgres::{Database, Server};
+use connect_tests::postgres::{Database, Server, free_port};
 use connect_tests::runtime::{Job, OK};
 use connect_tests::workload::{self, TABLES, Traffic};
 
@@ -99,6 +102,38 @@ fn is_applied(format: Format, seed: u64) {
     until_equal(&database, &lake, &tables, &mut running);
     running.terminate();
     running.wait().expect(OK);
+}
+
+/// Debezium sends again what it had not stored as sent (P24), real as it is, to tables with and without a key.
+#[test]
+fn a_debezium_that_is_killed_is_followed_without_a_row_twice() {
+    let database = Server::shared().database();
+    workload::create(&database);
+    let worker = Box::leak(Box::new(Worker::start(Kafka::shared(), 6000)));
+    let mut debezium = Debezium::on(worker, Kafka::shared(), &database, Format::JsonWithSchemas);
+    debezium.start();
+    let port = free_port();
+    let job = follower(&database, &debezium).worker("rest.listeners", &format!("http://127.0.0.1:{port}"));
+    let traffic = Traffic::start(&database, 7);
+    let lake = job.lake();
+    let mut running = job.start(&[]);
+    running.until("the tables", || (lake.loaded_tables().len() == TABLES.len()).then_some(()));
+    traffic.wait_for(60);
+    worker.kill();
+    traffic.wait_for(10);
+    worker.start_again();
+    worker.until_it_runs(&debezium.prefix);
+    traffic.finish();
+    debezium.until_caught_up();
+    until_equal(&database, &lake, &TABLES, &mut running);
+    let (_, metrics) = http::get(port, "/metrics").unwrap();
+    let repeated = metrics.lines().find(|line| line.starts_with("debezium_events_repeated"));
+    let repeated = repeated.and_then(|line| line.rsplit(' ').next()).unwrap();
+    assert_ne!(repeated, "0", "nothing was sent again:\n{metrics}");
+    running.terminate();
+    running.wait().expect(OK);
+    drop(debezium);
+    worker.kill();
 }
 
 #[test]
