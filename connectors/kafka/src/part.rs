@@ -150,6 +150,13 @@ impl Part {
         Ok(())
     }
 
+    /// Nothing is known of a table any more. What was open of other tables must have been taken.
+    pub(crate) fn forget(&mut self, table: &TableId) {
+        self.lanes.remove(table);
+        self.absent.remove(table);
+        self.decoder.forget(table);
+    }
+
     /// The table is this from now on.
     ///
     /// # Errors
@@ -275,7 +282,12 @@ impl Part {
         (self.opened, self.bytes) = (None, 0);
         let mut events = Vec::new();
         for batch in self.decoder.take()? {
-            let Some(lane) = self.lanes.get_mut(batch.schema.table()).filter(|lane| !lane.stopped) else { continue };
+            let Some(lane) = self.lanes.get_mut(batch.schema.table()) else {
+                return Err(Error::fatal("rows of a table that is not followed").with("table", batch.schema.table()));
+            };
+            if lane.stopped {
+                continue;
+            }
             lane.awaits_twin = false;
             let span = span(&self.name, lane, self.next);
             events.push((lane.generation, LogEvent::Changes(convert::batch(batch, span)?)));

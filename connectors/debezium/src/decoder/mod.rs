@@ -124,6 +124,12 @@ impl Decoder {
         Ok(())
     }
 
+    /// Makes a table unknown again, with what is open of it: its next event tells what it is.
+    pub fn forget(&mut self, table: &TableId) {
+        self.tables.retain(|state| state.table.schema.table() != table);
+        self.current = 0;
+    }
+
     /// From now on the topic has other partitions, so that the message key decides where a row's events are: it must
     /// be of columns that identify the row, or those events would have no order.
     pub fn divide(&mut self) {

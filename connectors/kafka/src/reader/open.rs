@@ -98,8 +98,7 @@ impl Reader {
         for at in &places {
             // What is open of other tables goes on; of this one it is void.
             self.flush(*at)?;
-            self.parts[*at].lanes.remove(table);
-            self.parts[*at].absent.remove(table);
+            self.parts[*at].forget(table);
         }
         self.begin(table, &places, true)
     }
