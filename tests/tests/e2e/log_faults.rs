@@ -318,6 +318,7 @@ fn two_workers_at_once_double_and_lose_nothing() {
     kafka.write("two.public.t", &first(&mut t));
     kafka.write("two.public.n", &first(&mut n));
     let job = Job::following(kafka, r"two\.public\..").sink("iceberg.control.commit.interval-ms", "100");
+    let job = job.sink("errors.retry.delay.max.ms", "500");
     let elsewhere = tempfile::tempdir().unwrap();
     let mut one = job.start(&[]);
     let mut other = {

@@ -97,11 +97,11 @@ fn bars_on_a_terminal() {
     for text in ["INFO took the cut", "the load begins table=public.wide", "loaded table=public.wide rows=30000"] {
         assert!(logged.contains(text), "{text}: {shown:#?}");
     }
-    // A line that is longer than the terminal is wide goes on in the next.
+    // A line that is longer than the terminal is wide goes on in the next; a space at its end is not seen.
     let mut full = false;
     for line in &lines[..summary] {
         assert!(full || (line.starts_with("20") && line.contains("Z ")), "torn: {line:?} in {shown:#?}");
-        full = line.chars().count() == COLUMNS;
+        full = line.chars().count() >= COLUMNS - 1;
     }
     assert!(lines.last().unwrap().starts_with("shop → lake: 2 loaded"), "{shown:#?}");
 }

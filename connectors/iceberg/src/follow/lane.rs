@@ -3,7 +3,7 @@
 //! What must hold: stretches are committed one after the other, each on the table as the one before left it; after
 //! a failure nothing more is committed before the lane is opened anew from what the catalog says.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -53,6 +53,8 @@ pub(super) struct Lane {
     marks: Marks,
     /// How far it is applied when changes without rows count, which wait for the next commit.
     reached: Marks,
+    /// Partitions of which something has come since the lane was opened.
+    heard: BTreeSet<Arc<str>>,
     committed: Instant,
     index: Option<KeyIndex>,
 }
@@ -111,6 +113,7 @@ impl Lane {
             epochs: (epoch, epoch + 1),
             reached: marks.clone(),
             marks,
+            heard: BTreeSet::new(),
             committed: Instant::now(),
             index: None,
         })
@@ -140,12 +143,18 @@ impl Lane {
     /// How far the items reach.
     ///
     /// # Errors
-    /// `Fatal` when they do not follow each other, or what is applied already: a bug in a log.
-    fn follow(&self, items: &[Item]) -> Result<Marks> {
+    /// `Retriable` when the first of a partition does not follow what is applied: another instance has moved the table
+    /// since the log asked where it stands. `Fatal` when items do not follow each other: a bug in a log.
+    fn follow(&mut self, items: &[Item]) -> Result<Marks> {
         let mut reached = self.reached.clone();
         for span in items.iter().map(Item::span) {
+            let is_first = self.heard.insert(Arc::clone(&span.partition));
             if reached.get(&span.partition) != span.after.as_ref() {
-                return Err(Error::fatal("the log delivered changes out of line")
+                let error = match is_first {
+                    true => Error::retriable("another instance applies changes to the table"),
+                    false => Error::fatal("the log delivered changes out of line"),
+                };
+                return Err(error
                     .with("table", &self.table)
                     .with("partition", &span.partition)
                     .with("applied", reached.get(&span.partition).map_or("nothing", |mark| mark))
