@@ -8,7 +8,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 TEST_FEATURES := --features connector-api/testing,connect-runtime/failpoints
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-full bench lint advisories
+.PHONY: help build demo test test-full bench bench-cdc lint advisories
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,12 @@ bench: ## Bulk load against COPY to nowhere and DuckDB; ROWS=… for another siz
 	scripts/setup
 	cargo build --release --package connect-runtime
 	scripts/bench $(if $(ROWS),--rows $(ROWS)) $(BENCH_FLAGS)
+
+bench-cdc: ## Change events from a real broker against reading them to nowhere; ROWS=… for another size
+	scripts/setup tests
+	cargo build --release --package connect-runtime
+	cargo build --release --package connect-tests --example events
+	scripts/bench-cdc $(if $(ROWS),--rows $(ROWS)) $(BENCH_FLAGS)
 
 lint: ## Format, clippy, licences, structure
 	cargo fmt --all --check
