@@ -35,7 +35,7 @@ CONTESTANTS = [
 ]
 # What Debezium's messages do not say of themselves without schemas.
 TOLD = {"time.precision.mode": "adaptive", "decimal.handling.mode": "precise", "binary.handling.mode": "bytes"}
-PATIENCE = 600
+PATIENCE = 300
 
 
 def topic(prefix):
@@ -85,7 +85,13 @@ def broker(folder, cache):
                 f"advertised.listeners=PLAINTEXT://127.0.0.1:{port}\nlog.dirs=storage\nauto.create.topics.enable=false\n"
                 "offsets.topic.num.partitions=1\noffsets.topic.replication.factor=1\n")
     server = Server(folder, ["-Xmx768m", "-cp", os.path.join(cache, "kafka", "lib", "*"), "kafka.Kafka", "server.properties"])
-    until("the broker", lambda: "Kafka Server started" in open(server.log).read(), server.child, server.log)
+
+    def listens():
+        with socket.socket() as s:
+            return s.connect_ex(("127.0.0.1", port)) == 0
+
+    # Clients wait for the rest.
+    until("the broker", listens, server.child, server.log)
     return server, f"127.0.0.1:{port}"
 
 
