@@ -20,6 +20,8 @@ use crate::error;
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 /// How often the client reports its lag.
 const STATISTICS: &str = "5000";
+/// Milliseconds that fetching rests once the queue of fetched messages is full.
+const BACKOFF: &str = "10";
 /// Memory that fetched messages may wait in, bytes: least and most.
 const FETCHED: (usize, usize) = (4 << 20, 64 << 20);
 
@@ -80,6 +82,8 @@ impl Consumer {
             // No one else keeps a connection alive where nothing is read for hours.
             .set("socket.keepalive.enable", "true")
             .set("queued.max.messages.kbytes", (memory.clamp(FETCHED.0, FETCHED.1) >> 10).to_string())
+            // A full queue is looked at again so soon. The client's own second would be the time that each queueful takes.
+            .set("fetch.queue.backoff.ms", BACKOFF)
             .set("statistics.interval.ms", STATISTICS);
         overridden(&mut client, config);
         let made = client.create_with_context(Context::new(metrics));

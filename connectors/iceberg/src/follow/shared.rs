@@ -101,6 +101,11 @@ impl Shared {
         std::mem::take(&mut *self.applied())
     }
 
+    /// Whether a failure was noted since then.
+    pub(super) fn has_failed(&self) -> bool {
+        !self.applied().failed.is_empty()
+    }
+
     /// Whether anything was noted since then.
     pub(super) fn has_applied(&self) -> bool {
         let applied = self.applied();

@@ -237,7 +237,10 @@ impl ApplyTask for FollowTask {
 
     fn due(&self, since: Duration) -> bool {
         let waits = || self.tables.values().any(|gathered| !gathered.items.is_empty());
-        self.shared.has_applied() || since >= self.shared.place.config.follow.interval && waits()
+        // A commit of its own is reported when the interval is over: a checkpoint commits what has gathered meanwhile,
+        // which would be reported in its turn, and so on without end.
+        let over = since >= self.shared.place.config.follow.interval;
+        self.shared.has_failed() || over && (waits() || self.shared.has_applied())
     }
 
     fn checkpoint(&mut self) -> ApplyHandle {
