@@ -184,6 +184,7 @@ class Bench:
             if form == "avro":
                 sink[f"{which}.converter.schema.registry.url"] = url
         sink.update(TOLD if form == "json" else {})
+        sink.update(pair.split("=", 1) for pair in self.options.sink)
         connectors = [{"name": "lake", "config": sink}]
         if source:
             connectors.insert(0, {"name": "shop", "config": {
@@ -337,6 +338,7 @@ def main():
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--memory", default="512MiB", help="memory.max")
     parser.add_argument("--only", action="append", help="the prefix of a contestant's topic")
+    parser.add_argument("--sink", action="append", default=[], help="one more KEY=VALUE of the sink's configuration")
     parser.add_argument("--log-level", default="warn")
     parser.add_argument("--write", help="replace what is between '<!-- cdc -->' and '<!-- /cdc -->' in this file")
     options = parser.parse_args()
