@@ -116,14 +116,11 @@ impl Consumer {
     /// When the brokers do not answer.
     pub(crate) fn last(&self, config: &KafkaConfig, topic: &str, partition: i32) -> Result<i64> {
         let (low, end) = self.watermarks(topic, partition)?;
-        let mut back = 16;
-        while end > low {
-            let from = low.max(end - back);
+        let (mut from, mut back) = (end, 16);
+        while from > low {
+            from = low.max(end - back);
             if let Some(last) = last_within(config, topic, partition, from..end)? {
                 return Ok(last + 1);
-            }
-            if from == low {
-                break;
             }
             back *= 16;
         }
