@@ -118,7 +118,7 @@ pub trait ApplyTask: Send {
     async fn apply(&mut self, event: LogEvent) -> Result<()>;
 
     /// Whether a checkpoint is due, so long after the last one was asked for or the task was opened: the commit
-    /// interval is over, much has gathered, or a failure or a commit of its own is to be reported. Asked after each
+    /// interval is over, much has gathered, or a failure is to be reported. Asked after each
     /// event and once a second; quick, and without a clock of its own. Never due while there is nothing to make
     /// durable or to report: an idle sink costs nothing.
     fn due(&self, since: Duration) -> bool;
