@@ -58,8 +58,6 @@ impl Worker {
              status.storage.partitions=1\n\
              status.storage.replication.factor=1\n\
              scheduled.rebalance.max.delay.ms=0\n\
-             session.timeout.ms=6000\n\
-             heartbeat.interval.ms=2000\n\
              offset.flush.interval.ms={flush_ms}\n\
              plugin.path={plugins}\n",
             kafka.servers()
@@ -99,12 +97,13 @@ impl Worker {
         self.until_it_runs(name);
     }
 
-    /// Waits until a connector's task runs.
+    /// Waits until a connector's task runs. A worker that was out of its group for a moment, as on a machine that has
+    /// other things to do, may not have made the tasks of a new connector: then they are asked for again.
     ///
     /// # Panics
     /// When it fails.
     pub fn until_it_runs(&self, name: &str) {
-        let started = Instant::now();
+        let (started, mut asked) = (Instant::now(), Instant::now());
         loop {
             let status = self.status(name);
             let states: Vec<&str> =
@@ -114,6 +113,10 @@ impl Worker {
                 return;
             }
             assert!(started.elapsed() < PATIENCE, "{name} does not run: {status}");
+            if states.is_empty() && asked.elapsed() > Duration::from_secs(30) {
+                http::request(self.port, "POST", &format!("/connectors/{name}/restart"));
+                asked = Instant::now();
+            }
             std::thread::sleep(Duration::from_millis(50));
         }
     }

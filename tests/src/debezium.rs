@@ -134,7 +134,7 @@ impl Debezium {
         let started = std::time::Instant::now();
         let sql = sql.replace("PREFIX", &self.prefix);
         while self.database.sql(&sql) != expected {
-            assert!(started.elapsed().as_secs() < 60, "Debezium does not reach {what}");
+            assert!(started.elapsed().as_secs() < 120, "Debezium does not reach {what}");
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
     }

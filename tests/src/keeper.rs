@@ -71,7 +71,7 @@ impl Drop for Keeper {
 /// # Panics
 /// With its log when it does not.
 pub(crate) fn until_ready(folder: &Path, mut ready: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(180);
     while !ready() {
         let log = || File::open(folder.join("log")).and_then(std::io::read_to_string).unwrap_or_default();
         assert!(Instant::now() < deadline, "a server does not start: {}", log());
