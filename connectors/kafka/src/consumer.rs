@@ -46,10 +46,7 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Debug => tracing::trace!(facility, "{message}"),
-            _ => tracing::debug!(facility, "{message}"),
-        }
+        log(level, facility, message);
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -66,6 +63,14 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {}
+
+/// What a client of librdkafka logs: nothing of it is for operators, to whom errors are told.
+pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Debug => tracing::trace!(facility, "{message}"),
+        _ => tracing::debug!(facility, "{message}"),
+    }
+}
 
 /// A consumer that nothing is assigned to.
 #[derive(Clone)]

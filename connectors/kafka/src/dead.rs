@@ -16,7 +16,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use tokio::runtime::Handle;
 
 use crate::config::KafkaConfig;
-use crate::consumer::{Consumer, TIMEOUT};
+use crate::consumer::{Consumer, TIMEOUT, log};
 use crate::error;
 
 /// How long records may take to be acknowledged.
@@ -40,10 +40,7 @@ struct Deliveries(Mutex<Option<KafkaError>>);
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Debug => tracing::trace!(facility, "{message}"),
-            _ => tracing::debug!(facility, "{message}"),
-        }
+        log(level, facility, message);
     }
 }
 

@@ -101,9 +101,8 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    pub(crate) fn new(topic: Arc<Topic>, number: i32, decoder: Decoder, accepts_ties: bool) -> Self {
+    pub(crate) fn new(topic: Arc<Topic>, number: i32, mut decoder: Decoder, accepts_ties: bool) -> Self {
         let name = topic.partition_name(number);
-        let mut decoder = decoder;
         if topic.partitions > 1 {
             decoder.divide();
         }
@@ -252,13 +251,16 @@ impl Part {
     /// which row. Nothing of it was taken.
     ///
     /// # Errors
-    /// What the registry says.
+    /// What the registry says of a key's schema: the record is to be taken again.
     pub(crate) fn pass_over(&mut self, message: &Message<'_>, error: &Error) -> Result<bool> {
         let named = error.context("table").and_then(|name| self.lanes.keys().find(|t| t.to_string() == name));
         let only = (self.lanes.len() == 1).then(|| self.lanes.keys().next()).flatten();
-        let Some(table) = named.or(only).cloned() else { return Ok(false) };
-        if error.kind() != ErrorKind::Data || self.decoder.read_key(message, &table).is_err() {
-            return Ok(false);
+        let Some(table) = named.or(only).cloned().filter(|_| error.kind() == ErrorKind::Data) else { return Ok(false) };
+        match self.decoder.read_key(message, &table) {
+            Ok(()) => {}
+            Err(unread) if unread.kind() == ErrorKind::Data => return Ok(false),
+            // Whether it can be read is not known.
+            Err(unknown) => return Err(unknown),
         }
         let Some(lane) = self.lanes.get_mut(&table) else { return Ok(false) };
         if message.offset >= lane.mark.next {

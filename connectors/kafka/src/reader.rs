@@ -229,12 +229,10 @@ impl Reader {
         loop {
             let step = match self.parts[at].take(&record) {
                 Ok(step) => step,
-                Err(error) => {
-                    return match self.set_aside(at, message, &record, &error)? {
-                        true => Ok(()),
-                        false => self.bad(at, message.offset(), error),
-                    };
-                }
+                Err(error) => match self.set_aside(at, message, &record, error)? {
+                    None => return Ok(()),
+                    Some(error) => return self.bad(at, message.offset(), error),
+                },
             };
             match step {
                 Step::Done => return Ok(()),
@@ -277,21 +275,25 @@ impl Reader {
         }
     }
 
-    /// Sets a record aside that cannot be decoded, if that is wanted and may be.
+    /// Sets a record aside that cannot be decoded, if that is wanted and may be; else gives what stops its table.
     fn set_aside(
         &mut self,
         at: usize,
         message: &BorrowedMessage<'_>,
         record: &Message<'_>,
-        error: &Error,
-    ) -> Result<bool, End> {
-        let Some(dead) = &mut self.dead else { return Ok(false) };
-        if !self.parts[at].pass_over(record, error)? {
-            return Ok(false);
+        error: Error,
+    ) -> Result<Option<Error>, End> {
+        let Some(dead) = &mut self.dead else { return Ok(Some(error)) };
+        match self.parts[at].pass_over(record, &error) {
+            Ok(true) => {
+                dead.put(message, &error)?;
+                self.counters.set_aside.add(1);
+                Ok(None)
+            }
+            Ok(false) => Ok(Some(error)),
+            // The registry's: it may pass.
+            Err(unknown) => Ok(Some(unknown)),
         }
-        dead.put(message, error)?;
-        self.counters.set_aside.add(1);
-        Ok(true)
     }
 
     /// A record that cannot be applied stops its table, or every table that it may be of.

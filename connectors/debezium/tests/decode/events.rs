@@ -25,18 +25,23 @@ fn check(table: Table, messages: &[(Option<Value>, Option<Value>)]) -> Vec<Strin
 
 #[test]
 fn in_several_partitions_the_message_key_is_of_what_identifies_a_row() {
-    let check = |key: Option<Value>| {
+    let check = |whole_before: bool, key: Option<Value>| {
         let mut decoder = json(Modes::default());
-        decoder.set_table(table(notes())).unwrap();
+        decoder.set_table(Table { whole_before, ..table(notes()) }).unwrap();
         decoder.divide();
         let (key, value) = (key.map(|key| key.to_string()), event("c", Value::Null, note(1, "a", None)).to_string());
         push(&mut decoder, 0, key.as_deref(), Some(&value))
     };
-    assert_eq!(check(id(1)), "row of public.t");
-    let more = check(Some(json!({ "id": 1, "title": "a" })));
-    assert!(more.contains("the message key has this column, which does not identify a row"), "{more}");
-    let without = check(None);
-    assert!(without.contains("message key"), "{without}");
+    for whole_before in [false, true] {
+        assert_eq!(check(whole_before, id(1)), "row of public.t");
+        let more = check(whole_before, Some(json!({ "id": 1, "title": "a" })));
+        assert!(more.contains("the message key has this column, which does not identify a row"), "{more}");
+    }
+    let without = check(false, None);
+    assert!(without.contains("the message key lacks this column"), "{without}");
+    // Whole rows do without a message key in one partition, not in several.
+    let scattered = check(true, None);
+    assert!(scattered.contains("an event without a message key"), "{scattered}");
 }
 
 fn id(id: i64) -> Option<Value> {

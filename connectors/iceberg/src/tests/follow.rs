@@ -256,6 +256,32 @@ async fn run(extra: &[(&str, &str)], changes: &[Change], turns: &[Turn]) -> Resu
     if found == wanted { Ok(()) } else { Err(format!("at the end: found {found:?}, wanted {wanted:?}")) }
 }
 
+/// A commit that size caused waits for the interval to be reported: a checkpoint would commit what has gathered
+/// meanwhile, which would be reported in its turn, and so on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_for_its_size_makes_no_checkpoint_due_before_the_interval() {
+    let lake = Lake::with(&[("commit.max.rows", "1"), ("iceberg.control.commit.interval-ms", "60000")]);
+    let schema = table(true);
+    let mut log = Log { schema: Arc::clone(&schema), said: Vec::new() };
+    log.said.push(step(&mut Rows::new(), &Change::Put(1, 1, Some(1))));
+    let (mut task, _) = open(&lake, &schema).await;
+    for event in log.events(0, 1) {
+        task.apply(event).await.unwrap();
+    }
+    while stands(&lake, &schema).await < 1 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let due = |ms| task.due(std::time::Duration::from_millis(ms));
+    // It is noted a moment after it can be seen.
+    while !due(60_000) {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert!(!due(59_999));
+    assert_eq!(told(&task.checkpoint().await.unwrap()), None);
+    assert!(!task.due(std::time::Duration::from_secs(3600)), "nothing is left to report");
+    task.close().await.unwrap();
+}
+
 async fn stands(lake: &Lake, schema: &TableSchema) -> usize {
     let stands = lake.sink().standing(schema.table()).await.unwrap();
     stands.and_then(|s| s.marks.get("t-0").cloned()).map_or(0, |mark| mark.parse().unwrap())
