@@ -1,28 +1,8 @@
--- The table of the benchmark of change data capture: lineitem of scripts/bench.sql with a key of one number. Variable:
--- rows. A row's part and quantity follow from its key: the generator of events (tests/examples/events.rs) knows them.
-SELECT setseed(0.42) \g /dev/null
-CREATE TABLE lineitem (
-    l_orderkey bigint PRIMARY KEY, l_partkey int NOT NULL, l_suppkey int NOT NULL, l_linenumber int NOT NULL,
-    l_quantity numeric(15,2) NOT NULL, l_extendedprice numeric(15,2) NOT NULL, l_discount numeric(15,2) NOT NULL,
-    l_tax numeric(15,2) NOT NULL, l_returnflag char(1) NOT NULL, l_linestatus char(1) NOT NULL,
-    l_shipdate date NOT NULL, l_commitdate date NOT NULL, l_receiptdate date NOT NULL,
-    l_shipinstruct char(25) NOT NULL, l_shipmode char(10) NOT NULL, l_comment varchar(44) NOT NULL
-);
-CREATE TEMP TABLE pool AS
-SELECT substring(convert_to(string_agg(words[1 + floor(random() * 24)], ' '), 'UTF8') FROM 1 FOR 61000) AS pool
-FROM generate_series(1, 12000), string_to_array(
-    'furiously carefully quickly slyly blithely ironic final pending express regular special bold even silent unusual '
-    || 'deposits requests accounts packages theodolites foxes instructions dependencies ideas', ' ') words;
-INSERT INTO lineitem
-SELECT n, 1 + n * 7919 % 200000, 1 + floor(random() * 10000), 1 + n % 4,
-       quantity, (quantity * (900 + random() * 1200))::numeric(15,2), floor(random() * 11) / 100, floor(random() * 9) / 100,
-       (ARRAY['N', 'A', 'R'])[1 + floor(random() * 3)], (ARRAY['O', 'F'])[1 + n % 2],
-       shipped, shipped + floor(random() * 60)::int - 30, shipped + 1 + floor(random() * 30)::int,
-       (ARRAY['DELIVER IN PERSON', 'COLLECT COD', 'NONE', 'TAKE BACK RETURN'])[1 + floor(random() * 4)],
-       (ARRAY['REG AIR', 'AIR', 'RAIL', 'SHIP', 'TRUCK', 'MAIL', 'FOB'])[1 + floor(random() * 7)],
-       convert_from(substring(pool FROM 1 + floor(random() * 60000)::int FOR 10 + floor(random() * 34)::int), 'UTF8')
-FROM (
-    SELECT n, 1 + n * 31 % 50 AS quantity, date '1992-01-02' + floor(random() * 2526)::int AS shipped
-    FROM generate_series(0::bigint, :rows - 1) n
-) x, pool;
+-- The table of the benchmark of change data capture: lineitem with a key of one number. Variable: rows. A row's part and
+-- quantity follow from its key: the generator of events (tests/examples/events/) knows them.
+\set key 'PRIMARY KEY'
+\set order n
+\set part '1 + n * 7919 % 200000'
+\set quantity '1 + n * 31 % 50'
+\i scripts/lineitem.sql
 GRANT SELECT ON lineitem TO app;

@@ -46,6 +46,28 @@ pg_start() { # folder (made if missing), password of role app
   return 1
 }
 
+# Starts a cluster of the benchmarks that is kept, and fills a database of it if it is not there. Made anew when its
+# definition changes. The cluster's folder has this name in the cache.
+pg_filled() { # name, file of SQL, database, rows
+  local cluster="${XDG_CACHE_HOME:-$HOME/.cache}/connect-runtime/$1" definition
+  # As root the server runs as another user, who cannot look into root's home.
+  if [ "$(id -u)" = 0 ]; then cluster="/var/tmp/connect-runtime-$1"; fi
+  definition="$(cat "$2" scripts/lineitem.sql)"
+  if [ -e "$cluster/made" ] && [ "$(cat "$cluster/definition" 2>/dev/null)" != "$definition" ]; then rm -rf "$cluster"; fi
+  export PG_SHARED_BUFFERS=512MB
+  trap pg_stop EXIT
+  pg_start "$cluster" bench
+  echo "$definition" >"$cluster/definition"
+  if [ "$(pg postgres -Atc "SELECT count(*) FROM pg_database WHERE datname = '$3'")" = 0 ]; then
+    echo "bench: making $4 rows of lineitem, once (in $cluster)" >&2
+    pg postgres -c "DROP DATABASE IF EXISTS ${3}_new" 2>/dev/null
+    pg postgres -c "CREATE DATABASE ${3}_new"
+    pg "${3}_new" -v rows="$4" -f - <"$2"
+    pg "${3}_new" -c "VACUUM (ANALYZE, FREEZE)"
+    pg postgres -c "ALTER DATABASE ${3}_new RENAME TO $3"
+  fi
+}
+
 pg() { # database, arguments of psql
   local database="$1"
   shift

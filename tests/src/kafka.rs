@@ -12,7 +12,7 @@ use crate::postgres::free_port;
 
 mod topics;
 
-pub use topics::Message;
+pub use topics::{Message, wait};
 
 /// A broker.
 pub struct Kafka {
