@@ -1,5 +1,7 @@
 //! Random numbers that a seed repeats, the same everywhere.
 
+use std::time::SystemTime;
+
 /// splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014), from a seed.
 pub struct Chance(pub u64);
 
@@ -17,5 +19,16 @@ impl Chance {
     /// A number from 0 to below `n`.
     pub fn below(&mut self, n: u64) -> u64 {
         self.next() % n
+    }
+}
+
+/// Runs a round for each of so many seeds, from the clock's on; `CONNECT_CHAOS_SEED` and `CONNECT_CHAOS_ROUNDS` say
+/// otherwise, to run one again that failed.
+pub fn rounds(default: u64, round: impl Fn(u64)) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64;
+    let first = number("CONNECT_CHAOS_SEED").unwrap_or(now);
+    for n in 0..number("CONNECT_CHAOS_ROUNDS").unwrap_or(default) {
+        round(first.wrapping_add(n));
     }
 }

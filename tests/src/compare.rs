@@ -5,9 +5,14 @@
 //! squeezed through a calendar that ends at year 9999.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
 
 use crate::lake::{ENGINES, Engine, Lake};
 use crate::postgres::{Database, quoted};
+use crate::runtime::Running;
+
+/// How long readers may see something else.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A table's rows as canonical texts; `None` is NULL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,6 +167,25 @@ pub fn assert_rows_by(engine: Engine, expected: &Rows, lake: &Lake, table: &str)
     let got = lake.rows(engine, table).unwrap_or_else(|| panic!("{engine:?}: there is no table {table}"));
     if let Some(what) = difference(expected, &got) {
         panic!("{table} as {engine:?} reads it: {what}");
+    }
+}
+
+/// Waits until both foreign readers see exactly these rows, while the program runs.
+///
+/// # Panics
+/// When they do not within a minute and a half, or the program ends first: as [`assert_rows`], and with its output.
+pub fn until_rows(expected: &Rows, lake: &Lake, table: &str, running: &mut Running) {
+    let started = Instant::now();
+    for engine in ENGINES {
+        loop {
+            let got = lake.rows(engine, table);
+            let wrong = got.map_or(Some("there is none".into()), |got| difference(expected, &got));
+            let Some(wrong) = wrong else { break };
+            let told = || format!("{table} as {engine:?} reads it: {wrong}\n{}", running.output());
+            assert!(started.elapsed() < PATIENCE, "{}", told());
+            assert!(running.is_running(), "ended; {table} as {engine:?} reads it: {wrong}\n{}", running.output());
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 

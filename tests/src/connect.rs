@@ -91,32 +91,27 @@ impl Worker {
     /// # Panics
     /// When it is refused or fails.
     pub fn create(&self, name: &str, config: &BTreeMap<String, String>) {
-        let (status, body) =
-            http::send(self.port, "POST", "/connectors", &json!({ "name": name, "config": config })).unwrap();
-        assert_eq!(status, 201, "{body}");
+        let body = json!({ "name": name, "config": config });
+        self.until_not_busy(201, || http::send(self.port, "POST", "/connectors", &body));
         self.until_it_runs(name);
     }
 
-    /// Waits until a connector's task runs. A worker that was out of its group for a moment, as on a machine that has
-    /// other things to do, may not have made the tasks of a new connector: then they are asked for again.
+    /// Waits until a connector's task runs.
     ///
     /// # Panics
     /// When it fails.
     pub fn until_it_runs(&self, name: &str) {
-        let (started, mut asked) = (Instant::now(), Instant::now());
+        let started = Instant::now();
         loop {
             let status = self.status(name);
             let states: Vec<&str> =
                 status["tasks"].as_array().into_iter().flatten().filter_map(|task| task["state"].as_str()).collect();
-            assert!(!states.contains(&"FAILED"), "{name} failed: {status}");
+            let log = || keeper::log(&self.folder);
+            assert!(!states.contains(&"FAILED"), "{name} failed: {status}\n{}", log());
             if states == ["RUNNING"] {
                 return;
             }
-            assert!(started.elapsed() < PATIENCE, "{name} does not run: {status}");
-            if states.is_empty() && asked.elapsed() > Duration::from_secs(30) {
-                http::request(self.port, "POST", &format!("/connectors/{name}/restart"));
-                asked = Instant::now();
-            }
+            assert!(started.elapsed() < PATIENCE, "{name} does not run: {status}\n{}", log());
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -126,8 +121,20 @@ impl Worker {
     /// # Panics
     /// When there is none.
     pub fn delete(&self, name: &str) {
-        let (status, body) = http::request(self.port, "DELETE", &format!("/connectors/{name}")).unwrap();
-        assert_eq!(status, 204, "{body}");
+        self.until_not_busy(204, || http::request(self.port, "DELETE", &format!("/connectors/{name}")));
+    }
+
+    /// Asks until it is not refused for a rebalance of the worker's group, which 409 tells.
+    fn until_not_busy(&self, wanted: u16, ask: impl Fn() -> Option<(u16, String)>) {
+        let started = Instant::now();
+        loop {
+            let (status, body) = ask().expect("the worker answers");
+            if status == wanted {
+                return;
+            }
+            assert!(status == 409 && started.elapsed() < PATIENCE, "{status}: {body}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     fn status(&self, name: &str) -> Value {

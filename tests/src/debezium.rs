@@ -70,13 +70,6 @@ impl Debezium {
         Self { worker, kafka, database: database.clone(), prefix, format, config, runs: false }
     }
 
-    /// The same connector with one more key (or another value).
-    #[must_use]
-    pub fn with(mut self, key: &str, value: &str) -> Self {
-        self.config.insert(key.into(), value.into());
-        self
-    }
-
     /// Starts it and waits until it has its slot: what is changed from then on is in the topics.
     ///
     /// # Panics
@@ -144,6 +137,10 @@ impl Drop for Debezium {
     fn drop(&mut self) {
         if self.runs && !std::thread::panicking() {
             self.worker.delete(&self.prefix);
+            // The server has only so many, and keeps its log for each.
+            let drop = "SELECT count(pg_drop_replication_slot(slot_name)) FROM pg_replication_slots \
+                        WHERE slot_name = 'PREFIX' AND NOT active";
+            self.until("the end of its slot", drop, "1");
         }
     }
 }

@@ -66,6 +66,11 @@ impl Drop for Keeper {
         let _ = self.shell.wait();
     }
 }
+/// What a server has said.
+pub(crate) fn log(folder: &Path) -> String {
+    File::open(folder.join("log")).and_then(std::io::read_to_string).unwrap_or_default()
+}
+
 /// Waits until a server answers.
 ///
 /// # Panics
@@ -73,8 +78,7 @@ impl Drop for Keeper {
 pub(crate) fn until_ready(folder: &Path, mut ready: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(180);
     while !ready() {
-        let log = || File::open(folder.join("log")).and_then(std::io::read_to_string).unwrap_or_default();
-        assert!(Instant::now() < deadline, "a server does not start: {}", log());
+        assert!(Instant::now() < deadline, "a server does not start: {}", log(folder));
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -97,6 +97,8 @@ impl Server {
             "synchronous_commit = off",
             "full_page_writes = off",
             "max_connections = 200",
+            "max_replication_slots = 50",
+            "max_wal_senders = 50",
             "max_wal_size = 4GB",
             "log_connections = off",
         ]

@@ -278,6 +278,15 @@ impl Running {
         }
     }
 
+    /// Waits until it has printed a text.
+    ///
+    /// # Panics
+    /// When the program ends first.
+    pub fn until_it_says(&mut self, text: &str) {
+        let output = self.folder.join("output");
+        self.until(text, || fs::read_to_string(&output).unwrap().contains(text).then_some(()));
+    }
+
     /// Ends it as `kill -9` does.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

@@ -220,7 +220,10 @@ fn send(producer: &ThreadedProducer<DefaultProducerContext>, topic: &str, messag
 }
 
 /// Waits for one of the admin client's futures, which its own thread completes.
-fn wait<T>(future: impl Future<Output = T>) -> T {
+///
+/// # Panics
+/// When that takes longer than a minute.
+pub fn wait<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     let started = Instant::now();

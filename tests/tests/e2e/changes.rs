@@ -1,23 +1,19 @@
 //! Change capture on real servers: PostgreSQL → Debezium in a Kafka Connect worker → Kafka → the program → Iceberg,
 //! read back by foreign readers and compared with the source.
 
-use std::time::{Duration, Instant};
-
 use connect_tests::chance::Chance;
-use connect_tests::compare::{difference, source_rows};
+use connect_tests::compare::{source_rows, until_rows};
 use connect_tests::connect::Worker;
 use connect_tests::debezium::{Debezium, Format};
 use connect_tests::http;
 use connect_tests::kafka::Kafka;
-use connect_tests::lake::{ENGINES, Lake};
+use connect_tests::lake::Lake;
 use connect_tests::postgres::{Database, Server, free_port};
-use connect_tests::runtime::{Job, OK};
+use connect_tests::runtime::{Job, OK, Running};
 use connect_tests::workload::{self, TABLES, Traffic};
 
-const PATIENCE: Duration = Duration::from_secs(100);
-
 /// A database that Debezium captures, and a job that loads it and follows its topics.
-pub(crate) fn captured(format: Format) -> (Database, Debezium, Job) {
+fn captured(format: Format) -> (Database, Debezium, Job) {
     let database = Server::shared().database();
     workload::create(&database);
     let mut debezium = Debezium::new(&database, format);
@@ -27,7 +23,7 @@ pub(crate) fn captured(format: Format) -> (Database, Debezium, Job) {
 }
 
 /// A job that loads a database and follows what Debezium captures of it, with a commit every 300 ms.
-pub(crate) fn follower(database: &Database, debezium: &Debezium) -> Job {
+fn follower(database: &Database, debezium: &Debezium) -> Job {
     let mut job = Job::new(database).source("topic.prefix", &debezium.prefix);
     job = job.sink("iceberg.control.commit.interval-ms", "300");
     for (key, value) in debezium.sink_keys() {
@@ -37,26 +33,8 @@ pub(crate) fn follower(database: &Database, debezium: &Debezium) -> Job {
 }
 
 /// Waits until both readers see exactly what the source has.
-pub(crate) fn until_equal(
-    database: &Database,
-    lake: &Lake,
-    tables: &[&str],
-    running: &mut connect_tests::runtime::Running,
-) {
-    let started = Instant::now();
-    for table in tables {
-        let expected = source_rows(database, table);
-        for engine in ENGINES {
-            loop {
-                let got = lake.rows(engine, table);
-                let wrong = got.map_or(Some("there is none".into()), |got| difference(&expected, &got));
-                let Some(wrong) = wrong else { break };
-                assert!(running.is_running(), "ended: {}", running.output());
-                assert!(started.elapsed() < PATIENCE, "{table} as {engine:?} reads it: {wrong}\n{}", running.output());
-                std::thread::sleep(Duration::from_millis(100));
-            }
-        }
-    }
+fn until_equal(database: &Database, lake: &Lake, tables: &[&str], running: &mut Running) {
+    tables.iter().for_each(|table| until_rows(&source_rows(database, table), lake, table, running));
 }
 
 /// A load under writes, with a transaction across its cut; then the log, through three kills, a truncation, and, where

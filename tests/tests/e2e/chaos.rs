@@ -4,9 +4,9 @@
 //! A failing round prints its seed; `CONNECT_CHAOS_SEED=… CONNECT_CHAOS_ROUNDS=1` runs it again. Kills at
 //! moments fall somewhat differently each time; those at failpoints do not.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use connect_tests::chance::Chance;
+use connect_tests::chance::{Chance, rounds};
 use connect_tests::compare::assert_same;
 use connect_tests::poll::{Poller, Seen};
 use connect_tests::postgres::{Database, Server};
@@ -95,24 +95,15 @@ fn round(seed: u64) {
     assert!(orphans.is_empty(), "left behind: {orphans:?}; {told}");
 }
 
-fn rounds(default: u64) {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64;
-    let first = number("CONNECT_CHAOS_SEED").unwrap_or(now);
-    for n in 0..number("CONNECT_CHAOS_ROUNDS").unwrap_or(default) {
-        round(first.wrapping_add(n));
-    }
-}
-
 #[test]
 fn killed_at_any_moment() {
-    rounds(3);
+    rounds(3, round);
 }
 
 #[test]
 #[ignore = "minutes: run by make test-full"]
 fn killed_at_many_moments() {
-    rounds(60);
+    rounds(60, round);
 }
 
 /// The twin: a reader that saw a part is told from one that did not, and the same seed is the same round.

@@ -313,9 +313,7 @@ fn every_example_is_accepted() {
             // An unreachable database is tried again for a minute otherwise.
             let args = ["--config", path.to_str().unwrap(), "--max-retries", "0"];
             let mut running = job.program(&args, &env);
-            let output = job.folder().join("output");
-            let refused = |output: &str| output.contains("cannot connect to PostgreSQL").then_some(());
-            running.until("a refused connection", || refused(&std::fs::read_to_string(&output).unwrap()));
+            running.until_it_says("cannot connect to PostgreSQL");
             // What follows a log goes on without the source.
             if running.is_running() {
                 running.terminate();
