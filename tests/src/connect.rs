@@ -65,7 +65,7 @@ impl Worker {
         fs::write(folder.join("worker.properties"), properties).unwrap();
         let jars = cache().join("kafka/lib/*");
         let main = "org.apache.kafka.connect.cli.ConnectDistributed";
-        let args = ["-Xmx768m", "-cp", jars.to_str().unwrap(), main, "worker.properties"];
+        let args = ["-Xmx768m", "-Dlog4j2.level=WARN", "-cp", jars.to_str().unwrap(), main, "worker.properties"];
         let keeper = Keeper::start(&folder, Path::new("java"), &args, &[]);
         let worker = Self { port, folder, keeper };
         worker.until_it_answers();

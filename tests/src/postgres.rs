@@ -276,8 +276,12 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        // A server that works on a statement does not notice that its client has gone, and goes on for ever, and what is
+        // locked stays locked: psql cancels it when it is interrupted.
+        while let Ok(None) = self.0.try_wait() {
+            let _ = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status();
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
