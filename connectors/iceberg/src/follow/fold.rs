@@ -7,12 +7,14 @@
 //! comes from the row it belongs to or is an error that names the key, never NULL or a placeholder.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use arrow_array::RecordBatch;
 use arrow_buffer::BooleanBuffer;
 use connector_api::{Error, Op, Result};
 use connector_iceberg_index::Key;
+use foldhash::fast::RandomState;
+use indexmap::IndexMap;
+use indexmap::map::Entry;
 
 /// A row of the run: its batch and its place there.
 pub(super) type Place = (usize, usize);
@@ -61,27 +63,89 @@ pub(super) struct Changes {
     pub(super) moved: Vec<(u32, Key)>,
 }
 
-/// How a key stands within the run.
-#[derive(Clone, Debug)]
+/// How a key stands within the run. There is one for each key of it: it is small.
+#[derive(Clone, Copy, Debug)]
 struct State {
     /// Its row, if it has one now.
-    row: Option<Image>,
+    row: Option<At>,
     /// What its row was before it was deleted: a row that moves to another key takes its values from there.
     /// `None`: the run has not seen it; it is the table's.
-    before: Option<Image>,
+    before: Option<At>,
 }
 
-#[derive(Clone, Debug)]
-struct Image {
-    place: Place,
-    /// The columns that its own image lacks.
-    fill: Vec<(usize, From)>,
+/// A [`Place`] in less memory.
+type At = (u32, u32);
+
+fn place(at: At) -> Place {
+    (at.0 as usize, at.1 as usize)
 }
 
-impl Image {
-    fn value(&self, column: usize) -> From {
-        let filled = self.fill.iter().find(|(c, _)| *c == column);
-        filled.map_or(From::Row(self.place), |(_, from)| *from)
+/// The keys of a run, in the order in which they came.
+#[derive(Default)]
+struct Run {
+    states: IndexMap<Key, State, RandomState>,
+    /// The columns that a row's own image lacks, of the rows that lack some.
+    fills: HashMap<At, Vec<(usize, From)>>,
+}
+
+impl Run {
+    fn value(&self, at: At, column: usize) -> From {
+        let filled = self.fills.get(&at).and_then(|fill| fill.iter().find(|(c, _)| *c == column));
+        filled.map_or(From::Row(place(at)), |(_, from)| *from)
+    }
+
+    /// Where a column that a row lacks is to be had: from the row of the key it had before, or its own.
+    fn fill(&self, key: Key, moved_from: Option<Key>, column: usize) -> Result<(usize, From)> {
+        let owner = moved_from.unwrap_or(key);
+        let image = match (self.states.get(&owner), moved_from) {
+            (None, _) => None,
+            (Some(State { row: Some(image), .. }), _) => Some(*image),
+            // Its deletion has just been seen: what it was before.
+            (Some(State { row: None, before }), Some(_)) => *before,
+            (Some(State { row: None, .. }), None) => {
+                return Err(Error::data(
+                    "a value that the log did not send (unchanged TOAST) belongs to a row that was deleted just before",
+                ));
+            }
+        };
+        Ok((column, image.map_or(From::Table(owner), |image| self.value(image, column))))
+    }
+
+    fn set(&mut self, key: Key, row: Option<At>) {
+        match self.states.entry(key) {
+            Entry::Vacant(free) => drop(free.insert(State { row, before: None })),
+            Entry::Occupied(mut known) => {
+                let state = known.get_mut();
+                let previous = std::mem::replace(&mut state.row, row);
+                state.before = previous.or(state.before);
+            }
+        }
+    }
+
+    /// What the keys end with, in the order of the log. `rows`: how many each batch has.
+    fn finish(mut self, rows: impl Iterator<Item = usize>) -> Folded {
+        // Of each row the key that ends with it, by its number.
+        let mut last: Vec<Vec<Option<u32>>> = rows.map(|rows| vec![None; rows]).collect();
+        for (number, state) in (0..).zip(self.states.values()) {
+            if let Some((batch, row)) = state.row.map(place) {
+                last[batch][row] = Some(number);
+            }
+        }
+        let mut folded = Folded::default();
+        for (batch, rows) in (0..).zip(last) {
+            for (row, number) in (0..).zip(rows) {
+                let Some((&key, _)) = number.and_then(|number| self.states.get_index(number as usize)) else {
+                    continue;
+                };
+                let place = place((batch, row));
+                match self.fills.remove(&(batch, row)) {
+                    None => folded.rows.push((place, key)),
+                    Some(columns) => folded.patched.push((Patched { place, columns }, key)),
+                }
+            }
+        }
+        folded.touched = self.states.into_keys().collect();
+        folded
     }
 }
 
@@ -91,78 +155,29 @@ impl Image {
 /// `Data` when a value is missing of a row that the run itself has deleted.
 pub(super) fn keyed(run: &[Changes]) -> Result<Folded> {
     let total = run.iter().map(|changes| changes.ops.len()).sum();
-    let mut states: HashMap<Key, State> = HashMap::with_capacity(total);
-    let mut order: Vec<Key> = Vec::with_capacity(total);
-    for (number, changes) in run.iter().enumerate() {
+    let states = IndexMap::with_capacity_and_hasher(total, RandomState::default());
+    let mut seen = Run { states, ..Run::default() };
+    for (number, changes) in (0..).zip(run) {
         let missing: Vec<(usize, &BooleanBuffer)> =
             changes.missing.iter().enumerate().filter_map(|(c, bits)| Some((c, bits.as_ref()?))).collect();
         let mut moved = changes.moved.iter().peekable();
-        for (row, (op, key)) in changes.ops.iter().zip(&changes.keys).enumerate() {
-            let from = moved.next_if(|(at, _)| *at as usize == row).map(|(_, key)| *key);
+        for (row, (op, key)) in (0..).zip(changes.ops.iter().zip(&changes.keys)) {
+            let from = moved.next_if(|(at, _)| *at == row).map(|(_, key)| *key);
             let image = match op {
                 Op::Delete => None,
                 Op::Put => {
-                    let lacking = missing.iter().filter(|(_, bits)| bits.value(row)).map(|(column, _)| *column);
-                    let fill = fill(&states, *key, from, lacking.collect())?;
-                    Some(Image { place: (number, row), fill })
+                    let lacking = missing.iter().filter(|(_, bits)| bits.value(row as usize));
+                    let fill = lacking.map(|(column, _)| seen.fill(*key, from, *column)).collect::<Result<Vec<_>>>()?;
+                    if !fill.is_empty() {
+                        seen.fills.insert((number, row), fill);
+                    }
+                    Some((number, row))
                 }
             };
-            match states.entry(*key) {
-                Entry::Vacant(free) => {
-                    order.push(*key);
-                    free.insert(State { row: image, before: None });
-                }
-                Entry::Occupied(mut known) => {
-                    let state = known.get_mut();
-                    let previous = std::mem::replace(&mut state.row, image);
-                    if previous.is_some() {
-                        state.before = previous;
-                    }
-                }
-            }
+            seen.set(*key, image);
         }
     }
-    Ok(finish(states, order))
-}
-
-/// Where the columns that a row lacks are to be had: from the row of the key it had before, or its own.
-fn fill(
-    states: &HashMap<Key, State>,
-    key: Key,
-    moved_from: Option<Key>,
-    lacking: Vec<usize>,
-) -> Result<Vec<(usize, From)>> {
-    if lacking.is_empty() {
-        return Ok(Vec::new());
-    }
-    let owner = moved_from.unwrap_or(key);
-    let image = match (states.get(&owner), moved_from) {
-        (None, _) => None,
-        (Some(State { row: Some(image), .. }), _) => Some(image),
-        // Its deletion has just been seen: what it was before.
-        (Some(State { row: None, before }), Some(_)) => before.as_ref(),
-        (Some(State { row: None, .. }), None) => {
-            return Err(Error::data(
-                "a value that the log did not send (unchanged TOAST) belongs to a row that was deleted just before",
-            ));
-        }
-    };
-    let from = |column| (column, image.map_or(From::Table(owner), |image| image.value(column)));
-    Ok(lacking.into_iter().map(from).collect())
-}
-
-fn finish(states: HashMap<Key, State>, order: Vec<Key>) -> Folded {
-    let mut folded = Folded { touched: order, ..Folded::default() };
-    for (key, state) in states {
-        match state.row {
-            None => {}
-            Some(Image { place, fill }) if fill.is_empty() => folded.rows.push((place, key)),
-            Some(Image { place, fill }) => folded.patched.push((Patched { place, columns: fill }, key)),
-        }
-    }
-    folded.rows.sort_unstable_by_key(|(place, _)| *place);
-    folded.patched.sort_unstable_by_key(|(patched, _)| patched.place);
-    folded
+    Ok(seen.finish(run.iter().map(|changes| changes.ops.len())))
 }
 
 /// What a run comes to for a table without a key, where a row is its own key and equal rows are counted.
@@ -177,8 +192,8 @@ pub(super) struct Counted {
 /// Folds the changes of a table without a key: a deletion takes back a row of the run first, else one of the
 /// table's.
 pub(super) fn keyless(run: &[Changes]) -> Counted {
-    let mut waiting: HashMap<Key, Vec<Place>> = HashMap::new();
-    let mut remove: HashMap<Key, usize> = HashMap::new();
+    let mut waiting: HashMap<Key, Vec<Place>, RandomState> = HashMap::default();
+    let mut remove: HashMap<Key, usize, RandomState> = HashMap::default();
     for (number, changes) in run.iter().enumerate() {
         for (row, (op, key)) in changes.ops.iter().zip(&changes.keys).enumerate() {
             match op {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use connector_api::{Error, Result, TableSchema};
 use connector_iceberg_index::{
-    Change, Definition, Error as IndexError, Index, Key, Location, Opened, Rebuild, See, Width,
+    Change, Definition, Error as IndexError, Index, Key, Location, Locations, Opened, Rebuild, See, Width,
 };
 use iceberg::spec::{DataFile, PartitionSpec, Struct, TableMetadata};
 use iceberg::table::Table;
@@ -120,9 +120,8 @@ impl KeyIndex {
     }
 
     /// The table's rows of each key.
-    pub(super) fn lookup(&self, keys: &[Key]) -> Result<Vec<Vec<Location>>> {
-        let found = self.index.view(See::Adopted).lookup(keys).map_err(|e| self.failed(e))?;
-        Ok((0..found.keys()).map(|key| found.of(key).to_vec()).collect())
+    pub(super) fn lookup(&self, keys: &[Key]) -> Result<Locations> {
+        self.index.view(See::Adopted).lookup(keys).map_err(|e| self.failed(e))
     }
 
     /// The path of a file.

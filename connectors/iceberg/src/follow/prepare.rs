@@ -138,14 +138,16 @@ impl Stretch {
         }));
         let found = index.lookup(&asked)?;
         let mut outcome = Outcome { rows: folded.rows, ..Outcome::default() };
-        for (key, locations) in asked.iter().zip(&found).take(touched) {
+        for (at, key) in asked.iter().enumerate().take(touched) {
+            let locations = found.of(at);
             if !locations.is_empty() {
                 outcome.gone.extend(locations);
                 outcome.left.push((*key, Vec::new()));
             }
         }
         if !folded.patched.is_empty() {
-            let known: HashMap<Key, &[Location]> = asked.iter().copied().zip(found.iter().map(Vec::as_slice)).collect();
+            let known: HashMap<Key, &[Location]> =
+                asked.iter().enumerate().map(|(at, key)| (*key, found.of(at))).collect();
             outcome.patched = Some(self.patch(run, &folded.patched, &known, index)?);
             let patched = folded.patched.iter().enumerate();
             outcome.rows.extend(patched.map(|(row, (_, key))| ((run.len(), row), *key)));
@@ -163,12 +165,14 @@ impl Stretch {
         let counted = fold::keyless(run);
         let keys: Vec<Key> = counted.remove.iter().map(|(key, _)| *key).collect();
         let mut outcome = Outcome { rows: counted.rows, ..Outcome::default() };
-        for ((key, count), mut locations) in counted.remove.iter().zip(index.lookup(&keys)?) {
-            if locations.len() < *count {
+        let found = index.lookup(&keys)?;
+        for (at, (key, count)) in counted.remove.iter().enumerate() {
+            let locations = found.of(at);
+            let Some(left) = locations.len().checked_sub(*count) else {
                 return Err(Error::data("a row is to be deleted of a table without a key, and is not there"));
-            }
-            outcome.gone.extend(locations.drain(locations.len() - count..));
-            outcome.left.push((*key, locations));
+            };
+            outcome.gone.extend(&locations[left..]);
+            outcome.left.push((*key, locations[..left].to_vec()));
         }
         Ok(outcome)
     }
@@ -308,7 +312,7 @@ fn by_partition(index: &KeyIndex, gone: Vec<Location>) -> Result<ByPartition> {
                 parts.len() - 1
             }
         };
-        parts[part].1.extend(rows.into_iter().map(|row| (Arc::clone(&path), row)));
+        parts[part].1.push((path, rows));
     }
     Ok(parts)
 }

@@ -12,27 +12,29 @@ use connector_api::{Error, Result};
 use iceberg::metadata_columns::{RESERVED_FIELD_ID_DELETE_FILE_PATH, RESERVED_FIELD_ID_DELETE_FILE_POS};
 use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, Struct};
 use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
 use uuid::Uuid;
 
 use super::Target;
 use crate::error;
 
-/// A row that is gone: its data file and its position there.
-pub(crate) type Gone = (Arc<str>, u32);
+/// Rows that are gone: their data file, and their positions there.
+pub(crate) type Gone = (Arc<str>, Vec<u32>);
 
 /// Writes the rows that are gone from data files of one partition. On an error no file stays.
 ///
 /// # Errors
 /// `Retriable` when the storage fails.
-pub(crate) fn write_deletes(target: &Target, partition: &Struct, mut rows: Vec<Gone>) -> Result<DataFile> {
-    rows.sort_unstable();
-    let (Some(first), Some(last)) = (rows.first().cloned(), rows.last().cloned()) else {
+pub(crate) fn write_deletes(target: &Target, partition: &Struct, mut files: Vec<Gone>) -> Result<DataFile> {
+    files.sort_unstable();
+    files.iter_mut().for_each(|(_, rows)| rows.sort_unstable());
+    let (Some((first, _)), Some((last, _))) = (files.first(), files.last()) else {
         return Err(Error::fatal("a delete file without a row"));
     };
     let path = format!("{}/{}-deletes.parquet", target.folder, Uuid::now_v7());
-    let bytes = encode(&rows)?;
+    let bytes = encode(&files)?;
     let storage = |e| error::iceberg("cannot write a delete file", e).with("file", &path);
     target.attempt.creates(&path);
     let size = bytes.len() as u64;
@@ -41,13 +43,12 @@ pub(crate) fn write_deletes(target: &Target, partition: &Struct, mut rows: Vec<G
         super::delete(target, std::slice::from_ref(&path));
         return Err(storage(e));
     }
-    let positions = rows.iter().map(|(_, position)| i64::from(*position));
-    let bounds = |path: &Arc<str>, position: Option<i64>| {
-        let path = (RESERVED_FIELD_ID_DELETE_FILE_PATH, Datum::string(path.as_ref()));
-        let position = position.map(|p| (RESERVED_FIELD_ID_DELETE_FILE_POS, Datum::long(p)));
+    let rows = || files.iter().flat_map(|(_, rows)| rows);
+    let bounds = |path: &str, position: Option<&u32>| {
+        let path = (RESERVED_FIELD_ID_DELETE_FILE_PATH, Datum::string(path));
+        let position = position.map(|p| (RESERVED_FIELD_ID_DELETE_FILE_POS, Datum::long(*p)));
         std::iter::once(path).chain(position).collect::<HashMap<_, _>>()
     };
-    let one = first.0 == last.0;
     DataFileBuilder::default()
         .content(DataContentType::PositionDeletes)
         .file_path(path)
@@ -55,16 +56,16 @@ pub(crate) fn write_deletes(target: &Target, partition: &Struct, mut rows: Vec<G
         .partition(partition.clone())
         // Not written: the manifest says which spec its files are of.
         .partition_spec_id(0)
-        .record_count(rows.len() as u64)
+        .record_count(rows().count() as u64)
         .file_size_in_bytes(size)
-        .lower_bounds(bounds(&first.0, positions.clone().min()))
-        .upper_bounds(bounds(&last.0, positions.max()))
-        .referenced_data_file(one.then(|| first.0.to_string()))
+        .lower_bounds(bounds(first, rows().min()))
+        .upper_bounds(bounds(last, rows().max()))
+        .referenced_data_file((first == last).then(|| first.to_string()))
         .build()
         .map_err(|e| Error::fatal("an incomplete manifest entry").caused_by(e))
 }
 
-fn encode(rows: &[Gone]) -> Result<Bytes> {
+fn encode(files: &[Gone]) -> Result<Bytes> {
     let field = |name: &str, kind, id: i32| {
         let id = HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string())]);
         Field::new(name, kind, false).with_metadata(id)
@@ -73,12 +74,19 @@ fn encode(rows: &[Gone]) -> Result<Bytes> {
         field("file_path", DataType::Utf8, RESERVED_FIELD_ID_DELETE_FILE_PATH),
         field("pos", DataType::Int64, RESERVED_FIELD_ID_DELETE_FILE_POS),
     ]));
-    let paths: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|(path, _)| path.as_ref())));
-    let positions: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|(_, at)| i64::from(*at))));
+    let paths = files.iter().flat_map(|(path, rows)| std::iter::repeat_n(Some(path), rows.len()));
+    let paths: ArrayRef = Arc::new(paths.collect::<StringArray>());
+    let positions: Vec<i64> = files.iter().flat_map(|(_, rows)| rows).map(|at| i64::from(*at)).collect();
+    let positions: ArrayRef = Arc::new(Int64Array::from(positions));
     let batch = RecordBatch::try_new(Arc::clone(&schema), vec![paths, positions])
         .map_err(|e| Error::fatal("the columns of a delete file").caused_by(e))?;
     let level = ZstdLevel::try_new(3).map_err(error::parquet)?;
-    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
+    // No position of a file stands there twice.
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_column_dictionary_enabled(ColumnPath::from("pos"), false)
+        .set_column_encoding(ColumnPath::from("pos"), Encoding::DELTA_BINARY_PACKED)
+        .build();
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties)).map_err(error::parquet)?;
     writer.write(&batch).map_err(error::parquet)?;
