@@ -35,8 +35,6 @@ pub struct Batch {
     pub ops: Vec<Op>,
     /// Each row's offset.
     pub offsets: Vec<i64>,
-    /// Each row's place in the source's log.
-    pub positions: Vec<SourcePosition>,
     /// The values of `rows` that are not known.
     pub missing: Missing,
     /// What some rows were before an update; only of tables whose source logs whole rows.

@@ -42,6 +42,8 @@ pub(crate) struct Cells {
     data_type: DataType,
     values: Values,
     nulls: NullBufferBuilder,
+    /// How many cells the last column had, and bytes of texts.
+    last: (usize, usize),
 }
 
 impl Cells {
@@ -64,7 +66,30 @@ impl Cells {
             }
             _ => return Err("a column of a type that no event has"),
         };
-        Ok(Self { data_type: data_type.clone(), values, nulls: NullBufferBuilder::new(1024) })
+        Ok(Self { data_type: data_type.clone(), values, nulls: NullBufferBuilder::new(1024), last: (0, 0) })
+    }
+
+    /// Makes room for as much as the last column had, and a little more: batches are alike.
+    pub(crate) fn reserve(&mut self) {
+        let more = |size: usize| size + size / 8;
+        let (cells, bytes) = (more(self.last.0), more(self.last.1));
+        match &mut self.values {
+            Values::Bool(v) => v.reserve(cells),
+            Values::I32(v) => v.reserve(cells),
+            Values::I64(v) => v.reserve(cells),
+            Values::I128(v) => v.reserve(cells),
+            Values::F32(v) => v.reserve(cells),
+            Values::F64(v) => v.reserve(cells),
+            Values::Uuid(v) => v.reserve(16 * cells),
+            Values::Bytes { ends, data } => {
+                ends.reserve(cells);
+                data.reserve(bytes);
+            }
+            Values::List { ends, child, .. } => {
+                ends.reserve(cells);
+                child.reserve();
+            }
+        }
     }
 
     /// How many cells there are.
@@ -277,6 +302,8 @@ impl Cells {
 
     /// The column so far; it begins anew.
     pub(crate) fn finish(&mut self) -> Result<ArrayRef, Wrong> {
+        let bytes = if let Values::Bytes { data, .. } = &self.values { data.len() } else { 0 };
+        self.last = (self.len(), bytes);
         let nulls = self.nulls.finish();
         Ok(match &mut self.values {
             Values::Bool(v) => Arc::new(BooleanArray::new(v.finish(), nulls)),
@@ -324,6 +351,5 @@ fn last(ends: &[i32]) -> usize {
 }
 
 fn taken<T: arrow_buffer::ArrowNativeType>(values: &mut Vec<T>) -> ScalarBuffer<T> {
-    let next = Vec::with_capacity(values.len());
-    ScalarBuffer::from(std::mem::replace(values, next))
+    ScalarBuffer::from(std::mem::take(values))
 }

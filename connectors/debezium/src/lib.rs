@@ -23,7 +23,7 @@
 //!         break;
 //!     }
 //! }
-//! for batch in decoder.take()? { … }                        // rows, ops, offsets, positions, missing, …
+//! for batch in decoder.take()? { … }                        // rows, ops, offsets, missing, …
 //! ```
 //!
 //! `keep` says by table and place in the log what is new: the hand-over from a load and redelivered runs are

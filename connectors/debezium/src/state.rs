@@ -8,7 +8,6 @@ use crate::batch::{Batch, Images, Op};
 use crate::fault::Fault;
 use crate::message::Table;
 use crate::plan::Plan;
-use crate::position::SourcePosition;
 use crate::rows::Rows;
 
 /// A plan and the schema that it was made for; `None` for the table's source types.
@@ -25,7 +24,6 @@ pub(crate) struct State {
     pub(crate) old_keys_of: Vec<u32>,
     ops: Vec<Op>,
     offsets: Vec<i64>,
-    positions: Vec<SourcePosition>,
     /// Whether the open row has an image before the change, and an old key.
     pub(crate) has_before: bool,
     pub(crate) has_old_key: bool,
@@ -46,7 +44,6 @@ impl State {
             old_keys_of: vec![],
             ops: vec![],
             offsets: vec![],
-            positions: vec![],
             has_before: false,
             has_old_key: false,
             plan: None,
@@ -63,7 +60,7 @@ impl State {
 
     /// Memory that the batch takes, bytes, about.
     pub(crate) fn bytes(&self) -> usize {
-        self.rows.bytes() + self.before.bytes() + self.ops.len() * size_of::<(SourcePosition, i64, Op)>()
+        self.rows.bytes() + self.before.bytes() + self.ops.len() * size_of::<(i64, Op)>()
     }
 
     /// Takes back what a failed message left.
@@ -103,7 +100,7 @@ impl State {
     }
 
     /// Makes the message's row whole. Nothing fails after this.
-    pub(crate) fn close(&mut self, op: Op, offset: i64, position: SourcePosition) {
+    pub(crate) fn close(&mut self, op: Op, offset: i64) {
         self.rows.close();
         let row = self.ops.len() as u32;
         if std::mem::take(&mut self.has_before) {
@@ -116,7 +113,6 @@ impl State {
         }
         self.ops.push(op);
         self.offsets.push(offset);
-        self.positions.push(position);
     }
 
     /// The batch, if it has rows; it begins anew.
@@ -139,7 +135,6 @@ impl State {
             rows,
             ops: std::mem::take(&mut self.ops),
             offsets: std::mem::take(&mut self.offsets),
-            positions: std::mem::take(&mut self.positions),
             missing,
             before,
             old_keys,

@@ -124,13 +124,13 @@ impl Decoder {
                     b'u' => Op::Update,
                     _ => Op::Read,
                 };
-                self.tables[at].close(op, message.offset, self.source.position);
+                self.tables[at].close(op, message.offset);
             }
             b'd' => {
                 self.tables[at].roll_back();
                 self.deleted(message, at, body, envelope.before)?;
                 let op = if headed(NEW_KEY).is_some() { Op::Moved } else { Op::Delete };
-                self.tables[at].close(op, message.offset, self.source.position);
+                self.tables[at].close(op, message.offset);
             }
             _ => return Err(Fault::of("an unknown operation").with("op", char::from(op)).into()),
         }

@@ -191,8 +191,16 @@ fn each_row_says_where_it_stands_in_the_log() {
     first["source"]["sequence"] = r#"[null,"24023128"]"#.into();
     let mut second = event("c", Value::Null, note(2, "a", None));
     second["transaction"] = json!({"id": "555:24023128", "total_order": 7, "data_collection_order": 1});
+    let mut places = Vec::new();
     for event in [first, second] {
-        push(&mut decoder, 0, Some(r#"{"id":1}"#), Some(&event.to_string()));
+        let (key, value) = (r#"{"id":1}"#, event.to_string());
+        let message = Message { offset: 0, key: Some(key.as_bytes()), value: Some(value.as_bytes()), headers: &[] };
+        decoder
+            .push(&message, &mut |_, place| {
+                places.push(*place);
+                true
+            })
+            .unwrap();
     }
     let place = SourcePosition {
         own: Some(24023128),
@@ -203,7 +211,7 @@ fn each_row_says_where_it_stands_in_the_log() {
         ts_ms: Some(1700000000123),
     };
     let read = SourcePosition { preceding: None, total_order: None, snapshot: Snapshot::First, ..place };
-    assert_eq!(decoder.take().unwrap()[0].positions, [read, place]);
+    assert_eq!(places, [read, place]);
 }
 
 #[test]
