@@ -132,7 +132,6 @@ mod tests {
     use arrow_array::{Int64Array, StringArray};
     use arrow_schema::DataType;
     use connector_api::{Column, TableId};
-    use connector_debezium::SourcePosition;
 
     use super::*;
 
@@ -154,7 +153,6 @@ mod tests {
             schema: Arc::clone(schema),
             ops: ops.to_vec(),
             offsets: (0..ops.len() as i64).collect(),
-            positions: vec![SourcePosition::default(); ops.len()],
             missing: Missing { rows: vec![vec![], lacking.to_vec()] },
             rows: images,
             before: None,

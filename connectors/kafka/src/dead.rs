@@ -11,13 +11,14 @@ use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, DeliveryResult, Header, Message as _, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use tokio::runtime::Handle;
 
 use crate::config::KafkaConfig;
 use crate::consumer::{Consumer, TIMEOUT, log};
 use crate::error;
+use crate::fetch::Record;
 
 /// How long records may take to be acknowledged.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -98,7 +99,7 @@ impl DeadLetters {
     ///
     /// # Errors
     /// When the record is not taken.
-    pub(crate) fn put(&mut self, message: &BorrowedMessage<'_>, error: &Error) -> Result<()> {
+    pub(crate) fn put(&mut self, message: &Record<'_>, error: &Error) -> Result<()> {
         if self.config.logs {
             tracing::error!(topic = self.config.topic, "a record is set aside: {error}");
         } else {
@@ -108,8 +109,8 @@ impl DeadLetters {
         loop {
             let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.config.topic).headers(headers.clone());
             record.key = message.key();
-            record.payload = message.payload();
-            record.timestamp = message.timestamp().to_millis();
+            record.payload = message.value();
+            record.timestamp = message.timestamp();
             match self.producer.send(record) {
                 Ok(()) => break,
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => self.settle()?,
@@ -140,8 +141,11 @@ impl DeadLetters {
         error::kafka("the dead-letter queue does not take a record", error).with("topic", &self.config.topic)
     }
 
-    fn headers(&self, message: &BorrowedMessage<'_>, error: &Error) -> OwnedHeaders {
-        let mut all = message.headers().map_or_else(OwnedHeaders::new, |headers| headers.detach());
+    fn headers(&self, message: &Record<'_>, error: &Error) -> OwnedHeaders {
+        let mut all = OwnedHeaders::new();
+        for (key, value) in message.headers() {
+            all = all.insert(Header { key, value });
+        }
         if !self.config.headers {
             return all;
         }

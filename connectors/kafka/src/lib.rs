@@ -14,6 +14,7 @@ mod convert;
 mod cut;
 mod dead;
 mod error;
+mod fetch;
 mod log;
 mod mark;
 mod part;

@@ -14,7 +14,6 @@ use connector_api::{Counter, Error, Gauge, LogEvent, Marks, Result, Sink, TableI
 use connector_debezium::Message;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
@@ -22,6 +21,7 @@ use tokio::runtime::Handle;
 use crate::config::KafkaConfig;
 use crate::consumer::Consumer;
 use crate::dead::DeadLetters;
+use crate::fetch::{Queue, Record};
 use crate::mark::Mark;
 use crate::part::{Lane, Part, Step};
 use crate::queue::{Closed, Inlet};
@@ -34,8 +34,8 @@ const POLL: Duration = Duration::from_millis(50);
 const LINGER: Duration = Duration::from_millis(200);
 /// How often progress without rows is told, and offsets are committed.
 const BEAT: Duration = Duration::from_secs(1);
-/// The clock is looked at once in so many messages.
-const GLANCE: u32 = 256;
+/// So many messages are taken at once; the clock is looked at between.
+const TAKEN: usize = 256;
 /// Bytes of messages of one partition that make a batch: least and most.
 const BATCH: (usize, usize) = (256 << 10, 8 << 20);
 
@@ -52,6 +52,8 @@ pub(crate) enum Command {
 /// The reader.
 pub(crate) struct Reader {
     config: Arc<KafkaConfig>,
+    /// Where the messages of the partitions come.
+    queue: Queue,
     consumer: Consumer,
     dead: Option<DeadLetters>,
     registry: Option<Registry>,
@@ -64,6 +66,10 @@ pub(crate) struct Reader {
     parts: Vec<Part>,
     /// Where the parts of a topic are, by partition.
     places: HashMap<Arc<str>, Vec<usize>>,
+    /// Where the last message's partition is.
+    current: usize,
+    /// Partitions that were assigned since messages were last taken: those that are left are not of it.
+    assigned: Vec<usize>,
     /// Tables that were begun anew: how often.
     generations: HashMap<TableId, u64>,
     /// Tables that are not followed until they are reopened.
@@ -130,6 +136,7 @@ impl Reader {
             batch: (context.memory / 8).clamp(BATCH.0, BATCH.1),
             all: (context.memory / 2).max(BATCH.0),
             config,
+            queue: Queue::new(&consumer)?,
             consumer,
             dead,
             registry,
@@ -141,6 +148,8 @@ impl Reader {
             topics: BTreeMap::new(),
             parts: Vec::new(),
             places: HashMap::new(),
+            current: 0,
+            assigned: Vec::new(),
             generations: HashMap::new(),
             stopped: HashMap::new(),
             dirty: false,
@@ -157,9 +166,8 @@ impl Reader {
     }
 
     fn read(&mut self) -> Result<(), End> {
-        let consumer = self.consumer.clone();
         let (mut looked, mut beaten) = (None::<Instant>, Instant::now());
-        let mut count = 0;
+        let mut quiet = true;
         loop {
             if !self.inlet.is_open() || self.context.cancel.is_cancelled() {
                 return Err(End::Closed);
@@ -174,18 +182,20 @@ impl Reader {
                 self.beat()?;
                 beaten = now;
             }
-            let mut quiet = false;
-            for _ in 0..GLANCE {
-                match consumer.inner().poll(if count == 0 { POLL } else { Duration::ZERO }) {
-                    Some(Ok(message)) => {
-                        count += 1;
-                        self.message(&message)?;
-                    }
-                    Some(Err(error)) => self.trouble(error)?,
-                    None => {
-                        (quiet, count) = (true, 0);
-                        break;
-                    }
+            // Serves what the client reports of itself.
+            while let Some(event) = self.consumer.clone().inner().poll(Duration::ZERO) {
+                match event {
+                    Ok(_) => return Err(Error::fatal("a message came past its queue").into()),
+                    Err(error) => self.trouble(error)?,
+                }
+            }
+            let mut fetched = self.queue.fetch(TAKEN, if quiet { POLL } else { Duration::ZERO });
+            quiet = fetched.is_empty();
+            self.assigned.clear();
+            while let Some(message) = fetched.next() {
+                match message {
+                    Ok(message) => self.message(&message)?,
+                    Err(error) => self.trouble(error)?,
                 }
             }
             self.flush_due(quiet)?;
@@ -213,19 +223,29 @@ impl Reader {
         self.generations.get(table).copied().unwrap_or(0)
     }
 
-    fn message(&mut self, message: &BorrowedMessage<'_>) -> Result<(), End> {
-        let place = self.places.get(message.topic()).and_then(|all| all.get(message.partition() as usize));
-        let Some(&at) = place else { return Ok(()) };
-        if message.offset() < self.parts[at].next || !self.parts[at].assigned {
+    /// Where a message's partition is.
+    fn place(&self, message: &Record<'_>) -> Option<usize> {
+        let is = |part: &Part| part.number == message.partition() && *part.topic.name == *message.topic();
+        // Mostly where the one before was.
+        if self.parts.get(self.current).is_some_and(is) {
+            return Some(self.current);
+        }
+        self.places.get(message.topic())?.get(message.partition() as usize).copied()
+    }
+
+    fn message(&mut self, message: &Record<'_>) -> Result<(), End> {
+        let Some(at) = self.place(message) else { return Ok(()) };
+        self.current = at;
+        let part = &self.parts[at];
+        if message.offset() < part.next || !part.assigned || self.assigned.contains(&at) {
             // Fetched before the partition was set to another offset.
             return Ok(());
         }
-        let headers: Vec<(&str, &[u8])> = match message.headers() {
-            Some(headers) => headers.iter().filter_map(|h| Some((h.key, h.value?))).collect(),
-            None => Vec::new(),
-        };
+        let headers = message.headers();
+        let headers: Vec<(&str, &[u8])> =
+            headers.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
         let record =
-            Message { offset: message.offset(), key: message.key(), value: message.payload(), headers: &headers };
+            Message { offset: message.offset(), key: message.key(), value: message.value(), headers: &headers };
         loop {
             let step = match self.parts[at].take(&record) {
                 Ok(step) => step,
@@ -279,7 +299,7 @@ impl Reader {
     fn set_aside(
         &mut self,
         at: usize,
-        message: &BorrowedMessage<'_>,
+        message: &Record<'_>,
         record: &Message<'_>,
         error: Error,
     ) -> Result<Option<Error>, End> {

@@ -226,6 +226,8 @@ impl Reader {
         if !part.waits_for.is_empty() {
             return Ok(());
         }
+        self.queue.forward(&part.topic.name, part.number)?;
+        self.assigned.push(at);
         let mut list = TopicPartitionList::new();
         let offset = Offset::Offset(part.next);
         let added = list.add_partition_offset(&part.topic.name, part.number, offset);
