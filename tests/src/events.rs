@@ -12,12 +12,14 @@ pub struct Events {
     has_key: bool,
     lsn: u64,
     preceding: u64,
+    /// What the clocks of the next events show, milliseconds since 1970.
+    pub clock: i64,
 }
 
 impl Events {
     /// The events of a table of the schema `public` with the key `id`, from the beginning of the source's log.
     pub fn of(table: &str) -> Self {
-        Self { table: table.into(), has_key: true, lsn: 1000, preceding: 900 }
+        Self { table: table.into(), has_key: true, lsn: 1000, preceding: 900, clock: 1 }
     }
 
     /// The same without a key.
@@ -63,8 +65,15 @@ impl Events {
         };
         let text = |field: &str| json!({ "type": "string", "optional": true, "field": field });
         let number = |field: &str| json!({ "type": "int64", "optional": true, "field": field });
-        let source =
-            [text("connector"), text("schema"), text("table"), number("txId"), number("lsn"), text("sequence")];
+        let source = [
+            text("connector"),
+            text("schema"),
+            text("table"),
+            number("txId"),
+            number("lsn"),
+            text("sequence"),
+            number("ts_ms"),
+        ];
         let schema = json!({ "type": "struct", "optional": false, "name": "made.Envelope", "fields": [
             row("before"), row("after"),
             { "type": "struct", "optional": false, "field": "source", "name": "io.debezium.connector.postgresql.Source",
@@ -72,9 +81,9 @@ impl Events {
             text("op"), number("ts_ms"),
         ] });
         let sequence = format!("[\"{}\",\"{}\"]", self.preceding, self.lsn);
-        let payload = json!({ "before": before, "after": after, "op": op, "ts_ms": 1, "source": {
+        let payload = json!({ "before": before, "after": after, "op": op, "ts_ms": self.clock, "source": {
             "connector": "postgresql", "schema": "public", "table": self.table, "txId": self.lsn, "lsn": self.lsn,
-            "sequence": sequence,
+            "sequence": sequence, "ts_ms": self.clock,
         } });
         let key_schema = json!({ "type": "struct", "optional": false, "name": "made.Key",
             "fields": [{ "type": "int32", "optional": false, "field": "id" }] });

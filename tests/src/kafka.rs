@@ -18,6 +18,8 @@ pub use topics::{Message, wait};
 pub struct Kafka {
     /// Its port on 127.0.0.1.
     pub port: u16,
+    /// The port of its cluster's controller.
+    controller: u16,
     folder: PathBuf,
     keeper: Keeper,
 }
@@ -37,18 +39,46 @@ impl Kafka {
     /// # Panics
     /// As [`Kafka::shared`].
     pub fn start() -> Self {
+        Self::node(1, free_port())
+    }
+
+    /// A second broker of its cluster.
+    ///
+    /// # Panics
+    /// As [`Kafka::shared`].
+    pub fn another(&self) -> Self {
+        Self::node(2, self.controller)
+    }
+
+    /// The first node is the controller too.
+    fn node(id: u32, controller: u16) -> Self {
         let folder: PathBuf = tempfile::Builder::new().prefix("connect-kafka-").tempdir().unwrap().keep();
         fs::create_dir(folder.join("storage")).unwrap();
         for file in ["meta.properties", "bootstrap.checkpoint"] {
-            fs::copy(cache().join("kafka/storage").join(file), folder.join("storage").join(file)).unwrap();
+            let text = fs::read(cache().join("kafka/storage").join(file)).unwrap();
+            // The node makes its directory's id itself.
+            let ours =
+                |line: &&[u8]| !line.starts_with(b"node.id=") && (id == 1 || !line.starts_with(b"directory.id="));
+            let text = match file {
+                "meta.properties" => {
+                    let lines: Vec<&[u8]> = text.split(|b| *b == b'\n').filter(ours).collect();
+                    [lines.join(&b'\n'), format!("node.id={id}\n").into()].concat()
+                }
+                _ => text,
+            };
+            fs::write(folder.join("storage").join(file), text).unwrap();
         }
-        let (port, controller) = (free_port(), free_port());
+        let port = free_port();
+        let (roles, listens) = match id {
+            1 => ("broker,controller", format!(",CONTROLLER://127.0.0.1:{controller}")),
+            _ => ("broker", String::new()),
+        };
         let properties = format!(
-            "process.roles=broker,controller\n\
-             node.id=1\n\
+            "process.roles={roles}\n\
+             node.id={id}\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
              controller.listener.names=CONTROLLER\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port}{listens}\n\
              advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
              log.dirs=storage\n\
              auto.create.topics.enable=false\n\
@@ -57,13 +87,14 @@ impl Kafka {
              transaction.state.log.num.partitions=4\n\
              transaction.state.log.replication.factor=1\n\
              transaction.state.log.min.isr=1\n\
+             leader.imbalance.check.interval.seconds=1\n\
              group.initial.rebalance.delay.ms=0\n"
         );
         fs::write(folder.join("server.properties"), properties).unwrap();
         let jars = cache().join("kafka/lib/*");
         let args = ["-Xmx512m", "-cp", jars.to_str().unwrap(), "kafka.Kafka", "server.properties"];
         let keeper = Keeper::start(&folder, Path::new("java"), &args, &[]);
-        let broker = Self { port, folder, keeper };
+        let broker = Self { port, controller, folder, keeper };
         broker.until_it_answers();
         broker
     }

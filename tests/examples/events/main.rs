@@ -4,10 +4,11 @@
 //! What must hold: what it says a topic comes to is what a table that applied the topic holds; the rows that are there
 //! before have the part and the quantity that `scripts/bench-cdc.sql` gives them by their key.
 //!
-//! `events create SERVERS TOPIC…`, `events register PORT TOPIC…`, `events discard SERVERS TOPIC`,
-//! `events write SERVERS TOPIC FORMAT MIX ROWS EVENTS KEY_SCHEMA VALUE_SCHEMA`: FORMAT is `json`, `schemas` or `avro`;
-//! MIX is `changes` (60 updates, 30 inserts, 10 deletes of a hundred), `inserts`, or `one` (an update that changes
-//! nothing); the schemas are their numbers in the registry.
+//! `events create SERVERS TOPIC…`, `events delete SERVERS TOPIC`, `events register PORT TOPIC…`,
+//! `events discard SERVERS TOPIC`,
+//! `events write SERVERS TOPIC FORMAT MIX ROWS EVENTS PER_SECOND KEY_SCHEMA VALUE_SCHEMA`: FORMAT is `json`, `schemas` or
+//! `avro`; MIX is `changes` (60 updates, 30 inserts, 10 deletes of a hundred), `inserts`, or `one` (an update that changes
+//! nothing); 0 per second is as many as it can; the schemas are their numbers in the registry.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
@@ -15,7 +16,7 @@ mod messages;
 mod schemas;
 mod table;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use connect_tests::http;
 use connect_tests::kafka::wait;
@@ -39,11 +40,13 @@ fn main() {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
         ["create", servers, topics @ ..] => create(servers, topics),
+        ["delete", servers, topic] => delete(servers, topic),
         ["register", port, topics @ ..] => register(port.parse().unwrap(), topics),
         ["discard", servers, topic] => discard(servers, topic),
-        ["write", servers, topic, format, mix, rows, events, key, value] => {
-            let ids = (key.parse().unwrap(), value.parse().unwrap());
-            write(servers, topic, Format::new(format, topic, ids), mix, rows.parse().unwrap(), events.parse().unwrap());
+        ["write", servers, topic, format, mix, rows, events, per_second, key, value] => {
+            let format = Format::new(format, topic, (key.parse().unwrap(), value.parse().unwrap()));
+            let [rows, events, per_second] = [rows, events, per_second].map(|n| n.parse().unwrap());
+            write(servers, topic, format, mix, rows, events, per_second);
         }
         _ => panic!("not a call of `events`: {args:?}"),
     }
@@ -62,6 +65,12 @@ fn create(servers: &str, topics: &[&str]) {
     let new: Vec<_> = new.collect();
     let made = wait(admin.create_topics(&new, &AdminOptions::new())).unwrap();
     made.into_iter().for_each(|topic| drop(topic.unwrap()));
+}
+
+fn delete(servers: &str, topic: &str) {
+    let admin: AdminClient<DefaultClientContext> = client(servers).create().unwrap();
+    let gone = wait(admin.delete_topics(&[topic], &AdminOptions::new())).unwrap();
+    gone.into_iter().for_each(|topic| drop(topic.unwrap()));
 }
 
 /// Registers the schemas of topics; prints their numbers.
@@ -98,11 +107,12 @@ fn discard(servers: &str, topic: &str) {
     println!("{}", json!({ "messages": end - first, "bytes": bytes, "wall": started.elapsed().as_secs_f64() }));
 }
 
-/// Fills a topic; prints what a table with so many rows comes to with it.
-fn write(servers: &str, topic: &str, format: Format, mix: &str, rows: u64, events: u64) {
+/// Fills a topic; prints what a table with so many rows comes to with it, and when it began.
+fn write(servers: &str, topic: &str, format: Format, mix: &str, rows: u64, events: u64, per_second: u64) {
     let mut config = client(servers);
     // As a producer for throughput is set up; the other limits are the client's own.
-    config.set("compression.type", "lz4").set("batch.size", "131072").set("linger.ms", "20");
+    config.set("compression.type", "lz4").set("batch.size", "131072");
+    config.set("linger.ms", if per_second == 0 { "20" } else { "5" });
     config.set("enable.idempotence", "true").set("queue.buffering.max.messages", "1000000");
     let producer: BaseProducer = config.create().unwrap();
     let send = |key: &[u8], value: Option<&[u8]>| loop {
@@ -121,7 +131,12 @@ fn write(servers: &str, topic: &str, format: Format, mix: &str, rows: u64, event
     let mut table = Table::new(rows);
     let mut writer = Writer::new(format);
     let (mut messages, mut bytes) = (0_u64, 0_u64);
-    for _ in 0..events {
+    let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    let started = Instant::now();
+    for event in 0..events {
+        if let Some(at) = (event * 1000).checked_div(per_second) {
+            std::thread::sleep((started + Duration::from_millis(at)).saturating_duration_since(Instant::now()));
+        }
         let change = table.change(mix);
         writer.write(&change, &mut table.chance);
         send(&writer.key, Some(&writer.value));
@@ -139,5 +154,5 @@ fn write(servers: &str, topic: &str, format: Format, mix: &str, rows: u64, event
     assert_eq!(producer.in_flight_count(), 0);
     let (count, parts, quantities) = table.sums();
     let sums = [count.to_string(), parts.to_string(), quantities.to_string()];
-    println!("{}", json!({ "events": events, "messages": messages, "bytes": bytes, "sums": sums }));
+    println!("{}", json!({ "events": events, "messages": messages, "bytes": bytes, "sums": sums, "began": began }));
 }

@@ -60,7 +60,25 @@ impl Kafka {
     /// # Panics
     /// When the broker refuses.
     pub fn create(&self, topic: &str, partitions: i32) {
-        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        self.make(topic, partitions, TopicReplication::Fixed(1));
+    }
+
+    /// Makes a topic of one partition, which lies on these brokers; the first leads it.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub fn create_on(&self, topic: &str, brokers: &[i32]) {
+        self.make(topic, 1, TopicReplication::Variable(&[brokers]));
+    }
+
+    /// The broker that leads a topic's first partition, and how many have all that it has.
+    pub fn leader(&self, topic: &str) -> Option<(i32, usize)> {
+        let known = self.consumer().fetch_metadata(Some(topic), PATIENCE).ok()?;
+        known.topics().first()?.partitions().first().map(|p| (p.leader(), p.isr().len()))
+    }
+
+    fn make(&self, topic: &str, partitions: i32, replication: TopicReplication<'_>) {
+        let new = NewTopic::new(topic, partitions, replication);
         let made = wait(self.admin().create_topics(&[new], &AdminOptions::new())).unwrap();
         made.into_iter().for_each(|topic| drop(topic.unwrap()));
         self.until(&format!("topic {topic}"), || self.partitions(topic) == partitions);

@@ -54,6 +54,33 @@ fn without_a_broker_it_waits_for_one() {
     running.wait().expect(OK);
 }
 
+/// Both directions: the leader dies, and leads again when it is back.
+#[test]
+fn a_partition_whose_leader_changes_costs_nothing() {
+    let first_broker = Kafka::start();
+    let second_broker = first_broker.another();
+    let topic = "s.public.t";
+    first_broker.create_on(topic, &[2, 1]);
+    let mut events = Events::of("t");
+    let servers = format!("{},{}", first_broker.servers(), second_broker.servers());
+    let job = Job::following(&first_broker, r"s\.public\.t").sink("bootstrap.servers", &servers);
+    let mut running = job.start(&[]);
+    first_broker.write(topic, &first(&mut events));
+    until_rows(&rows(FIRST), &job.lake(), "t", &mut running);
+    running.until("two replicas", || (first_broker.leader(topic) == Some((2, 2))).then_some(()));
+    second_broker.kill();
+    running.until("another leader", || (first_broker.leader(topic) == Some((1, 1))).then_some(()));
+    first_broker.write(topic, &[events.update(1, "y"), events.delete(2)]);
+    until_rows(&rows([(1, "y"), (3, "c")]), &job.lake(), "t", &mut running);
+    second_broker.start_again();
+    // The controller sees to it that the preferred one leads again.
+    running.until("the first leader", || (first_broker.leader(topic) == Some((2, 2))).then_some(()));
+    first_broker.write(topic, &[events.update(1, "z"), events.create(4, "d")]);
+    until_rows(&rows([(1, "z"), (3, "c"), (4, "d")]), &job.lake(), "t", &mut running);
+    running.terminate();
+    running.wait().expect(OK);
+}
+
 #[test]
 fn partitions_that_are_added_are_read_after_the_older_ones() {
     let kafka = Kafka::shared();
@@ -168,6 +195,7 @@ fn messages_that_were_lost_before_they_were_read_stop_their_table() {
     running.wait().expect(OK);
 }
 
+/// Known as apache/iceberg 15032: one bad record holds everything up.
 #[test]
 fn a_record_that_cannot_be_read_stops_its_table_alone_and_is_named() {
     let kafka = Kafka::shared();
@@ -278,6 +306,7 @@ fn a_run_of_events_that_is_delivered_again_is_applied_once() {
 
 /// apache/iceberg 17340, 13763 and 16282 are the same files committed twice, 17551 and 16016 a coordinator of the past
 /// that commits its offsets.
+/// Known as apache/iceberg 17551, 16016 and 17637: what a process of before commits late sets the others back.
 #[test]
 fn two_workers_at_once_double_and_lose_nothing() {
     let kafka = Kafka::shared();

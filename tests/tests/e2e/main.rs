@@ -12,6 +12,7 @@ mod configuration;
 mod connection;
 mod crash;
 mod cut;
+mod elsewhere;
 mod faults;
 mod first_connector;
 mod full_disk;
