@@ -6,6 +6,7 @@ reported. CPU and peak memory are the kernel's figures for the child process (wa
 """
 
 import argparse
+import concurrent.futures
 import glob
 import gzip
 import json
@@ -166,18 +167,19 @@ class Bench:
             sys.exit(f"bench: failed: events {' '.join(map(str, args))}")
         return done.stdout
 
-    def write(self, prefix, form, mix, events):
+    def write(self, prefix, form, mix, events, per_second=0):
         at = {"avro": 0, "newavro": 2}.get(prefix, 0)
-        text = self.events("write", self.brokers, topic(prefix), form, mix, self.options.rows, events, *self.ids[at:at + 2])
+        text = self.events("write", self.brokers, topic(prefix), form, mix, self.options.rows, events, per_second,
+                           *self.ids[at:at + 2])
         return json.loads(text)
 
-    def config(self, topics, form, source=False):
+    def config(self, topics, form, source=False, interval=10000):
         lake = os.path.join(self.run, "lake")
         sink = {
             "connector.class": "iceberg", "bootstrap.servers": self.brokers, **topics,
             "iceberg.catalog.type": "sql", "iceberg.catalog.uri": f"sqlite://{lake}/catalog.db",
             "iceberg.catalog.warehouse": lake, "iceberg.namespace": "bench",
-            "iceberg.control.commit.interval-ms": "10000"}
+            "iceberg.control.commit.interval-ms": str(interval)}
         url = f"http://127.0.0.1:{self.registry}/apis/ccompat/v7"
         for which in ("key", "value"):
             sink[f"{which}.converter"] = AVRO if form == "avro" else JSON
@@ -284,6 +286,36 @@ class Bench:
         self.check(made["sums"])
         return result
 
+    def visible(self, repetition):
+        """How long after it was sent an event can be read, with a commit every second."""
+        self.fresh()
+        prefix, per_second, events = f"paced{os.getpid()}x{repetition}", 5000, 5000 * 40
+        self.events("create", self.brokers, topic(prefix))
+        log, lake = os.path.join(self.run, "log"), os.path.join(self.run, "lake")
+        config = self.config({"topics": topic(prefix)}, "json", interval=1000)
+        child = subprocess.Popen([self.options.program, "--config", config], stdout=open(log, "w"), stderr=subprocess.STDOUT)
+        sightings = []
+
+        def follow():
+            at = committed(table_metadata(lake), prefix)
+            if at > (sightings[-1][1] if sightings else 0):
+                sightings.append((time.time(), at))
+            return at == events
+
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            written = pool.submit(self.write, prefix, "json", "inserts", events, per_second)
+            until("the last event", follow, child, log)
+            began = written.result()["began"]
+        child.send_signal(signal.SIGTERM)
+        child.wait()
+        self.events("delete", self.brokers, topic(prefix))
+        waits, first = [], 0
+        for seen, at in sightings:
+            waits += [seen - began - event / per_second for event in range(first, at)]
+            first = at
+        waits.sort()
+        return {"p50": waits[len(waits) // 2], "p99": waits[len(waits) * 99 // 100], "commits": len(sightings)}
+
     def start_up(self):
         """What a process costs that finds nothing to do, and is stopped after a second of following."""
         self.fresh()
@@ -306,7 +338,7 @@ class Bench:
         return {"rate": told["messages"] / told["wall"], "cpu": usage.ru_utime + usage.ru_stime, "wall": told["wall"]}
 
 
-def report(contestants, made, runs, start_up):
+def report(contestants, made, runs, start_up, visible):
     middle = lambda of, key: statistics.median(r[key] for r in of)
     base = middle(start_up, "cpu")
     lines = ["| what | B a message | CPU-s per M events | asked | messages/s | × discard | CPU-s of discard | peak RSS MiB | commits |",
@@ -323,7 +355,9 @@ def report(contestants, made, runs, start_up):
     lines += ["", f"A process that finds nothing to do takes {base:.2f} CPU-s from its start to its end, which is left out above. When the "
               f"table was made: its load {load['sightings'][-1][0]:.0f} s and {load['cpu']:.1f} CPU-s, and the first message after it, "
               f"which makes the key index of its {made['rows']:,} rows, {index['sightings'][-1][0]:.0f} s (of which up to 10 wait for the "
-              f"commit's interval) and {index['cpu']:.1f} CPU-s, {index['rss']:,.0f} MiB."]
+              f"commit's interval) and {index['cpu']:.1f} CPU-s, {index['rss']:,.0f} MiB.",
+              "", f"At 5,000 inserts a second and a commit every second half of the events can be read {middle(visible, 'p50'):.1f} s "
+              f"after they were sent, and 99 of a hundred after {middle(visible, 'p99'):.1f} s."]
     return "\n".join(lines)
 
 
@@ -345,7 +379,7 @@ def main():
     bench = Bench(options)
     contestants = [c for c in CONTESTANTS if not options.only or c[1] in options.only]
     runs = {prefix: {"ours": [], "discard": []} for _, prefix, *_ in contestants}
-    start_up, raw = [], []
+    start_up, visible, raw = [], [], []
 
     def note(**what):
         raw.append(json.dumps({k: round(v, 3) if isinstance(v, float) else v for k, v in what.items()}))
@@ -359,6 +393,8 @@ def main():
         for repetition in range(options.repetitions):
             start_up.append(bench.start_up())
             note(what="start and stop", repetition=repetition, **start_up[-1])
+            visible.append(bench.visible(repetition))
+            note(what="seconds until an event is visible", repetition=repetition, **visible[-1])
             for name, prefix, form, *_ in contestants:
                 result = bench.discard(prefix)
                 runs[prefix]["discard"].append(result)
@@ -373,7 +409,7 @@ def main():
     where = (f"{time.strftime('%Y-%m-%d')}, commit {commit}, {os.cpu_count()} CPUs shared with the broker, {platform.machine()}, "
              f"{options.repetitions} repetitions in turn, medians; {options.events:,} events a topic into {options.rows:,} rows, "
              f"memory.max {options.memory}.")
-    text = f"{where}\n\n{report(contestants, made, runs, start_up)}\n"
+    text = f"{where}\n\n{report(contestants, made, runs, start_up, visible)}\n"
     print("\n" + text)
     if options.write:
         with open(options.write) as f:
