@@ -14,11 +14,12 @@ use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBufferBuilder, OffsetBuffer
 use arrow_schema::{DataType, FieldRef, TimeUnit};
 use connector_api::UTC;
 
-use crate::how::How;
+use crate::dialect::Bounds;
+use crate::how::{How, Unit};
 use crate::value::convert::{
     Composite, NOT_OF_TYPE, RANGE, Rules, Wrong, bytes, decimal, double, finite, float, integer, long, str,
 };
-use crate::value::decimal::Decimal;
+use crate::value::decimal::{Decimal, fits};
 use crate::value::{Value, text, time};
 
 const TOO_LONG: Wrong = "a batch of one column beyond 2 GiB";
@@ -205,6 +206,56 @@ impl Cells {
                 }
                 _ => false,
             }
+    }
+
+    /// Appends a whole number where the column takes it as it is; says whether it did.
+    #[inline(always)]
+    pub(crate) fn whole(&mut self, how: &How, number: i64, rules: Rules<'_>) -> bool {
+        let finite =
+            |bounds: Bounds| (bounds.first..=bounds.last).contains(&number) && !bounds.infinite.contains(&number);
+        match (&mut self.values, how) {
+            (Values::I64(v), How::Int) => v.push(number),
+            (Values::I64(v), How::Timestamp(Unit::Micros)) if finite(rules.dialect.timestamps) => v.push(number),
+            (Values::I32(v), How::Int) => match i32::try_from(number) {
+                Ok(number) => v.push(number),
+                Err(_) => return false,
+            },
+            (Values::I32(v), How::Days) if finite(rules.dialect.dates) => match i32::try_from(number) {
+                Ok(number) => v.push(number),
+                Err(_) => return false,
+            },
+            _ => return false,
+        }
+        self.nulls.append(true);
+        true
+    }
+
+    /// Appends a text as it is; says whether it did.
+    #[inline(always)]
+    pub(crate) fn text(&mut self, text: &str) -> bool {
+        let Values::Bytes { ends, data } = &mut self.values else { return false };
+        let Ok(end) = i32::try_from(data.len() + text.len()) else { return false };
+        data.extend_from_slice(text.as_bytes());
+        ends.push(end);
+        self.nulls.append(true);
+        true
+    }
+
+    /// Appends an unscaled decimal that comes with a scale, where the column has that scale and room for it; says
+    /// whether it did.
+    #[inline(always)]
+    pub(crate) fn unscaled(&mut self, number: i128, scale: i32) -> bool {
+        match (&mut self.values, &self.data_type) {
+            (Values::I128(v), DataType::Decimal128(precision, of)) if i32::from(*of) == scale => {
+                let fits = fits(number, *precision);
+                if fits {
+                    v.push(number);
+                    self.nulls.append(true);
+                }
+                fits
+            }
+            _ => false,
+        }
     }
 
     /// Appends a value.

@@ -5,10 +5,16 @@
 
 use connector_api::Error;
 
-/// What is wrong, and in which column.
+/// What is wrong, and in which column. Small: every value that is read comes with the chance of one.
 #[derive(Debug)]
 pub(crate) struct Fault {
     what: &'static str,
+    more: Option<Box<More>>,
+}
+
+/// What else is known.
+#[derive(Debug, Default)]
+struct More {
     column: Option<Box<str>>,
     detail: Option<(&'static str, Box<str>)>,
 }
@@ -16,28 +22,31 @@ pub(crate) struct Fault {
 impl Fault {
     /// A fault of the record as a whole.
     pub(crate) const fn of(what: &'static str) -> Self {
-        Self { what, column: None, detail: None }
+        Self { what, more: None }
     }
 
     /// Names the column; a name that is there already is the inner one, and stays.
+    #[cold]
     pub(crate) fn in_column(mut self, column: &str) -> Self {
-        self.column.get_or_insert_with(|| column.into());
+        self.more.get_or_insert_default().column.get_or_insert_with(|| column.into());
         self
     }
 
     /// Says more: a type, a header, a place.
+    #[cold]
     pub(crate) fn with(mut self, key: &'static str, value: impl ToString) -> Self {
-        self.detail = Some((key, value.to_string().into()));
+        self.more.get_or_insert_default().detail = Some((key, value.to_string().into()));
         self
     }
 
     /// The contract's error.
     pub(crate) fn into_error(self) -> Error {
         let mut error = Error::data(self.what);
-        if let Some(column) = self.column {
+        let More { column, detail } = self.more.map(|more| *more).unwrap_or_default();
+        if let Some(column) = column {
             error = error.with("column", column);
         }
-        if let Some((key, value)) = self.detail {
+        if let Some((key, value)) = detail {
             error = error.with(key, value);
         }
         error

@@ -15,6 +15,7 @@ use crate::rows::Rows;
 use crate::unavailable::Placeholder;
 use crate::value::Value;
 use crate::value::convert::{Composite, Rules};
+use crate::value::decimal::from_bytes;
 
 const MALFORMED: Fault = Fault::of("a malformed Avro message");
 const OTHER_TYPE: Fault = Fault::of("an Avro value of another type than its schema's");
@@ -45,7 +46,7 @@ impl<'a> Cursor<'a> {
         if self.at == self.bytes.len() { Ok(()) } else { Err(Fault::of("more after the end of the Avro message")) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, length: usize) -> Result<&'a [u8], Fault> {
         let end = self.at.checked_add(length).ok_or(MALFORMED)?;
         let taken = self.bytes.get(self.at..end).ok_or(MALFORMED)?;
@@ -53,12 +54,12 @@ impl<'a> Cursor<'a> {
         Ok(taken)
     }
 
-    #[inline]
+    #[inline(always)]
     fn chunk<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
         self.take(N)?.try_into().map_err(|_| MALFORMED)
     }
 
-    #[inline]
+    #[inline(always)]
     fn long(&mut self) -> Result<i64, Fault> {
         let (mut value, mut shift) = (0u64, 0);
         loop {
@@ -78,19 +79,19 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn length(&mut self) -> Result<usize, Fault> {
         usize::try_from(self.long()?).map_err(|_| MALFORMED)
     }
 
-    #[inline]
+    #[inline(always)]
     fn text(&mut self) -> Result<&'a str, Fault> {
         let length = self.length()?;
         simdutf8::basic::from_utf8(self.take(length)?).map_err(|_| Fault::of("text that is not UTF-8"))
     }
 
     /// The branch of a union that follows.
-    #[inline]
+    #[inline(always)]
     fn branch<'n>(&mut self, node: &'n Node) -> Result<&'n Node, Fault> {
         match node {
             Node::Union(nodes) => nodes.get(self.length()?).ok_or(MALFORMED),
@@ -112,7 +113,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A value that is neither a record, an array nor a map.
-    #[inline]
+    #[inline(always)]
     fn scalar(&mut self, node: &'a Node) -> Result<Value<'a>, Fault> {
         Ok(match self.branch(node)? {
             Node::Null => Value::Null,
@@ -308,6 +309,36 @@ fn cell<'a>(
     cells.close_list(standing, planned.unavailable.as_deref().filter(|_| placeholder.is_some())).map_err(Fault::of)
 }
 
+/// The common kinds of cells, from the bytes straight into the column; `false`, and nothing taken, for any other.
+#[inline(always)]
+fn at_once<'a>(
+    cursor: &mut Cursor<'a>,
+    node: &'a Node,
+    how: &How,
+    cells: &mut Cells,
+    placeholder: Option<&Placeholder>,
+    rules: Rules<'_>,
+) -> Result<bool, Fault> {
+    let before = *cursor;
+    let taken = match (cursor.branch(node)?, how) {
+        (Node::Int, How::Int | How::Days | How::Timestamp(_)) => cells.whole(how, cursor.long()?, rules),
+        (Node::Text, How::Text) => {
+            let text = cursor.text()?;
+            !placeholder.is_some_and(|p| p.is(how, Value::Text(text))) && cells.text(text)
+        }
+        (Node::Bytes, How::Decimal(scale)) => {
+            let length = cursor.length()?;
+            let bytes = cursor.take(length)?;
+            (1..=16).contains(&length) && cells.unscaled(from_bytes(bytes), *scale)
+        }
+        _ => false,
+    };
+    if !taken {
+        *cursor = before;
+    }
+    Ok(taken)
+}
+
 /// The same for what is no list.
 #[inline]
 fn single<'a>(
@@ -318,6 +349,9 @@ fn single<'a>(
     placeholder: Option<&Placeholder>,
     rules: Rules<'_>,
 ) -> Result<bool, Fault> {
+    if at_once(cursor, node, how, cells, placeholder, rules)? {
+        return Ok(false);
+    }
     if how.is_composite() {
         let mut composite = Composite::default();
         match cursor.branch(node)? {

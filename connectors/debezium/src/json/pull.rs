@@ -31,7 +31,7 @@ impl<'a> Pull<'a> {
     }
 
     /// The next byte that is no white space.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn peek(&mut self) -> Option<u8> {
         let bytes = self.text.as_bytes();
         while let Some(byte) = bytes.get(self.at) {
@@ -44,14 +44,14 @@ impl<'a> Pull<'a> {
     }
 
     /// Takes that byte, if it is the next.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
         found
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn expect(&mut self, byte: u8) -> Result<(), Fault> {
         if self.take(byte) { Ok(()) } else { Err(MALFORMED) }
     }
@@ -92,7 +92,7 @@ impl<'a> Pull<'a> {
     }
 
     /// Whether another member of an object follows whose `{` is taken; takes the `}` when none does.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn member(&mut self, first: &mut bool) -> Result<bool, Fault> {
         if self.take(b'}') {
             return Ok(false);
@@ -104,9 +104,9 @@ impl<'a> Pull<'a> {
     }
 
     /// Takes a key that is written exactly so, quotes and `:` included; [`quoted`] writes it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn known(&mut self, quoted: &str) -> bool {
-        let found = !quoted.is_empty() && self.text.as_bytes()[self.at..].starts_with(quoted.as_bytes());
+        let found = !quoted.is_empty() && begins(&self.text.as_bytes()[self.at..], quoted.as_bytes());
         self.at += if found { quoted.len() } else { 0 };
         found
     }
@@ -133,7 +133,7 @@ impl<'a> Pull<'a> {
     }
 
     /// A string; one with escapes is put together in `scratch`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn string<'s>(&mut self, scratch: &'s mut String) -> Result<&'s str, Fault>
     where
         'a: 's,
@@ -156,7 +156,7 @@ impl<'a> Pull<'a> {
     }
 
     /// Goes on to a quote, a backslash or a control character.
-    #[inline]
+    #[inline(always)]
     fn plain(&mut self) -> Option<u8> {
         const ONES: u64 = u64::MAX / 255;
         const TOPS: u64 = ONES << 7;
@@ -228,8 +228,40 @@ impl<'a> Pull<'a> {
         digits.and_then(|d| u32::from_str_radix(d, 16).ok()).ok_or(MALFORMED)
     }
 
+    /// A whole number of at most 18 digits that ends where a value may end; nothing is taken of any other.
+    #[inline(always)]
+    pub(crate) fn whole(&mut self) -> Option<i64> {
+        let bytes = &self.text.as_bytes()[self.at..];
+        let negative = bytes.first() == Some(&b'-');
+        let (mut at, mut number) = (usize::from(negative), 0_i64);
+        while let Some(digit) = bytes.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
+            number = number.wrapping_mul(10).wrapping_add(i64::from(digit));
+            at += 1;
+        }
+        let digits = at - usize::from(negative);
+        if !(1..=18).contains(&digits) || !matches!(bytes.get(at), Some(b',' | b'}' | b']')) {
+            return None;
+        }
+        self.at += at;
+        Some(if negative { -number } else { number })
+    }
+
+    /// A string without escapes; nothing is taken of any other value.
+    #[inline(always)]
+    pub(crate) fn unescaped(&mut self) -> Option<&'a str> {
+        let mut ahead = *self;
+        if !ahead.take(b'"') {
+            return None;
+        }
+        let start = ahead.at;
+        let end = ahead.plain();
+        let found = self.text.get(start..ahead.at).filter(|_| end == Some(b'"'))?;
+        self.at = ahead.at + 1;
+        Some(found)
+    }
+
     /// A value that is neither an object nor an array.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn scalar<'s>(&mut self, scratch: &'s mut String) -> Result<Value<'s>, Fault>
     where
         'a: 's,
@@ -245,6 +277,7 @@ impl<'a> Pull<'a> {
         }
     }
 
+    #[inline(always)]
     fn number(&mut self) -> Result<&'a str, Fault> {
         let rest = &self.text.as_bytes()[self.at..];
         let length = rest.iter().position(|b| !matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E'));
@@ -299,6 +332,16 @@ impl<'a> Pull<'a> {
     }
 }
 
+/// Whether bytes begin with a few others: eight at a time, which for names costs less than a call.
+#[inline(always)]
+fn begins(bytes: &[u8], with: &[u8]) -> bool {
+    let Some(bytes) = bytes.get(..with.len()) else { return false };
+    let (eights, rest) = bytes.as_chunks::<8>();
+    let (wanted, wanted_rest) = with.as_chunks::<8>();
+    eights.iter().zip(wanted).all(|(a, b)| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b))
+        && rest.iter().zip(wanted_rest).all(|(a, b)| a == b)
+}
+
 /// A key as Kafka Connect's converter writes it; empty where it would need escapes.
 pub(crate) fn quoted(name: &str) -> String {
     match name.bytes().any(|b| matches!(b, b'"' | b'\\' | 0..0x20)) {
@@ -341,6 +384,24 @@ mod tests {
     }
 
     proptest! {
+        /// The short ways come to what the long ones do, or take nothing.
+        #[test]
+        fn short_ways_are_the_long_ones(value in r#"-?[0-9]{0,20}[.e,}\] ]?|"[a-z\\"é]{0,20}"?"#) {
+            let mut scratch = String::new();
+            let (mut short, mut long) = (Pull::new(&value), Pull::new(&value));
+            if let Some(number) = short.whole() {
+                prop_assert_eq!(Ok(number), long.number().unwrap().parse());
+                prop_assert_eq!(short.at, long.at);
+            } else if let Some(text) = short.unescaped() {
+                prop_assert_eq!(text, long.string(&mut scratch).unwrap());
+                prop_assert_eq!(short.at, long.at);
+            } else {
+                prop_assert_eq!(short.at, 0);
+            }
+            prop_assert_eq!(begins(value.as_bytes(), b"-123456789"), value.starts_with("-123456789"));
+            prop_assert!(begins(value.as_bytes(), value.as_bytes()));
+        }
+
         /// What another writer makes of a text is read as that text.
         #[test]
         fn texts_of_another_writer(value in ".*") {

@@ -13,6 +13,7 @@ use crate::rows::Rows;
 use crate::unavailable::Placeholder;
 use crate::value::Value;
 use crate::value::convert::{Composite, Rules};
+use crate::value::decimal::from_base64;
 
 /// Texts with escapes are put together here.
 #[derive(Debug, Default)]
@@ -195,6 +196,31 @@ fn cell(
     }
 }
 
+/// The common kinds of cells, from the text straight into the column; `false`, and nothing taken, for any other.
+#[inline(always)]
+fn at_once(
+    pull: &mut Pull<'_>,
+    how: &How,
+    cells: &mut Cells,
+    placeholder: Option<&Placeholder>,
+    rules: Rules<'_>,
+) -> bool {
+    let before = *pull;
+    let taken = match pull.peek() {
+        Some(b'-' | b'0'..=b'9') => pull.whole().is_some_and(|number| cells.whole(how, number, rules)),
+        Some(b'"') => pull.unescaped().is_some_and(|text| match how {
+            How::Text => !placeholder.is_some_and(|p| p.is(how, Value::Text(text))) && cells.text(text),
+            How::Decimal(scale) => from_base64(text).is_some_and(|number| cells.unscaled(number, *scale)),
+            _ => false,
+        }),
+        _ => false,
+    };
+    if !taken {
+        *pull = before;
+    }
+    taken
+}
+
 /// The same for what is no list.
 #[inline]
 fn single(
@@ -205,6 +231,9 @@ fn single(
     rules: Rules<'_>,
     scratch: &mut Scratch,
 ) -> Result<bool, Fault> {
+    if at_once(pull, how, cells, placeholder, rules) {
+        return Ok(false);
+    }
     if how.is_composite() {
         if pull.null()? {
             cells.append_null();

@@ -42,6 +42,51 @@ const POWERS: [i128; 39] = {
     powers
 };
 
+/// A two's complement integer of one to sixteen bytes, most significant first.
+pub(crate) fn from_bytes(bytes: &[u8]) -> i128 {
+    let negative = bytes.first().is_some_and(|first| *first >= 0x80);
+    bytes.iter().fold(if negative { -1 } else { 0 }, |number, byte| number << 8 | i128::from(*byte))
+}
+
+/// Whether a column of so many digits has room for an unscaled value.
+pub(crate) fn fits(unscaled: i128, precision: u8) -> bool {
+    POWERS.get(usize::from(precision)).is_some_and(|limit| unscaled.unsigned_abs() < limit.unsigned_abs())
+}
+
+/// A two's complement integer of one to fifteen bytes in padded base 64; `None` for anything else.
+pub(crate) fn from_base64(text: &str) -> Option<i128> {
+    /// What each character stands for; 64 for none.
+    const VALUES: [u8; 256] = {
+        let (mut values, alphabet, mut i) =
+            ([64; 256], b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", 0);
+        while i < 64 {
+            values[alphabet[i as usize] as usize] = i;
+            i += 1;
+        }
+        values
+    };
+    let digits = text.trim_end_matches('=').as_bytes();
+    let bits = digits.len() * 6;
+    let padding = text.len() - digits.len();
+    if !text.len().is_multiple_of(4) || padding > 2 || !(8..=126).contains(&bits) {
+        return None;
+    }
+    let mut number = 0_u128;
+    for digit in digits {
+        let value = VALUES[usize::from(*digit)];
+        if value == 64 {
+            return None;
+        }
+        number = number << 6 | u128::from(value);
+    }
+    // What is left over of the last digit is zero where base 64 is written as it should be.
+    let (whole, over) = (bits / 8 * 8, bits % 8);
+    if number.trailing_zeros() < over as u32 {
+        return None;
+    }
+    Some((number << (128 - bits)).cast_signed() >> (128 - whole))
+}
+
 impl Decimal {
     /// From a two's complement integer, most significant byte first.
     pub(crate) fn from_bytes(bytes: &[u8], scale: i32) -> Result<Self, Wrong> {
@@ -51,9 +96,7 @@ impl Decimal {
         if bytes.len() > 16 {
             return Ok(Self::Large { unscaled: BigInt::from_signed_bytes_be(bytes), scale });
         }
-        let mut wide = if bytes[0] >= 0x80 { [0xff; 16] } else { [0; 16] };
-        wide[16 - bytes.len()..].copy_from_slice(bytes);
-        Ok(Self::Small { unscaled: i128::from_be_bytes(wide), scale })
+        Ok(Self::Small { unscaled: from_bytes(bytes), scale })
     }
 
     /// From text as Java's `BigDecimal` or a JSON number is written, or one of Debezium's and PostgreSQL's
@@ -197,6 +240,8 @@ impl Decimal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
     use proptest::prelude::*;
 
     fn text(decimal: &Decimal) -> String {
@@ -247,6 +292,20 @@ mod tests {
     }
 
     proptest! {
+        /// As another decoder of base 64 has it, or not at all.
+        #[test]
+        fn base_64_is_read_as_its_bytes_are(
+            bytes in prop::collection::vec(any::<u8>(), 1..=15),
+            other in "[A-Za-z0-9+/=_ -]{0,24}",
+        ) {
+            let unscaled = |bytes: &[u8]| i128::try_from(BigInt::from_signed_bytes_be(bytes)).unwrap();
+            prop_assert_eq!(from_base64(&STANDARD.encode(&bytes)), Some(unscaled(&bytes)));
+            prop_assert_eq!(from_bytes(&bytes), unscaled(&bytes));
+            if let Some(number) = from_base64(&other) {
+                prop_assert_eq!(number, unscaled(&STANDARD.decode(&other).unwrap()));
+            }
+        }
+
         #[test]
         fn what_is_printed_reads_the_same(bytes in prop::collection::vec(any::<u8>(), 1..40), scale in 0i32..50) {
             let printed = text(&Decimal::from_bytes(&bytes, scale).unwrap());
