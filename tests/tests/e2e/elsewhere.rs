@@ -6,8 +6,11 @@ use connect_tests::events::{Events, rows};
 use connect_tests::kafka::{Kafka, Message};
 use connect_tests::runtime::{Job, OK};
 
+/// Events, and the rows that there are after them.
+type Stretch<'a> = (Vec<Message>, &'a [(i64, &'a str)]);
+
 /// Applies stretches of events, each with a commit of its own, and compares after each.
-fn follow(prefix: &str, sink: &[(&str, &str)], stretches: &[(Vec<Message>, &[(i64, &str)])]) {
+fn follow(prefix: &str, sink: &[(&str, &str)], stretches: &[Stretch<'_>]) {
     let kafka = Kafka::shared();
     let topic = format!("{prefix}.public.t");
     kafka.create(&topic, 1);
@@ -66,7 +69,7 @@ fn debezium_server_iceberg_630_a_row_that_changes_its_partition_is_there_once() 
     let second = vec![events.update(1, "b"), events.update(2, "b"), events.update(2, "c")];
     let third = vec![events.update(1, "a")];
     let sink = [("iceberg.table.public.t.partition-by", "v")];
-    let stretches: [(Vec<Message>, &[(i64, &str)]); 3] =
+    let stretches: [Stretch<'_>; 3] =
         [(first, &[(1, "a"), (2, "a")]), (second, &[(1, "b"), (2, "c")]), (third, &[(1, "a"), (2, "c")])];
     follow("x630", &sink, &stretches);
 }
