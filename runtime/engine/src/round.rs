@@ -81,6 +81,7 @@ impl Load {
             stop: stop.clone(),
             counters,
             undecided: Default::default(),
+            foregone: Default::default(),
             unheard: false,
         };
         let mut writer = tokio::spawn(writer.run().instrument(span));

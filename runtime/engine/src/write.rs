@@ -36,6 +36,8 @@ pub(crate) struct Writer {
     /// Tables that are complete and that no commit has decided about. With several commits under way, a
     /// table's outcome may come with that of another.
     pub(crate) undecided: BTreeSet<TableId>,
+    /// Tables that failed before they were complete, as a commit of others told: no other will speak of them.
+    pub(crate) foregone: BTreeSet<TableId>,
     /// Whether something was written since the sink was last asked how its tables are.
     pub(crate) unheard: bool,
 }
@@ -113,6 +115,10 @@ impl Writer {
         let Queued { event, room } = queued;
         let complete = match &event {
             Event::Load(LoadEvent::Complete(table)) => Some(table.clone()),
+            Event::Load(LoadEvent::Begin(load)) => {
+                self.foregone.remove(load.schema.table());
+                None
+            }
             _ => None,
         };
         let rows = if let Event::Changes(batch) = &event { batch.rows().num_rows() as u64 } else { 0 };
@@ -134,7 +140,7 @@ impl Writer {
         let handle = contain_call(&self.sink, "checkpoint", || self.task.checkpoint());
         let handle = handle.map_err(|e| of_table(e, table.as_ref()))?;
         self.unheard = false;
-        self.undecided.extend(table.clone());
+        self.undecided.extend(table.clone().filter(|table| !self.foregone.remove(table)));
         commits.spawn(commit(Arc::clone(&self.sink), table, handle, self.wrote.clone()));
         Ok(())
     }
@@ -143,9 +149,11 @@ impl Writer {
     fn joined(&mut self, commit: std::result::Result<Result<Vec<TableId>>, JoinError>, last: bool) -> Result<()> {
         match commit.map_err(JoinError::try_into_panic) {
             Ok(decided) => {
-                decided?.iter().for_each(|table| {
-                    self.undecided.remove(table);
-                });
+                for table in decided? {
+                    if !self.undecided.remove(&table) {
+                        self.foregone.insert(table);
+                    }
+                }
                 match self.undecided.first() {
                     Some(table) if last => {
                         Err(named(Error::fatal("the sink's checkpoints leave out a table that was complete"), table))
@@ -188,4 +196,64 @@ fn of_table(error: Error, table: Option<&TableId>) -> Error {
 
 fn named(error: Error, table: &TableId) -> Error {
     if error.context("table").is_some() { error } else { error.with("table", table) }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use connector_api::Checkpoint;
+
+    use super::*;
+    use crate::queue::queue;
+
+    /// A sink that says nothing of its tables.
+    struct Silent;
+
+    #[async_trait]
+    impl SinkTask for Silent {
+        async fn write(&mut self, _: Event) -> Result<()> {
+            Ok(())
+        }
+
+        fn checkpoint(&mut self) -> CommitHandle {
+            Box::pin(async { Ok(Checkpoint::default()) })
+        }
+
+        async fn close(self: Box<Self>) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Completes a table of which commits that were asked for others' sake have told the failure already, or not; then
+    /// no commit speaks of it.
+    async fn complete(told: bool) -> Result<()> {
+        let metrics = Metrics::default();
+        let (_sender, receiver) = queue(1 << 10, &metrics);
+        let (wrote, _reports) = mpsc::channel(1);
+        let mut writer = Writer {
+            sink: Arc::from("lake"),
+            task: Box::new(Silent),
+            queue: receiver,
+            wrote,
+            stop: CancellationToken::new(),
+            counters: WriteCounters::new(&metrics),
+            undecided: BTreeSet::new(),
+            foregone: BTreeSet::new(),
+            unheard: false,
+        };
+        let (table, mut commits) = (TableId::new("test", "t"), JoinSet::new());
+        if told {
+            writer.joined(Ok(Ok(vec![table.clone()])), true)?;
+        }
+        let event = Event::Load(LoadEvent::Complete(table));
+        writer.write(Queued { event, room: None }, &mut commits).await?;
+        let commit = commits.join_next().await.unwrap();
+        writer.joined(commit, true)
+    }
+
+    #[tokio::test]
+    async fn a_table_that_failed_before_it_was_complete_is_not_missed() {
+        assert!(complete(true).await.is_ok());
+        assert!(complete(false).await.unwrap_err().to_string().contains("leave out a table that was complete"));
+    }
 }
