@@ -40,8 +40,9 @@ impl Queue {
         Ok(Self { queue, consumer: consumer.clone() })
     }
 
-    /// Has the messages of a partition come here. To be called before the partition is assigned: what was fetched
-    /// earlier is elsewhere.
+    /// Has the messages of a partition come here, after those that wait in its own queue. To be called before the
+    /// partition is assigned, else its first ones go to the consumer's queue; and again while it is: librdkafka undoes it
+    /// some time after the partition was given back, even if it was assigned again meanwhile.
     ///
     /// # Errors
     /// `Fatal` for a topic that cannot be one.

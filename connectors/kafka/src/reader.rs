@@ -34,6 +34,8 @@ const POLL: Duration = Duration::from_millis(50);
 const LINGER: Duration = Duration::from_millis(200);
 /// How often progress without rows is told, and offsets are committed.
 const BEAT: Duration = Duration::from_secs(1);
+/// How long after a partition was assigned it is made sure more often than with each beat that its messages come.
+const SETTLING: Duration = Duration::from_secs(10);
 /// So many messages are taken at once; the clock is looked at between.
 const TAKEN: usize = 256;
 /// Bytes of messages of one partition that make a batch: least and most.
@@ -70,6 +72,8 @@ pub(crate) struct Reader {
     current: usize,
     /// Partitions that were assigned since messages were last taken: those that are left are not of it.
     assigned: Vec<usize>,
+    /// When a partition was last assigned.
+    moved: Option<Instant>,
     /// Tables that were begun anew: how often.
     generations: HashMap<TableId, u64>,
     /// Tables that are not followed until they are reopened.
@@ -150,6 +154,7 @@ impl Reader {
             places: HashMap::new(),
             current: 0,
             assigned: Vec::new(),
+            moved: None,
             generations: HashMap::new(),
             stopped: HashMap::new(),
             dirty: false,
@@ -185,13 +190,17 @@ impl Reader {
             // Serves what the client reports of itself.
             while let Some(event) = self.consumer.clone().inner().poll(Duration::ZERO) {
                 match event {
-                    Ok(_) => return Err(Error::fatal("a message came past its queue").into()),
+                    // It is read again from where its table stands.
+                    Ok(_) => return Err(Error::retriable("a message came past its queue").into()),
                     Err(error) => self.trouble(error)?,
                 }
             }
             let mut fetched = self.queue.fetch(TAKEN, if quiet { POLL } else { Duration::ZERO });
             quiet = fetched.is_empty();
             self.assigned.clear();
+            if quiet && self.moved.is_some_and(|at| at.elapsed() < SETTLING) {
+                self.forward()?;
+            }
             while let Some(message) = fetched.next() {
                 match message {
                     Ok(message) => self.message(&message)?,
@@ -221,6 +230,13 @@ impl Reader {
 
     fn generation(&self, table: &TableId) -> u64 {
         self.generations.get(table).copied().unwrap_or(0)
+    }
+
+    /// Has the messages of every assigned partition come to our queue, those too that wait in their own: to give a
+    /// partition back ends that, at a moment of the client's choosing, be the partition assigned again or not.
+    fn forward(&self) -> Result<()> {
+        let assigned = self.parts.iter().filter(|part| part.assigned);
+        assigned.map(|part| self.queue.forward(&part.topic.name, part.number)).collect()
     }
 
     /// Where a message's partition is.
@@ -427,6 +443,7 @@ impl Reader {
             self.counters.loaded.add(skipped.loaded);
         }
         self.admit()?;
+        self.forward()?;
         self.commit_offsets();
         Ok(())
     }
