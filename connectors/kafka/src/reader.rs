@@ -235,8 +235,8 @@ impl Reader {
     /// Has the messages of every assigned partition come to our queue, those too that wait in their own: to give a
     /// partition back ends that, at a moment of the client's choosing, be the partition assigned again or not.
     fn forward(&self) -> Result<()> {
-        let assigned = self.parts.iter().filter(|part| part.assigned);
-        assigned.map(|part| self.queue.forward(&part.topic.name, part.number)).collect()
+        let mut assigned = self.parts.iter().filter(|part| part.assigned);
+        assigned.try_for_each(|part| self.queue.forward(&part.topic.name, part.number))
     }
 
     /// Where a message's partition is.
