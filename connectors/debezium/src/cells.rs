@@ -14,7 +14,6 @@ use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBufferBuilder, OffsetBuffer
 use arrow_schema::{DataType, FieldRef, TimeUnit};
 use connector_api::UTC;
 
-use crate::dialect::Bounds;
 use crate::how::{How, Unit};
 use crate::value::convert::{
     Composite, NOT_OF_TYPE, RANGE, Rules, Wrong, bytes, decimal, double, finite, float, integer, long, str,
@@ -43,8 +42,6 @@ pub(crate) struct Cells {
     data_type: DataType,
     values: Values,
     nulls: NullBufferBuilder,
-    /// How many cells the last column had, and bytes of texts.
-    last: (usize, usize),
 }
 
 impl Cells {
@@ -67,30 +64,7 @@ impl Cells {
             }
             _ => return Err("a column of a type that no event has"),
         };
-        Ok(Self { data_type: data_type.clone(), values, nulls: NullBufferBuilder::new(1024), last: (0, 0) })
-    }
-
-    /// Makes room for as much as the last column had, and a little more: batches are alike.
-    pub(crate) fn reserve(&mut self) {
-        let more = |size: usize| size + size / 8;
-        let (cells, bytes) = (more(self.last.0), more(self.last.1));
-        match &mut self.values {
-            Values::Bool(v) => v.reserve(cells),
-            Values::I32(v) => v.reserve(cells),
-            Values::I64(v) => v.reserve(cells),
-            Values::I128(v) => v.reserve(cells),
-            Values::F32(v) => v.reserve(cells),
-            Values::F64(v) => v.reserve(cells),
-            Values::Uuid(v) => v.reserve(16 * cells),
-            Values::Bytes { ends, data } => {
-                ends.reserve(cells);
-                data.reserve(bytes);
-            }
-            Values::List { ends, child, .. } => {
-                ends.reserve(cells);
-                child.reserve();
-            }
-        }
+        Ok(Self { data_type: data_type.clone(), values, nulls: NullBufferBuilder::new(1024) })
     }
 
     /// How many cells there are.
@@ -211,16 +185,15 @@ impl Cells {
     /// Appends a whole number where the column takes it as it is; says whether it did.
     #[inline(always)]
     pub(crate) fn whole(&mut self, how: &How, number: i64, rules: Rules<'_>) -> bool {
-        let finite =
-            |bounds: Bounds| (bounds.first..=bounds.last).contains(&number) && !bounds.infinite.contains(&number);
+        let is_finite = |bounds| matches!(finite(number, bounds, rules, NOT_OF_TYPE), Ok(Some(_)));
         match (&mut self.values, how) {
             (Values::I64(v), How::Int) => v.push(number),
-            (Values::I64(v), How::Timestamp(Unit::Micros)) if finite(rules.dialect.timestamps) => v.push(number),
+            (Values::I64(v), How::Timestamp(Unit::Micros)) if is_finite(rules.dialect.timestamps) => v.push(number),
             (Values::I32(v), How::Int) => match i32::try_from(number) {
                 Ok(number) => v.push(number),
                 Err(_) => return false,
             },
-            (Values::I32(v), How::Days) if finite(rules.dialect.dates) => match i32::try_from(number) {
+            (Values::I32(v), How::Days) if is_finite(rules.dialect.dates) => match i32::try_from(number) {
                 Ok(number) => v.push(number),
                 Err(_) => return false,
             },
@@ -353,8 +326,6 @@ impl Cells {
 
     /// The column so far; it begins anew.
     pub(crate) fn finish(&mut self) -> Result<ArrayRef, Wrong> {
-        let bytes = if let Values::Bytes { data, .. } = &self.values { data.len() } else { 0 };
-        self.last = (self.len(), bytes);
         let nulls = self.nulls.finish();
         Ok(match &mut self.values {
             Values::Bool(v) => Arc::new(BooleanArray::new(v.finish(), nulls)),

@@ -78,9 +78,6 @@ impl Rows {
             if column.len() < self.rows {
                 column.append_null();
             }
-            if self.rows == 1 {
-                column.reserve();
-            }
         }
     }
 

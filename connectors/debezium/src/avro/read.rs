@@ -46,7 +46,7 @@ impl<'a> Cursor<'a> {
         if self.at == self.bytes.len() { Ok(()) } else { Err(Fault::of("more after the end of the Avro message")) }
     }
 
-    #[inline(always)]
+    #[inline]
     fn take(&mut self, length: usize) -> Result<&'a [u8], Fault> {
         let end = self.at.checked_add(length).ok_or(MALFORMED)?;
         let taken = self.bytes.get(self.at..end).ok_or(MALFORMED)?;
@@ -54,12 +54,12 @@ impl<'a> Cursor<'a> {
         Ok(taken)
     }
 
-    #[inline(always)]
+    #[inline]
     fn chunk<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
         self.take(N)?.try_into().map_err(|_| MALFORMED)
     }
 
-    #[inline(always)]
+    #[inline]
     fn long(&mut self) -> Result<i64, Fault> {
         let (mut value, mut shift) = (0u64, 0);
         loop {
@@ -79,19 +79,19 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    #[inline(always)]
+    #[inline]
     fn length(&mut self) -> Result<usize, Fault> {
         usize::try_from(self.long()?).map_err(|_| MALFORMED)
     }
 
-    #[inline(always)]
+    #[inline]
     fn text(&mut self) -> Result<&'a str, Fault> {
         let length = self.length()?;
         simdutf8::basic::from_utf8(self.take(length)?).map_err(|_| Fault::of("text that is not UTF-8"))
     }
 
     /// The branch of a union that follows.
-    #[inline(always)]
+    #[inline]
     fn branch<'n>(&mut self, node: &'n Node) -> Result<&'n Node, Fault> {
         match node {
             Node::Union(nodes) => nodes.get(self.length()?).ok_or(MALFORMED),
@@ -113,7 +113,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A value that is neither a record, an array nor a map.
-    #[inline(always)]
+    #[inline]
     fn scalar(&mut self, node: &'a Node) -> Result<Value<'a>, Fault> {
         Ok(match self.branch(node)? {
             Node::Null => Value::Null,
@@ -309,9 +309,9 @@ fn cell<'a>(
     cells.close_list(standing, planned.unavailable.as_deref().filter(|_| placeholder.is_some())).map_err(Fault::of)
 }
 
-/// The common kinds of cells, from the bytes straight into the column; `false`, and nothing taken, for any other.
-#[inline(always)]
-fn at_once<'a>(
+/// The same for what is no list.
+#[inline]
+fn single<'a>(
     cursor: &mut Cursor<'a>,
     node: &'a Node,
     how: &How,
@@ -319,6 +319,7 @@ fn at_once<'a>(
     placeholder: Option<&Placeholder>,
     rules: Rules<'_>,
 ) -> Result<bool, Fault> {
+    // The usual kinds go from the bytes straight into the column; whatever is unusual takes the long way.
     let before = *cursor;
     let taken = match (cursor.branch(node)?, how) {
         (Node::Int, How::Int | How::Days | How::Timestamp(_)) => cells.whole(how, cursor.long()?, rules),
@@ -333,25 +334,10 @@ fn at_once<'a>(
         }
         _ => false,
     };
-    if !taken {
-        *cursor = before;
-    }
-    Ok(taken)
-}
-
-/// The same for what is no list.
-#[inline]
-fn single<'a>(
-    cursor: &mut Cursor<'a>,
-    node: &'a Node,
-    how: &How,
-    cells: &mut Cells,
-    placeholder: Option<&Placeholder>,
-    rules: Rules<'_>,
-) -> Result<bool, Fault> {
-    if at_once(cursor, node, how, cells, placeholder, rules)? {
+    if taken {
         return Ok(false);
     }
+    *cursor = before;
     if how.is_composite() {
         let mut composite = Composite::default();
         match cursor.branch(node)? {

@@ -196,31 +196,6 @@ fn cell(
     }
 }
 
-/// The common kinds of cells, from the text straight into the column; `false`, and nothing taken, for any other.
-#[inline(always)]
-fn at_once(
-    pull: &mut Pull<'_>,
-    how: &How,
-    cells: &mut Cells,
-    placeholder: Option<&Placeholder>,
-    rules: Rules<'_>,
-) -> bool {
-    let before = *pull;
-    let taken = match pull.peek() {
-        Some(b'-' | b'0'..=b'9') => pull.whole().is_some_and(|number| cells.whole(how, number, rules)),
-        Some(b'"') => pull.unescaped().is_some_and(|text| match how {
-            How::Text => !placeholder.is_some_and(|p| p.is(how, Value::Text(text))) && cells.text(text),
-            How::Decimal(scale) => from_base64(text).is_some_and(|number| cells.unscaled(number, *scale)),
-            _ => false,
-        }),
-        _ => false,
-    };
-    if !taken {
-        *pull = before;
-    }
-    taken
-}
-
 /// The same for what is no list.
 #[inline]
 fn single(
@@ -231,9 +206,21 @@ fn single(
     rules: Rules<'_>,
     scratch: &mut Scratch,
 ) -> Result<bool, Fault> {
-    if at_once(pull, how, cells, placeholder, rules) {
+    // The usual kinds go from the text straight into the column; whatever is unusual takes the long way.
+    let before = *pull;
+    let taken = match pull.peek() {
+        Some(b'-' | b'0'..=b'9') => pull.whole().is_some_and(|number| cells.whole(how, number, rules)),
+        Some(b'"') => pull.unescaped().is_some_and(|text| match how {
+            How::Text => !placeholder.is_some_and(|p| p.is(how, Value::Text(text))) && cells.text(text),
+            How::Decimal(scale) => from_base64(text).is_some_and(|number| cells.unscaled(number, *scale)),
+            _ => false,
+        }),
+        _ => false,
+    };
+    if taken {
         return Ok(false);
     }
+    *pull = before;
     if how.is_composite() {
         if pull.null()? {
             cells.append_null();

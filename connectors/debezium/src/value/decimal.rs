@@ -179,10 +179,7 @@ impl Decimal {
             None if more >= 0 => return Err(RANGE),
             None => return Err(EXCESS),
         };
-        match POWERS.get(usize::from(precision)) {
-            Some(limit) if value.unsigned_abs() < limit.unsigned_abs() => Ok(value),
-            _ => Err(RANGE),
-        }
+        if fits(value, precision) { Ok(value) } else { Err(RANGE) }
     }
 
     /// Appends the text that PostgreSQL prints.
