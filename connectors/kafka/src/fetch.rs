@@ -1,6 +1,5 @@
 //! Messages of the assigned partitions, many at a time, from a queue of our own. The one place that speaks to librdkafka
-//! itself: its Rust client takes one message at a time, with an event, a counter and two looks at the clock for each,
-//! which costs half as much as decoding it.
+//! itself: its Rust client takes one message at a time, with an event, a counter and two looks at the clock for each.
 //!
 //! What must hold: nothing here outlives the consumer; a message is given back once.
 

@@ -32,10 +32,8 @@ use crate::topics::{self, Topic};
 const POLL: Duration = Duration::from_millis(50);
 /// Rows wait for more so long.
 const LINGER: Duration = Duration::from_millis(200);
-/// How often progress without rows is told, and offsets are committed.
+/// How often progress without rows is told, offsets are committed, and it is made sure that messages come.
 const BEAT: Duration = Duration::from_secs(1);
-/// How long after a partition was assigned it is made sure more often than with each beat that its messages come.
-const SETTLING: Duration = Duration::from_secs(10);
 /// So many messages are taken at once; the clock is looked at between.
 const TAKEN: usize = 256;
 /// Bytes of messages of one partition that make a batch: least and most.
@@ -72,8 +70,6 @@ pub(crate) struct Reader {
     current: usize,
     /// Partitions that were assigned since messages were last taken: those that are left are not of it.
     assigned: Vec<usize>,
-    /// When a partition was last assigned.
-    moved: Option<Instant>,
     /// Tables that were begun anew: how often.
     generations: HashMap<TableId, u64>,
     /// Tables that are not followed until they are reopened.
@@ -154,7 +150,6 @@ impl Reader {
             places: HashMap::new(),
             current: 0,
             assigned: Vec::new(),
-            moved: None,
             generations: HashMap::new(),
             stopped: HashMap::new(),
             dirty: false,
@@ -198,9 +193,6 @@ impl Reader {
             let mut fetched = self.queue.fetch(TAKEN, if quiet { POLL } else { Duration::ZERO });
             quiet = fetched.is_empty();
             self.assigned.clear();
-            if quiet && self.moved.is_some_and(|at| at.elapsed() < SETTLING) {
-                self.forward()?;
-            }
             while let Some(message) = fetched.next() {
                 match message {
                     Ok(message) => self.message(&message)?,

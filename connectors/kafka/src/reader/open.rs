@@ -1,7 +1,6 @@
 //! Where partitions and tables begin: at the start, when topics grow, and when a table is begun again.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use connector_api::{Error, LogEvent, Result, Standing, TableId, TableSchema};
 use connector_debezium::{Decoder, Dialect, SchemaSource, Settings};
@@ -229,7 +228,6 @@ impl Reader {
         }
         self.queue.forward(&part.topic.name, part.number)?;
         self.assigned.push(at);
-        self.moved = Some(Instant::now());
         let mut list = TopicPartitionList::new();
         let offset = Offset::Offset(part.next);
         let added = list.add_partition_offset(&part.topic.name, part.number, offset);
