@@ -293,27 +293,16 @@ class Bench:
         os.makedirs(os.path.join(self.run, "lake"))
         prefix, per_second, events = f"paced{os.getpid()}x{repetition}", 2000, 2000 * 40
         self.events("create", self.brokers, topic(prefix))
-        log, lake = os.path.join(self.run, "log"), os.path.join(self.run, "lake")
         config = self.config({"topics": topic(prefix)}, "schemas", interval=1000)
-        child = subprocess.Popen([self.options.program, "--config", config], stdout=open(log, "w"), stderr=subprocess.STDOUT)
-        sightings = []
-
-        def follow():
-            at = committed(table_metadata(lake), prefix)
-            if at > (sightings[-1][1] if sightings else 0):
-                sightings.append((time.time(), at))
-            return at == events
-
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             written = pool.submit(self.write, prefix, "schemas", "inserts", events, per_second)
-            until("the last event", follow, child, log)
-            began = written.result()["began"]
-        child.send_signal(signal.SIGTERM)
-        child.wait()
+            started = time.time()
+            sightings = self.follow(config, prefix, events)["sightings"]
+            ahead = started - written.result()["began"]
         self.events("delete", self.brokers, topic(prefix))
         waits, first = [], 0
-        for seen, at in sightings:
-            waits += [seen - began - event / per_second for event in range(first, at)]
+        for seen, at, _ in sightings:
+            waits += [ahead + seen - event / per_second for event in range(first, at)]
             first = at
         waits.sort()
         return {"p50": waits[len(waits) // 2], "p99": waits[len(waits) * 99 // 100], "commits": len(sightings)}
@@ -378,6 +367,8 @@ def main():
     parser.add_argument("--log-level", default="warn")
     parser.add_argument("--write", help="replace what is between '<!-- cdc -->' and '<!-- /cdc -->' in this file")
     options = parser.parse_args()
+    # What was started ends with us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended"))
     bench = Bench(options)
     contestants = [c for c in CONTESTANTS if not options.only or c[1] in options.only]
     runs = {prefix: {"ours": [], "discard": []} for _, prefix, *_ in contestants}
