@@ -54,20 +54,15 @@ impl Kafka {
     fn node(id: u32, controller: u16) -> Self {
         let folder: PathBuf = tempfile::Builder::new().prefix("connect-kafka-").tempdir().unwrap().keep();
         fs::create_dir(folder.join("storage")).unwrap();
-        for file in ["meta.properties", "bootstrap.checkpoint"] {
-            let text = fs::read(cache().join("kafka/storage").join(file)).unwrap();
-            // The node makes its directory's id itself.
-            let ours =
-                |line: &&[u8]| !line.starts_with(b"node.id=") && (id == 1 || !line.starts_with(b"directory.id="));
-            let text = match file {
-                "meta.properties" => {
-                    let lines: Vec<&[u8]> = text.split(|b| *b == b'\n').filter(ours).collect();
-                    [lines.join(&b'\n'), format!("node.id={id}\n").into()].concat()
-                }
-                _ => text,
-            };
-            fs::write(folder.join("storage").join(file), text).unwrap();
-        }
+        let (made, storage) = (cache().join("kafka/storage"), folder.join("storage"));
+        fs::copy(made.join("bootstrap.checkpoint"), storage.join("bootstrap.checkpoint")).unwrap();
+        // Of the cluster that was made; a node that has no id of its directory makes one.
+        let known = fs::read_to_string(made.join("meta.properties")).unwrap();
+        let kept: String = known
+            .lines()
+            .filter(|l| l.starts_with("cluster.id=") || l.starts_with("version="))
+            .fold(format!("node.id={id}\n"), |all, line| all + line + "\n");
+        fs::write(storage.join("meta.properties"), kept).unwrap();
         let port = free_port();
         let (roles, listens) = match id {
             1 => ("broker,controller", format!(",CONTROLLER://127.0.0.1:{controller}")),

@@ -94,7 +94,9 @@ fn without_claims_tables_are_read_twice_and_not_doubled() {
         assert!(outcomes.iter().all(|o| o.output.contains("cannot claim tables")));
         all_loaded(&database, &jobs[0]);
     }
-    assert_eq!(jobs[0].lake().describe("both_1")["snapshots"], 2, "a load and a replacement");
+    // Whoever begins a table after the other has published it replaces it once more.
+    let snapshots = jobs[0].lake().describe("both_1")["snapshots"].as_u64().unwrap();
+    assert!((2..=3).contains(&snapshots), "{snapshots}: a load and one or two replacements");
 }
 
 /// Starts a job that is held still in the middle of a table, with its claims made.
