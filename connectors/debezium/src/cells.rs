@@ -15,6 +15,7 @@ use arrow_schema::{DataType, FieldRef, TimeUnit};
 use connector_api::UTC;
 
 use crate::how::{How, Unit};
+use crate::rows::Cell;
 use crate::value::convert::{
     Composite, NOT_OF_TYPE, RANGE, Rules, Wrong, bytes, decimal, double, finite, float, integer, long, str,
 };
@@ -143,9 +144,9 @@ impl Cells {
         }
     }
 
-    /// Makes a cell of the elements appended since the last one; or takes them back, and says `true`, where
-    /// they stand for a list that is not known. `standing`: one of them is the placeholder itself.
-    pub(crate) fn close_list(&mut self, standing: bool, unavailable: Option<&Cells>) -> Result<bool, Wrong> {
+    /// Makes a cell of the elements appended since the last one; or takes them back where they
+    /// stand for a list that is not known. `standing`: one of them is the placeholder itself.
+    pub(crate) fn close_list(&mut self, standing: bool, unavailable: Option<&Cells>) -> Result<Cell, Wrong> {
         let Values::List { ends, child, .. } = &mut self.values else { return Err(NOT_OF_TYPE) };
         let start = last(ends);
         let open = child.len() - start;
@@ -154,11 +155,11 @@ impl Cells {
         }
         if standing || unavailable.is_some_and(|u| u.len() == open && child.ends_with(u)) {
             child.truncate(start);
-            return Ok(true);
+            return Ok(Cell::Unknown);
         }
         ends.push(i32::try_from(child.len()).map_err(|_| TOO_LONG)?);
         self.nulls.append(true);
-        Ok(false)
+        Ok(Cell::Value)
     }
 
     /// Whether the last elements are the same as those of another column, all of them.
@@ -203,12 +204,12 @@ impl Cells {
         true
     }
 
-    /// Appends a text as it is; says whether it did.
+    /// Appends a text, which must be UTF-8, as it is; says whether it did.
     #[inline(always)]
-    pub(crate) fn text(&mut self, text: &str) -> bool {
+    pub(crate) fn text(&mut self, text: &[u8]) -> bool {
         let Values::Bytes { ends, data } = &mut self.values else { return false };
         let Ok(end) = i32::try_from(data.len() + text.len()) else { return false };
-        data.extend_from_slice(text.as_bytes());
+        data.extend_from_slice(text);
         ends.push(end);
         self.nulls.append(true);
         true

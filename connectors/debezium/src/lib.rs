@@ -59,6 +59,7 @@ mod plan;
 mod position;
 mod rows;
 mod shape;
+mod source;
 mod state;
 mod unavailable;
 mod value;

@@ -26,6 +26,19 @@ pub(crate) struct Rows {
     pub(crate) columns: Vec<Cells>,
     missing: Vec<Vec<u32>>,
     rows: usize,
+    /// Whether the open row is known to have a value in every column.
+    full: bool,
+}
+
+/// What reading a cell came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cell {
+    /// A value.
+    Value,
+    /// A value or NULL.
+    Nullable,
+    /// Nothing was appended: its value is not known.
+    Unknown,
 }
 
 impl Rows {
@@ -39,7 +52,7 @@ impl Rows {
             Cells::new(column.data_type()).map_err(of_column)
         });
         let columns = columns.collect::<Result<Vec<_>>>().map_err(|e| e.with("table", schema.table()))?;
-        Ok(Self { missing: vec![vec![]; columns.len()], columns, rows: 0 })
+        Ok(Self { missing: vec![vec![]; columns.len()], columns, rows: 0, full: false })
     }
 
     /// Whole rows.
@@ -63,7 +76,17 @@ impl Rows {
         for missing in &mut self.missing {
             missing.truncate(missing.partition_point(|row| (*row as usize) < rows));
         }
-        self.rows = rows;
+        (self.rows, self.full) = (rows, false);
+    }
+
+    /// Notes that the open row has a value in every column.
+    pub(crate) fn fill(&mut self) {
+        self.full = true;
+    }
+
+    /// Whether the open row is known to have a value in every column.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full
     }
 
     /// Whether the open row's value in that column is not known.
@@ -74,6 +97,9 @@ impl Rows {
     /// Makes the open row whole: columns that it did not fill are NULL.
     pub(crate) fn close(&mut self) {
         self.rows += 1;
+        if std::mem::take(&mut self.full) {
+            return;
+        }
         for column in &mut self.columns {
             if column.len() < self.rows {
                 column.append_null();
@@ -96,12 +122,12 @@ impl Rows {
 
     /// Whether the open row has an unknown value.
     pub(crate) fn open_has_missing(&self) -> bool {
-        (0..self.columns.len()).any(|column| self.is_missing(column))
+        !self.full && (0..self.columns.len()).any(|column| self.is_missing(column))
     }
 
     /// The rows; it begins anew.
     pub(crate) fn finish(&mut self, schema: &TableSchema) -> Result<(RecordBatch, Missing)> {
-        self.rows = 0;
+        (self.rows, self.full) = (0, false);
         let fresh = vec![vec![]; self.columns.len()];
         let missing = Missing { rows: std::mem::replace(&mut self.missing, fresh) };
         let arrays = self.columns.iter_mut().zip(schema.columns()).map(|(cells, column)| {

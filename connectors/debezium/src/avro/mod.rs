@@ -2,3 +2,4 @@
 
 pub(crate) mod read;
 pub(crate) mod schema;
+pub(crate) mod varint;

@@ -3,6 +3,7 @@
 //! Lengths and counts come from the message, so each is held against the bytes that are left.
 
 use crate::avro::schema::{Field, Node, Writer};
+use crate::avro::varint;
 use crate::body::Reading;
 use crate::cells::Cells;
 use crate::dialect::Dialect;
@@ -10,8 +11,8 @@ use crate::envelope::{Envelope, Found};
 use crate::fault::Fault;
 use crate::how::How;
 use crate::plan::Planned;
-use crate::position::{Source, SourceField};
-use crate::rows::Rows;
+use crate::rows::{Cell, Rows};
+use crate::source::{Block, Coding, Source, SourceField};
 use crate::unavailable::Placeholder;
 use crate::value::Value;
 use crate::value::convert::{Composite, Rules};
@@ -59,24 +60,11 @@ impl<'a> Cursor<'a> {
         self.take(N)?.try_into().map_err(|_| MALFORMED)
     }
 
-    #[inline]
+    #[inline(always)]
     fn long(&mut self) -> Result<i64, Fault> {
-        let (mut value, mut shift) = (0u64, 0);
-        loop {
-            let byte = *self.bytes.get(self.at).ok_or(MALFORMED)?;
-            self.at += 1;
-            if shift == 63 && byte > 1 {
-                return Err(MALFORMED);
-            }
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
-            }
-            shift += 7;
-            if shift > 63 {
-                return Err(MALFORMED);
-            }
-        }
+        let (number, length) = self.bytes.get(self.at..).and_then(varint::read).ok_or(MALFORMED)?;
+        self.at += length;
+        Ok(number)
     }
 
     #[inline]
@@ -214,12 +202,7 @@ pub(crate) fn envelope<'a>(
             }
             (Found::Source, Node::Record(fields)) => {
                 *cursor = ahead;
-                for (field, kind) in fields.iter().zip(&writer.source) {
-                    match kind {
-                        SourceField::Other => cursor.skip(&field.node)?,
-                        kind => source.set(dialect, *kind, cursor.scalar(&field.node)?)?,
-                    }
-                }
+                block(cursor, fields, writer, dialect, source)?;
             }
             (Found::Transaction, Node::Record(fields)) => {
                 *cursor = ahead;
@@ -233,6 +216,42 @@ pub(crate) fn envelope<'a>(
         }
     }
     Ok(envelope)
+}
+
+/// Reads the `source` block.
+fn block<'a>(
+    cursor: &mut Cursor<'a>,
+    fields: &'a [Field],
+    writer: &Writer,
+    dialect: &Dialect,
+    source: &mut Source,
+) -> Result<(), Fault> {
+    let bytes = cursor.bytes.get(cursor.at..).unwrap_or_default();
+    if let Some(length) = source.again(Some(writer.id), bytes) {
+        cursor.at += length;
+        return Ok(());
+    }
+    let (start, mut block) = (cursor.at, Block::new(Some(writer.id)));
+    for (field, kind) in fields.iter().zip(&writer.source) {
+        let mut value = *cursor;
+        let is_number = *value.branch(&field.node)? == Node::Int;
+        match kind {
+            SourceField::Other => cursor.skip(&field.node)?,
+            kind => {
+                let said = cursor.scalar(&field.node)?;
+                block.set(dialect, *kind, said)?;
+                if let (SourceField::Sequence, Value::Text(text)) = (kind, said) {
+                    block.place(bytes, *kind, cursor.at - text.len() - start..cursor.at - start, Coding::Digits);
+                }
+            }
+        }
+        if is_number {
+            block.place(bytes, *kind, value.at - start..cursor.at - start, Coding::Varint);
+        }
+    }
+    block.end(&bytes[..cursor.at - start]);
+    source.read(block);
+    Ok(())
 }
 
 /// Passes on the members of a record that are values.
@@ -259,6 +278,7 @@ pub(crate) fn image<'a>(
     rows: &mut Rows,
 ) -> Result<(), Fault> {
     let Reading { plan, placeholder, rules, .. } = reading;
+    let mut values = 0;
     for (field, planned) in record.iter().zip(&plan.fields) {
         let Some(column) = planned.column else {
             cursor.skip(&field.node)?;
@@ -266,15 +286,22 @@ pub(crate) fn image<'a>(
         };
         let cells = &mut rows.columns[column];
         let read = cell(cursor, &field.node, planned, cells, placeholder, rules);
-        if read.map_err(|fault| fault.in_column(&planned.name))? {
-            cells.append_null();
-            rows.mark(column);
+        match read.map_err(|fault| fault.in_column(&planned.name))? {
+            Cell::Value => values += 1,
+            Cell::Nullable => {}
+            Cell::Unknown => {
+                cells.append_null();
+                rows.mark(column);
+            }
         }
+    }
+    if values == rows.columns.len() {
+        rows.fill();
     }
     Ok(())
 }
 
-/// Reads a cell; `true`, and nothing appended, where its value is not known.
+/// Reads a cell.
 fn cell<'a>(
     cursor: &mut Cursor<'a>,
     node: &'a Node,
@@ -282,14 +309,14 @@ fn cell<'a>(
     cells: &mut Cells,
     placeholder: Option<&Placeholder>,
     rules: Rules<'_>,
-) -> Result<bool, Fault> {
+) -> Result<Cell, Fault> {
     let How::List(how) = &planned.how else {
         return single(cursor, node, &planned.how, cells, placeholder, rules);
     };
     let item = match cursor.branch(node)? {
         Node::Null => {
             cells.append_null();
-            return Ok(false);
+            return Ok(Cell::Nullable);
         }
         Node::List(item) => item,
         _ => return Err(OTHER_TYPE),
@@ -299,7 +326,7 @@ fn cell<'a>(
     while count > 0 {
         for _ in 0..count {
             let elements = cells.elements()?;
-            if single(cursor, item, how, elements, placeholder, rules)? {
+            if single(cursor, item, how, elements, placeholder, rules)? == Cell::Unknown {
                 elements.append_null();
                 standing = true;
             }
@@ -318,14 +345,15 @@ fn single<'a>(
     cells: &mut Cells,
     placeholder: Option<&Placeholder>,
     rules: Rules<'_>,
-) -> Result<bool, Fault> {
+) -> Result<Cell, Fault> {
     // The usual kinds go from the bytes straight into the column; whatever is unusual takes the long way.
     let before = *cursor;
     let taken = match (cursor.branch(node)?, how) {
         (Node::Int, How::Int | How::Days | How::Timestamp(_)) => cells.whole(how, cursor.long()?, rules),
         (Node::Text, How::Text) => {
-            let text = cursor.text()?;
-            !placeholder.is_some_and(|p| p.is(how, Value::Text(text))) && cells.text(text)
+            let length = cursor.length()?;
+            let text = cursor.take(length)?;
+            text.is_ascii() && !placeholder.is_some_and(|p| p.is(how, Value::Bytes(text))) && cells.text(text)
         }
         (Node::Bytes, How::Decimal(scale)) => {
             let length = cursor.length()?;
@@ -335,7 +363,7 @@ fn single<'a>(
         _ => false,
     };
     if taken {
-        return Ok(false);
+        return Ok(Cell::Value);
     }
     *cursor = before;
     if how.is_composite() {
@@ -343,7 +371,7 @@ fn single<'a>(
         match cursor.branch(node)? {
             Node::Null => {
                 cells.append_null();
-                return Ok(false);
+                return Ok(Cell::Nullable);
             }
             Node::Record(fields) => record(cursor, fields, |name, value| Ok(composite.set(how, name, value)?))?,
             Node::Map(item) => {
@@ -359,15 +387,15 @@ fn single<'a>(
             _ => return Err(OTHER_TYPE),
         }
         if placeholder.is_some_and(|p| p.is_map(&composite)) {
-            return Ok(true);
+            return Ok(Cell::Unknown);
         }
         cells.append_composite(how, &composite)?;
-        return Ok(false);
+        return Ok(Cell::Nullable);
     }
     let value = cursor.scalar(node)?;
     if placeholder.is_some_and(|p| p.is(how, value)) {
-        return Ok(true);
+        return Ok(Cell::Unknown);
     }
     cells.append(how, value, rules)?;
-    Ok(false)
+    Ok(Cell::Nullable)
 }

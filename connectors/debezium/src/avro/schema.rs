@@ -13,8 +13,8 @@ use crate::envelope::Found;
 use crate::fault::Fault;
 use crate::how::DECIMAL;
 use crate::message::WriterSchema;
-use crate::position::SourceField;
 use crate::shape::{DEEPEST, Kind, Member, Shape};
+use crate::source::SourceField;
 
 /// How a value lies in a message.
 #[derive(Clone, Debug, PartialEq)]

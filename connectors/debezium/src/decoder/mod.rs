@@ -5,7 +5,7 @@
 
 mod change;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use connector_api::{Error, Result, TableId};
@@ -21,7 +21,8 @@ use crate::json::read::{self as json, Scratch};
 use crate::json::schemas::Schemas;
 use crate::message::{Format, Message, SchemaSource, Table};
 use crate::modes::Modes;
-use crate::position::{Source, SourcePosition};
+use crate::position::SourcePosition;
+use crate::source::Source;
 use crate::state::State;
 use crate::unavailable::Placeholder;
 use crate::value::convert::Rules;
@@ -50,7 +51,7 @@ pub struct Decoder {
     settings: Settings,
     placeholder: Placeholder,
     registry: Box<dyn SchemaSource>,
-    writers: HashMap<u32, Arc<Writer>>,
+    writers: BTreeMap<u32, Arc<Writer>>,
     values: Schemas,
     keys: Schemas,
     tables: Vec<State>,
@@ -94,7 +95,7 @@ impl Decoder {
         Self {
             placeholder: Placeholder::new(&settings.modes.placeholder),
             registry,
-            writers: HashMap::new(),
+            writers: BTreeMap::new(),
             values: Schemas::default(),
             keys: Schemas::default(),
             tables: vec![],
@@ -206,7 +207,7 @@ impl Decoder {
             return Err(Fault::of("an event without a source block").into());
         }
         self.source.position.total_order = envelope.total_order;
-        let (schema, name) = (self.source.schema.as_str(), self.source.table.as_str());
+        let (schema, name) = self.source.table();
         let is = |state: &State| {
             let table = state.table.schema.table();
             table.name() == name && table.schema() == schema

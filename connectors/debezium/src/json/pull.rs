@@ -30,6 +30,16 @@ impl<'a> Pull<'a> {
         self.at
     }
 
+    /// What was not read yet.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        &self.text.as_bytes()[self.at..]
+    }
+
+    /// Passes over so many bytes of what is left.
+    pub(crate) fn pass(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+
     /// The next byte that is no white space.
     #[inline(always)]
     pub(crate) fn peek(&mut self) -> Option<u8> {

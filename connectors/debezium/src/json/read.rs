@@ -8,8 +8,8 @@ use crate::fault::Fault;
 use crate::how::How;
 use crate::json::pull::Pull;
 use crate::plan::Planned;
-use crate::position::{Source, SourceField};
-use crate::rows::Rows;
+use crate::rows::{Cell, Rows};
+use crate::source::{Block, Coding, Source, SourceField};
 use crate::unavailable::Placeholder;
 use crate::value::Value;
 use crate::value::convert::{Composite, Rules};
@@ -29,6 +29,18 @@ impl Scratch {
     }
 }
 
+/// An envelope's members as Debezium writes them.
+const USUAL: [(&str, Found); 8] = [
+    ("\"before\":", Found::Before),
+    ("\"after\":", Found::After),
+    ("\"source\":", Found::Source),
+    ("\"transaction\":", Found::Transaction),
+    ("\"op\":", Found::Op),
+    ("\"ts_ms\":", Found::TsMs),
+    ("\"ts_us\":", Found::Other),
+    ("\"ts_ns\":", Found::Other),
+];
+
 /// Reads the envelope. With `after` the image after the change is read as it is passed; what that came to is
 /// in [`Envelope::image`].
 pub(crate) fn envelope(
@@ -41,11 +53,14 @@ pub(crate) fn envelope(
     let mut envelope = Envelope::default();
     source.clear();
     pull.expect(b'{')?;
-    let mut first = true;
-    loop {
-        let found = match pull.key(&mut first, &mut scratch.key)? {
-            None => return Ok(envelope),
-            Some(key) => Found::of(key),
+    let (mut first, mut next) = (true, 0);
+    while pull.member(&mut first)? {
+        let found = match USUAL.get(next) {
+            Some((quoted, found)) if pull.known(quoted) => {
+                next += 1;
+                *found
+            }
+            _ => Found::of(pull.name(&mut scratch.key)?),
         };
         envelope.see(found);
         if pull.null()? {
@@ -80,27 +95,35 @@ pub(crate) fn envelope(
             }
         }
     }
+    Ok(envelope)
 }
 
-/// Reads the `source` block: its fields stand where they stood in the event before.
-fn block(pull: &mut Pull<'_>, dialect: &Dialect, source: &mut Source, scratch: &mut Scratch) -> Result<(), Fault> {
-    pull.expect(b'{')?;
-    let (mut first, mut place) = (true, 0);
-    while pull.member(&mut first)? {
-        let field = match source.expected(place) {
-            Some((quoted, field)) if pull.known(quoted) => field,
-            _ => {
-                let name = pull.name(&mut scratch.key)?;
-                source.expect(place, dialect, name)
-            }
-        };
-        place += 1;
-        match (field, pull.peek()) {
-            (_, Some(b'{' | b'[')) => pull.skip()?,
-            (SourceField::Other, _) => drop(pull.scalar(&mut scratch.value)?),
-            _ => source.set(dialect, field, pull.scalar(&mut scratch.value)?)?,
-        }
+/// Reads the `source` block.
+pub(crate) fn block(
+    pull: &mut Pull<'_>,
+    dialect: &Dialect,
+    source: &mut Source,
+    scratch: &mut Scratch,
+) -> Result<(), Fault> {
+    let bytes = pull.rest();
+    if let Some(length) = source.again(None, bytes) {
+        pull.pass(length);
+        return Ok(());
     }
+    let (start, mut block) = (pull.place(), Block::new(None));
+    pull.expect(b'{')?;
+    let mut first = true;
+    while let Some(name) = pull.key(&mut first, &mut scratch.key)? {
+        let (field, next) = (SourceField::of(dialect, name), pull.peek());
+        let from = pull.place();
+        match next {
+            Some(b'{' | b'[') => pull.skip()?,
+            _ => block.set(dialect, field, pull.scalar(&mut scratch.value)?)?,
+        }
+        block.place(bytes, field, from - start..pull.place() - start, Coding::Digits);
+    }
+    block.end(&bytes[..pull.place() - start]);
+    source.read(block);
     Ok(())
 }
 
@@ -131,7 +154,7 @@ pub(crate) fn image(
     let Reading { plan, placeholder, rules, whole } = reading;
     let row = rows.len();
     pull.expect(b'{')?;
-    let (mut first, mut next, mut seen) = (true, 0, 0);
+    let (mut first, mut next, mut seen, mut full) = (true, 0, 0, true);
     while pull.member(&mut first)? {
         let place = match plan.fields.get(next) {
             Some(field) if pull.known(&field.quoted) => next,
@@ -149,13 +172,24 @@ pub(crate) fn image(
         };
         match rows.columns[column].len() == row {
             true => seen += 1,
-            false => rows.undo(column),
+            false => {
+                rows.undo(column);
+                full = false;
+            }
         }
         let cells = &mut rows.columns[column];
-        if cell(pull, field, cells, placeholder, rules, scratch).map_err(|fault| fault.in_column(&field.name))? {
-            cells.append_null();
-            rows.mark(column);
+        match cell(pull, field, cells, placeholder, rules, scratch).map_err(|fault| fault.in_column(&field.name))? {
+            Cell::Value => {}
+            Cell::Nullable => full = false,
+            Cell::Unknown => {
+                cells.append_null();
+                rows.mark(column);
+                full = false;
+            }
         }
+    }
+    if full && seen == rows.columns.len() {
+        rows.fill();
     }
     if whole && seen < plan.columns {
         let lost = plan.fields.iter().find(|f| f.column.is_some_and(|c| rows.columns[c].len() == row));
@@ -165,7 +199,7 @@ pub(crate) fn image(
     Ok(())
 }
 
-/// Reads a cell; `true`, and nothing appended, where its value is not known.
+/// Reads a cell.
 fn cell(
     pull: &mut Pull<'_>,
     field: &Planned,
@@ -173,18 +207,18 @@ fn cell(
     placeholder: Option<&Placeholder>,
     rules: Rules<'_>,
     scratch: &mut Scratch,
-) -> Result<bool, Fault> {
+) -> Result<Cell, Fault> {
     match &field.how {
         How::List(how) => {
             if pull.null()? {
                 cells.append_null();
-                return Ok(false);
+                return Ok(Cell::Nullable);
             }
             pull.expect(b'[')?;
             let (mut first, mut standing) = (true, false);
             while pull.element(&mut first)? {
                 let elements = cells.elements()?;
-                if single(pull, how, elements, placeholder, rules, scratch)? {
+                if single(pull, how, elements, placeholder, rules, scratch)? == Cell::Unknown {
                     elements.append_null();
                     standing = true;
                 }
@@ -205,39 +239,39 @@ fn single(
     placeholder: Option<&Placeholder>,
     rules: Rules<'_>,
     scratch: &mut Scratch,
-) -> Result<bool, Fault> {
+) -> Result<Cell, Fault> {
     // The usual kinds go from the text straight into the column; whatever is unusual takes the long way.
     let before = *pull;
     let taken = match pull.peek() {
         Some(b'-' | b'0'..=b'9') => pull.whole().is_some_and(|number| cells.whole(how, number, rules)),
         Some(b'"') => pull.unescaped().is_some_and(|text| match how {
-            How::Text => !placeholder.is_some_and(|p| p.is(how, Value::Text(text))) && cells.text(text),
+            How::Text => !placeholder.is_some_and(|p| p.is(how, Value::Text(text))) && cells.text(text.as_bytes()),
             How::Decimal(scale) => from_base64(text).is_some_and(|number| cells.unscaled(number, *scale)),
             _ => false,
         }),
         _ => false,
     };
     if taken {
-        return Ok(false);
+        return Ok(Cell::Value);
     }
     *pull = before;
     if how.is_composite() {
         if pull.null()? {
             cells.append_null();
-            return Ok(false);
+            return Ok(Cell::Nullable);
         }
         let mut composite = Composite::default();
         object(pull, scratch, |name, value| Ok(composite.set(how, name, value)?))?;
         if placeholder.is_some_and(|p| p.is_map(&composite)) {
-            return Ok(true);
+            return Ok(Cell::Unknown);
         }
         cells.append_composite(how, &composite)?;
-        return Ok(false);
+        return Ok(Cell::Nullable);
     }
     let value = pull.scalar(&mut scratch.value)?;
     if placeholder.is_some_and(|p| p.is(how, value)) {
-        return Ok(true);
+        return Ok(Cell::Unknown);
     }
     cells.append(how, value, rules)?;
-    Ok(false)
+    Ok(Cell::Nullable)
 }

@@ -45,7 +45,10 @@ const POWERS: [i128; 39] = {
 /// A two's complement integer of one to sixteen bytes, most significant first.
 pub(crate) fn from_bytes(bytes: &[u8]) -> i128 {
     let negative = bytes.first().is_some_and(|first| *first >= 0x80);
-    bytes.iter().fold(if negative { -1 } else { 0 }, |number, byte| number << 8 | i128::from(*byte))
+    // Mostly eight bytes are enough, and half the width is less than half the work.
+    let (head, tail) = bytes.split_at(bytes.len().min(8));
+    let head = head.iter().fold(if negative { -1 } else { 0_i64 }, |number, byte| number << 8 | i64::from(*byte));
+    tail.iter().fold(i128::from(head), |number, byte| number << 8 | i128::from(*byte))
 }
 
 /// Whether a column of so many digits has room for an unscaled value.
@@ -71,14 +74,11 @@ pub(crate) fn from_base64(text: &str) -> Option<i128> {
     if !text.len().is_multiple_of(4) || padding > 2 || !(8..=126).contains(&bits) {
         return None;
     }
-    let mut number = 0_u128;
-    for digit in digits {
-        let value = VALUES[usize::from(*digit)];
-        if value == 64 {
-            return None;
-        }
-        number = number << 6 | u128::from(value);
-    }
+    let value = |digit: &u8| Some(VALUES[usize::from(*digit)]).filter(|value| *value < 64);
+    let (head, tail) = digits.split_at(digits.len().min(10));
+    let head = head.iter().try_fold(0_u64, |number, digit| Some(number << 6 | u64::from(value(digit)?)))?;
+    let number =
+        tail.iter().try_fold(u128::from(head), |number, digit| Some(number << 6 | u128::from(value(digit)?)))?;
     // What is left over of the last digit is zero where base 64 is written as it should be.
     let (whole, over) = (bits / 8 * 8, bits % 8);
     if number.trailing_zeros() < over as u32 {
