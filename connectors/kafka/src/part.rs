@@ -200,7 +200,8 @@ impl Part {
             if verdict == Verdict::Tie {
                 verdict = if has_key || *accepts_ties { Verdict::Apply } else { Verdict::Stop(TIE) };
             }
-            named = Some(table.clone());
+            // Of what is applied the decoder says it.
+            named = (verdict != Verdict::Apply).then(|| table.clone());
             judged = Some((verdict, after));
             verdict == Verdict::Apply
         };
@@ -221,12 +222,16 @@ impl Part {
             Pushed::Full => return Ok(Step::Full),
             // What is open must not be said to cover it.
             Pushed::Truncate(..) if self.opened.is_some() => return Ok(Step::Full),
-            Pushed::Row(_) => {
+            Pushed::Row(table) => {
+                named = Some(table);
                 self.opened.get_or_insert_with(Instant::now);
                 self.bytes += message.value.map_or(0, <[u8]>::len);
                 Step::Row
             }
-            Pushed::Truncate(table, _) if self.lanes.contains_key(&table) => Step::Truncate(table),
+            Pushed::Truncate(table, _) if self.lanes.contains_key(&table) => {
+                named = Some(table.clone());
+                Step::Truncate(table)
+            }
             Pushed::Truncate(..) | Pushed::Skipped(_) | Pushed::Transaction(_) => Step::Done,
         };
         if let (Some(table), Some((verdict, after))) = (named, judged) {
