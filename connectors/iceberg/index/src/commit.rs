@@ -43,7 +43,7 @@ impl Index {
     }
 
     fn stage_as<K: Mixed>(&self, snapshot: i64, changes: impl IntoIterator<Item = Change>, gone: &[u32]) -> Result<()> {
-        let mut sorter = Sorter::<K>::new(&self.folder, "stage", self.memory.stage, self.memory.limits);
+        let mut sorter = Sorter::<K>::new(&self.folder, "stage", self.memory.work, self.memory.limits);
         let mut known = None;
         for change in changes {
             let (key, entry) = match change {

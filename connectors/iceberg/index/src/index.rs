@@ -102,16 +102,16 @@ pub(crate) struct Writer {
 pub(crate) struct Memory {
     /// What stays: filters, fences, file numbers.
     pub(crate) resident: usize,
-    pub(crate) merge: usize,
-    pub(crate) lookup: usize,
-    pub(crate) stage: usize,
+    /// What a lookup, a merge or the staging of a commit takes while it runs. With all of a batch's keys in memory a
+    /// lookup reads a run once; the index's user does one at a time.
+    pub(crate) work: usize,
     pub(crate) limits: WriteLimits,
 }
 
 impl Memory {
     pub(crate) fn new(max: usize) -> Self {
         let limits = WriteLimits { buffer: (max / 64).clamp(PAGE, 1 << 20), fences: (max / 128).max(1024) };
-        Self { resident: max / 2, merge: max / 4, lookup: max / 8, stage: max / 8, limits }
+        Self { resident: max / 2, work: max / 2, limits }
     }
 }
 
@@ -249,7 +249,7 @@ impl Index {
 
     /// What the index says now.
     pub fn view(&self, see: See) -> View {
-        View { version: self.version(), see, width: self.definition.width, memory: self.memory.lookup }
+        View { version: self.version(), see, width: self.definition.width, memory: self.memory.work }
     }
 
     /// How large it is.
@@ -311,7 +311,7 @@ impl Index {
         let Some(range) = pick(&entries) else { return Ok(false) };
         let (oldest, sources) = (range.start == 0, &adopted[range]);
         let id = next_id(&mut self.writer()?.manifest);
-        let buffer = cursor_buffer(self.memory.merge, sources.len());
+        let buffer = cursor_buffer(self.memory.work, sources.len());
         // Newest first.
         let cursors = sources.iter().rev().map(|run| Cursor::<K>::new(run.clone(), buffer));
         let mut cursors = cursors.collect::<Result<Vec<_>>>()?;

@@ -34,15 +34,15 @@ impl Index {
     }
 
     fn verify_as<K: Mixed>(&self, rows: impl IntoIterator<Item = (Key, Location)>) -> Result<Option<Difference>> {
-        let Memory { stage, limits, .. } = self.memory;
-        let mut sorter = Sorter::<K>::new(&self.folder, "verify", stage, limits);
+        let Memory { work, limits, .. } = self.memory;
+        let mut sorter = Sorter::<K>::new(&self.folder, "verify", work, limits);
         for (key, location) in rows {
             sorter.push(mixed(key)?, Entry::new(location, true))?;
         }
         let path = self.folder.join("verify.tmp");
         let meta = sorter.finish(&path, 0, true)?;
         let run = Run::open(&path, meta)?;
-        let buffer = cursor_buffer(self.memory.merge, self.version().adopted + 1);
+        let buffer = cursor_buffer(self.memory.work, self.version().adopted + 1);
         let mut expected = Cursor::<K>::new(run.clone(), buffer)?;
         run.remove();
 
