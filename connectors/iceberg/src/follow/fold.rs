@@ -6,7 +6,7 @@
 //! What must hold: the result is that of applying the changes one after the other; a value that was not sent
 //! comes from the row it belongs to or is an error that names the key, never NULL or a placeholder.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use arrow_array::RecordBatch;
 use arrow_buffer::BooleanBuffer;
@@ -85,7 +85,7 @@ fn place(at: At) -> Place {
 struct Run {
     states: IndexMap<Key, State, RandomState>,
     /// The columns that a row's own image lacks, of the rows that lack some.
-    fills: HashMap<At, Vec<(usize, From)>>,
+    fills: HashMap<At, Vec<(usize, From)>, RandomState>,
 }
 
 impl Run {
@@ -138,7 +138,8 @@ impl Run {
                     continue;
                 };
                 let place = place((batch, row));
-                match self.fills.remove(&(batch, row)) {
+                let fill = if self.fills.is_empty() { None } else { self.fills.remove(&(batch, row)) };
+                match fill {
                     None => folded.rows.push((place, key)),
                     Some(columns) => folded.patched.push((Patched { place, columns }, key)),
                 }
@@ -155,6 +156,9 @@ impl Run {
 /// `Data` when a value is missing of a row that the run itself has deleted.
 pub(super) fn keyed(run: &[Changes]) -> Result<Folded> {
     let total = run.iter().map(|changes| changes.ops.len()).sum();
+    if run.iter().all(|changes| changes.missing.iter().all(Option::is_none)) {
+        return Ok(whole(run, total));
+    }
     let states = IndexMap::with_capacity_and_hasher(total, RandomState::default());
     let mut seen = Run { states, ..Run::default() };
     for (number, changes) in (0..).zip(run) {
@@ -178,6 +182,25 @@ pub(super) fn keyed(run: &[Changes]) -> Result<Folded> {
         }
     }
     Ok(seen.finish(run.iter().map(|changes| changes.ops.len())))
+}
+
+/// Folds changes of which every row is whole: what a key was before does not matter, its last change counts. With a
+/// third of the memory of the general way, most of whose time goes into reaching it.
+fn whole(run: &[Changes], total: usize) -> Folded {
+    let mut seen: HashSet<Key, RandomState> = HashSet::with_capacity_and_hasher(total, RandomState::default());
+    let mut folded = Folded::default();
+    for (number, changes) in run.iter().enumerate().rev() {
+        for (row, (op, key)) in changes.ops.iter().zip(&changes.keys).enumerate().rev() {
+            if seen.insert(*key) {
+                folded.touched.push(*key);
+                if *op == Op::Put {
+                    folded.rows.push(((number, row), *key));
+                }
+            }
+        }
+    }
+    folded.rows.reverse();
+    folded
 }
 
 /// What a run comes to for a table without a key, where a row is its own key and equal rows are counted.
@@ -212,4 +235,48 @@ pub(super) fn keyless(run: &[Changes]) -> Counted {
     let mut remove: Vec<(Key, usize)> = remove.into_iter().collect();
     remove.sort_unstable();
     Counted { rows, remove }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Int64Array};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Changes of a few keys; `missing`: whether the last of them lacks a value.
+    fn changes(said: &[(u64, bool)], missing: bool) -> Changes {
+        let ids: ArrayRef = Arc::new(said.iter().map(|(key, _)| key.cast_signed()).collect::<Int64Array>());
+        let lacking = BooleanBuffer::from_iter((1..=said.len()).map(|at| at == said.len()));
+        Changes {
+            rows: RecordBatch::try_from_iter([("id", ids)]).unwrap(),
+            ops: said.iter().map(|(_, put)| if *put { Op::Put } else { Op::Delete }).collect(),
+            missing: vec![missing.then_some(lacking)],
+            keys: said.iter().map(|(key, _)| Key::Small(*key)).collect(),
+            moved: Vec::new(),
+        }
+    }
+
+    proptest! {
+        /// Whether the run goes the general way, because a row of a key of its own lacks a value, or the short one.
+        #[test]
+        fn both_ways_come_to_the_same(
+            said in prop::collection::vec(prop::collection::vec((0_u64..9, any::<bool>()), 1..30), 1..4),
+        ) {
+            let run = || said.iter().map(|batch| changes(batch, false));
+            let short = keyed(&run().collect::<Vec<_>>()).unwrap();
+            let odd = changes(&[(99, true)], true);
+            let mut general = keyed(&run().chain([odd]).collect::<Vec<_>>()).unwrap();
+            prop_assert_eq!(general.patched.len(), 1);
+            prop_assert_eq!(&short.rows, &general.rows);
+            let sorted = |mut keys: Vec<Key>| {
+                keys.sort_unstable();
+                keys
+            };
+            general.touched.retain(|key| *key != Key::Small(99));
+            prop_assert_eq!(sorted(short.touched), sorted(general.touched));
+        }
+    }
 }

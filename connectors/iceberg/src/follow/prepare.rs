@@ -297,13 +297,11 @@ impl Stretch {
 type ByPartition = Vec<((i32, Struct), Vec<Gone>)>;
 
 /// Rows that are gone, by the partition of their files.
-fn by_partition(index: &KeyIndex, gone: Vec<Location>) -> Result<ByPartition> {
-    let mut by_file: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    for location in gone {
-        by_file.entry(location.file).or_default().push(location.row);
-    }
+fn by_partition(index: &KeyIndex, mut gone: Vec<Location>) -> Result<ByPartition> {
+    gone.sort_unstable();
     let mut parts: ByPartition = Vec::new();
-    for (file, rows) in by_file {
+    for of_file in gone.chunk_by(|a, b| a.file == b.file) {
+        let (file, rows) = (of_file[0].file, of_file.iter().map(|location| location.row).collect());
         let (path, partition) = (index.path(file)?, index.partition(file)?);
         let part = match parts.iter().position(|(known, _)| *known == partition) {
             Some(part) => part,

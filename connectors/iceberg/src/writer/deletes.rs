@@ -5,12 +5,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow_array::types::Int32Type;
+use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema as ArrowSchema};
 use bytes::Bytes;
 use connector_api::{Error, Result};
 use iceberg::metadata_columns::{RESERVED_FIELD_ID_DELETE_FILE_PATH, RESERVED_FIELD_ID_DELETE_FILE_POS};
 use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, Struct};
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -70,15 +72,18 @@ fn encode(files: &[Gone]) -> Result<Bytes> {
         let id = HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string())]);
         Field::new(name, kind, false).with_metadata(id)
     };
+    // A path is some hundred bytes, and each stands there many times.
+    let numbers = (0_i32..).zip(files).flat_map(|(number, (_, rows))| std::iter::repeat_n(number, rows.len()));
+    let names: ArrayRef = Arc::new(StringArray::from_iter_values(files.iter().map(|(path, _)| path)));
+    let paths = DictionaryArray::<Int32Type>::try_new(numbers.collect::<Int32Array>(), names)
+        .map_err(|e| Error::fatal("the columns of a delete file").caused_by(e))?;
     let schema = Arc::new(ArrowSchema::new(vec![
-        field("file_path", DataType::Utf8, RESERVED_FIELD_ID_DELETE_FILE_PATH),
+        field("file_path", paths.data_type().clone(), RESERVED_FIELD_ID_DELETE_FILE_PATH),
         field("pos", DataType::Int64, RESERVED_FIELD_ID_DELETE_FILE_POS),
     ]));
-    let paths = files.iter().flat_map(|(path, rows)| std::iter::repeat_n(Some(path), rows.len()));
-    let paths: ArrayRef = Arc::new(paths.collect::<StringArray>());
     let positions: Vec<i64> = files.iter().flat_map(|(_, rows)| rows).map(|at| i64::from(*at)).collect();
     let positions: ArrayRef = Arc::new(Int64Array::from(positions));
-    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![paths, positions])
+    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(paths), positions])
         .map_err(|e| Error::fatal("the columns of a delete file").caused_by(e))?;
     let level = ZstdLevel::try_new(3).map_err(error::parquet)?;
     // No position of a file stands there twice.
@@ -88,7 +93,8 @@ fn encode(files: &[Gone]) -> Result<Bytes> {
         .set_column_encoding(ColumnPath::from("pos"), Encoding::DELTA_BINARY_PACKED)
         .build();
     let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties)).map_err(error::parquet)?;
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(&mut bytes, schema, options).map_err(error::parquet)?;
     writer.write(&batch).map_err(error::parquet)?;
     writer.close().map_err(error::parquet)?;
     Ok(Bytes::from(bytes))
