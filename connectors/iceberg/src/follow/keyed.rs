@@ -38,16 +38,6 @@ enum Partitions {
     Of(HashMap<u32, (i32, Struct)>),
 }
 
-/// What a commit changes.
-pub(super) struct Entries {
-    /// Keys whose rows of before are gone, with those that are left.
-    pub(super) left: Vec<(Key, Vec<Location>)>,
-    /// Rows that come.
-    pub(super) new: Vec<(Key, Location)>,
-    /// Whether a key has one row at most.
-    pub(super) keyed: bool,
-}
-
 impl KeyIndex {
     /// Opens the index of a table as it is in `base`, or makes it; an empty one where there is no base, or none that
     /// counts. `spec` is how the table is or will be divided.
@@ -155,14 +145,8 @@ impl KeyIndex {
     }
 
     /// Writes what a commit changes, durably, before the commit.
-    pub(super) fn stage(&mut self, snapshot: i64, entries: Entries) -> Result<()> {
-        let Entries { left, new, keyed } = entries;
-        let left = left.into_iter().flat_map(|(key, rows)| {
-            let rows = rows.into_iter().map(move |row| Change::Put(key, row));
-            std::iter::once(Change::Remove(key)).chain(rows)
-        });
-        let new = new.into_iter().map(|(key, row)| if keyed { Change::Put(key, row) } else { Change::Add(key, row) });
-        self.index.stage(snapshot, left.chain(new), &[]).map_err(|e| self.failed(e))
+    pub(super) fn stage(&mut self, snapshot: i64, changes: impl Iterator<Item = Change>) -> Result<()> {
+        self.index.stage(snapshot, changes, &[]).map_err(|e| self.failed(e))
     }
 
     /// Takes over what was staged for a commit that is the table's now.

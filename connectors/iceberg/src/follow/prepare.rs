@@ -10,11 +10,11 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow_select::interleave::interleave;
 use connector_api::{Error, LogBatch, Result, TableSchema};
-use connector_iceberg_index::{Key, Location};
+use connector_iceberg_index::{Change, Key, Location};
 use iceberg::spec::{DataFile, Struct};
 
 use super::fold::{self, Changes, From, Place};
-use super::keyed::{Entries, KeyIndex};
+use super::keyed::KeyIndex;
 use super::scan::{Column, Scan, promote};
 use crate::writer::{Gone, Placed, Shape, Target, write_deletes, write_placed};
 
@@ -52,7 +52,7 @@ struct Outcome {
     patched: Option<RecordBatch>,
     /// Rows of the table that are gone.
     gone: Vec<Location>,
-    /// What is left of the copies of rows of which some are gone.
+    /// What is left of the rows of keys that have lost some and get none.
     left: Vec<(Key, Vec<Location>)>,
 }
 
@@ -128,9 +128,13 @@ impl Stretch {
 
     fn keyed(&self, run: &[Changes], index: &KeyIndex) -> Result<Outcome> {
         let folded = fold::keyed(run)?;
-        // The old keys of moved rows are asked for too: their deletion need not be part of the stretch.
-        let mut asked = folded.touched;
+        let mut asked = folded.gone;
+        let ended = asked.len();
+        asked.reserve(folded.rows.len() + folded.patched.len());
+        asked.extend(folded.rows.iter().map(|(_, key)| *key));
+        asked.extend(folded.patched.iter().map(|(_, key)| *key));
         let touched = asked.len();
+        // The old keys of moved rows are asked for too: their deletion need not be part of the stretch.
         let wanted = folded.patched.iter().flat_map(|(patched, _)| &patched.columns);
         asked.extend(wanted.filter_map(|(_, from)| match from {
             From::Table(key) => Some(*key),
@@ -138,13 +142,9 @@ impl Stretch {
         }));
         let found = index.lookup(&asked)?;
         let mut outcome = Outcome { rows: folded.rows, ..Outcome::default() };
-        for (at, key) in asked.iter().enumerate().take(touched) {
-            let locations = found.of(at);
-            if !locations.is_empty() {
-                outcome.gone.extend(locations);
-                outcome.left.push((*key, Vec::new()));
-            }
-        }
+        outcome.gone.extend((0..touched).flat_map(|at| found.of(at)));
+        let left = (0..ended).filter(|at| !found.of(*at).is_empty());
+        outcome.left = left.map(|at| (asked[at], Vec::new())).collect();
         if !folded.patched.is_empty() {
             let known: HashMap<Key, &[Location]> =
                 asked.iter().enumerate().map(|(at, key)| (*key, found.of(at))).collect();
@@ -283,9 +283,17 @@ impl Stretch {
                 deletes.push((spec, write_deletes(&self.target, &partition, rows)?));
             }
             let files = index.add_files(self.shape.spec.spec_id(), &placed.files)?;
+            let keyed = !self.schema.key().is_empty();
+            let left = left.into_iter().flat_map(|(key, rows)| {
+                let rows = rows.into_iter().map(move |row| Change::Put(key, row));
+                std::iter::once(Change::Remove(key)).chain(rows)
+            });
             let places = placed.places.iter().map(|(file, row)| Location { file: files[*file], row: *row });
-            let new = rows.iter().map(|(_, key)| *key).zip(places).collect();
-            index.stage(self.snapshot_id, Entries { left, new, keyed: !self.schema.key().is_empty() })
+            let put = |((_, key), row): (&(Place, Key), Location)| match keyed {
+                true => Change::Put(*key, row),
+                false => Change::Add(*key, row),
+            };
+            index.stage(self.snapshot_id, left.chain(rows.iter().zip(places).map(put)))
         };
         match each() {
             Ok(()) => Ok(deletes),
