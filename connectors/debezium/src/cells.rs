@@ -15,7 +15,6 @@ use arrow_schema::{DataType, FieldRef, TimeUnit};
 use connector_api::UTC;
 
 use crate::how::{How, Unit};
-use crate::rows::Cell;
 use crate::value::convert::{
     Composite, NOT_OF_TYPE, RANGE, Rules, Wrong, bytes, decimal, double, finite, float, integer, long, str,
 };
@@ -35,6 +34,17 @@ enum Values {
     Uuid(Vec<u8>),
     Bytes { ends: Vec<i32>, data: Vec<u8> },
     List { ends: Vec<i32>, element: FieldRef, child: Box<Cells> },
+}
+
+/// What came of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cell {
+    /// A cell that is not NULL.
+    Value,
+    /// A cell that is NULL.
+    Null,
+    /// No cell: the value is not known.
+    Unknown,
 }
 
 /// A column that grows.
@@ -233,10 +243,10 @@ impl Cells {
     }
 
     /// Appends a value.
-    pub(crate) fn append(&mut self, how: &How, value: Value<'_>, rules: Rules<'_>) -> Result<(), Wrong> {
+    pub(crate) fn append(&mut self, how: &How, value: Value<'_>, rules: Rules<'_>) -> Result<Cell, Wrong> {
         if value == Value::Null {
             self.append_null();
-            return Ok(());
+            return Ok(Cell::Null);
         }
         let appended = match &mut self.values {
             Values::Bool(v) => match value {
@@ -285,15 +295,16 @@ impl Cells {
             }
             Values::List { .. } => return Err(NOT_OF_TYPE),
         };
-        match appended {
-            true => self.nulls.append(true),
-            false => self.append_null(),
+        if !appended {
+            self.append_null();
+            return Ok(Cell::Null);
         }
-        Ok(())
+        self.nulls.append(true);
+        Ok(Cell::Value)
     }
 
     /// Appends a struct or a map.
-    pub(crate) fn append_composite(&mut self, how: &How, composite: &Composite) -> Result<(), Wrong> {
+    pub(crate) fn append_composite(&mut self, how: &How, composite: &Composite) -> Result<Cell, Wrong> {
         const INCOMPLETE: Wrong = "a struct that lacks a member";
         let number = || {
             let bytes = composite.bytes.as_deref().ok_or(INCOMPLETE)?;
@@ -322,7 +333,7 @@ impl Cells {
             _ => return Err(NOT_OF_TYPE),
         }
         self.nulls.append(true);
-        Ok(())
+        Ok(Cell::Value)
     }
 
     /// The column so far; it begins anew.

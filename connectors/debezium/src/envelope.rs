@@ -22,6 +22,18 @@ pub(crate) enum Found {
 }
 
 impl Found {
+    /// The members of a change as Debezium writes them in JSON, in their order.
+    pub(crate) const USUAL: [(&str, Found); 8] = [
+        ("\"before\":", Found::Before),
+        ("\"after\":", Found::After),
+        ("\"source\":", Found::Source),
+        ("\"transaction\":", Found::Transaction),
+        ("\"op\":", Found::Op),
+        ("\"ts_ms\":", Found::TsMs),
+        ("\"ts_us\":", Found::Other),
+        ("\"ts_ns\":", Found::Other),
+    ];
+
     pub(crate) fn of(name: &str) -> Self {
         match name {
             "before" => Self::Before,

@@ -195,7 +195,7 @@ fn unavailable_list(how: &How, element: &DataType, modes: &Modes, dialect: &Dial
         (hash[6], hash[8]) = (hash[6] & 0x0f | 0x30, hash[8] & 0x3f | 0x80);
         let hex: String = hash.iter().map(|b| format!("{b:02x}")).collect();
         let text = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
-        return cells.append(how, Value::Text(&text), rules).ok().map(|()| cells);
+        return cells.append(how, Value::Text(&text), rules).ok().map(|_| cells);
     }
     for byte in modes.placeholder.bytes() {
         let value = match how {

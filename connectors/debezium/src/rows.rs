@@ -30,17 +30,6 @@ pub(crate) struct Rows {
     full: bool,
 }
 
-/// What reading a cell came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cell {
-    /// A value.
-    Value,
-    /// A value or NULL.
-    Nullable,
-    /// Nothing was appended: its value is not known.
-    Unknown,
-}
-
 impl Rows {
     /// No rows yet.
     ///
@@ -79,9 +68,9 @@ impl Rows {
         (self.rows, self.full) = (rows, false);
     }
 
-    /// Notes that the open row has a value in every column.
-    pub(crate) fn fill(&mut self) {
-        self.full = true;
+    /// Notes whether the open row has a value in every column.
+    pub(crate) fn set_full(&mut self, full: bool) {
+        self.full = full;
     }
 
     /// Whether the open row is known to have a value in every column.
@@ -161,7 +150,7 @@ mod tests {
         for (a, b) in [(1, Value::Int(10)), (2, Value::Text("x")), (3, Value::Int(30))] {
             rows.columns[0].append(&How::Int, Value::Int(a), rules).unwrap();
             match rows.columns[1].append(&How::Int, b, rules) {
-                Ok(()) => rows.close(),
+                Ok(_) => rows.close(),
                 Err(_) if roll_back => rows.roll_back(),
                 Err(_) => {}
             }

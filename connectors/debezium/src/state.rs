@@ -71,8 +71,7 @@ impl State {
         self.old_keys.truncate(self.old_keys_of.len());
     }
 
-    /// Checks the open row, and that of its before image, against what the table requires; `columns` are those
-    /// that count.
+    /// Checks the open row against what the table requires; `columns` are those that count.
     pub(crate) fn require(&self, columns: impl Iterator<Item = usize>) -> Result<(), Fault> {
         if self.rows.is_full() {
             return Ok(());

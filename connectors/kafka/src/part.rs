@@ -200,7 +200,7 @@ impl Part {
             if verdict == Verdict::Tie {
                 verdict = if has_key || *accepts_ties { Verdict::Apply } else { Verdict::Stop(TIE) };
             }
-            // Of what is applied the decoder says it.
+            // The decoder names the table of what is applied.
             named = (verdict != Verdict::Apply).then(|| table.clone());
             judged = Some((verdict, after));
             verdict == Verdict::Apply

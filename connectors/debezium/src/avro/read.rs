@@ -5,14 +5,14 @@
 use crate::avro::schema::{Field, Node, Writer};
 use crate::avro::varint;
 use crate::body::Reading;
-use crate::cells::Cells;
+use crate::cells::{Cell, Cells};
 use crate::dialect::Dialect;
 use crate::envelope::{Envelope, Found};
 use crate::fault::Fault;
 use crate::how::How;
 use crate::plan::Planned;
-use crate::rows::{Cell, Rows};
-use crate::source::{Block, Coding, Source, SourceField};
+use crate::rows::Rows;
+use crate::source::{Block, Coding, Source, SourceField, Written};
 use crate::unavailable::Placeholder;
 use crate::value::Value;
 use crate::value::convert::{Composite, Rules};
@@ -234,19 +234,22 @@ fn block<'a>(
     let (start, mut block) = (cursor.at, Block::new(Some(writer.id)));
     for (field, kind) in fields.iter().zip(&writer.source) {
         let mut value = *cursor;
-        let is_number = *value.branch(&field.node)? == Node::Int;
-        match kind {
-            SourceField::Other => cursor.skip(&field.node)?,
-            kind => {
-                let said = cursor.scalar(&field.node)?;
-                block.set(dialect, *kind, said)?;
-                if let (SourceField::Sequence, Value::Text(text)) = (kind, said) {
-                    block.place(bytes, *kind, cursor.at - text.len() - start..cursor.at - start, Coding::Digits);
-                }
+        let node = value.branch(&field.node)?;
+        let said = match kind {
+            SourceField::Other => {
+                cursor.skip(&field.node)?;
+                Value::Null
             }
-        }
-        if is_number {
-            block.place(bytes, *kind, value.at - start..cursor.at - start, Coding::Varint);
+            _ => cursor.scalar(&field.node)?,
+        };
+        block.set(dialect, *kind, said)?;
+        match (kind, node, said) {
+            (SourceField::Sequence, Node::Text, Value::Text(text)) => {
+                let to = cursor.at - start;
+                block.place_pair(bytes, to - text.len()..to, Written::Plain);
+            }
+            (_, Node::Int, _) => block.place(bytes, *kind, value.at - start..cursor.at - start, Coding::Varint),
+            _ => {}
         }
     }
     block.end(&bytes[..cursor.at - start]);
@@ -288,16 +291,14 @@ pub(crate) fn image<'a>(
         let read = cell(cursor, &field.node, planned, cells, placeholder, rules);
         match read.map_err(|fault| fault.in_column(&planned.name))? {
             Cell::Value => values += 1,
-            Cell::Nullable => {}
+            Cell::Null => {}
             Cell::Unknown => {
                 cells.append_null();
                 rows.mark(column);
             }
         }
     }
-    if values == rows.columns.len() {
-        rows.fill();
-    }
+    rows.set_full(values == rows.columns.len());
     Ok(())
 }
 
@@ -316,7 +317,7 @@ fn cell<'a>(
     let item = match cursor.branch(node)? {
         Node::Null => {
             cells.append_null();
-            return Ok(Cell::Nullable);
+            return Ok(Cell::Null);
         }
         Node::List(item) => item,
         _ => return Err(OTHER_TYPE),
@@ -353,7 +354,9 @@ fn single<'a>(
         (Node::Text, How::Text) => {
             let length = cursor.length()?;
             let text = cursor.take(length)?;
-            text.is_ascii() && !placeholder.is_some_and(|p| p.is(how, Value::Bytes(text))) && cells.text(text)
+            (text.is_ascii() || simdutf8::basic::from_utf8(text).is_ok())
+                && !placeholder.is_some_and(|p| p.is(how, Value::Bytes(text)))
+                && cells.text(text)
         }
         (Node::Bytes, How::Decimal(scale)) => {
             let length = cursor.length()?;
@@ -371,7 +374,7 @@ fn single<'a>(
         match cursor.branch(node)? {
             Node::Null => {
                 cells.append_null();
-                return Ok(Cell::Nullable);
+                return Ok(Cell::Null);
             }
             Node::Record(fields) => record(cursor, fields, |name, value| Ok(composite.set(how, name, value)?))?,
             Node::Map(item) => {
@@ -389,13 +392,11 @@ fn single<'a>(
         if placeholder.is_some_and(|p| p.is_map(&composite)) {
             return Ok(Cell::Unknown);
         }
-        cells.append_composite(how, &composite)?;
-        return Ok(Cell::Nullable);
+        return Ok(cells.append_composite(how, &composite)?);
     }
     let value = cursor.scalar(node)?;
     if placeholder.is_some_and(|p| p.is(how, value)) {
         return Ok(Cell::Unknown);
     }
-    cells.append(how, value, rules)?;
-    Ok(Cell::Nullable)
+    Ok(cells.append(how, value, rules)?)
 }

@@ -51,6 +51,7 @@ pub struct Decoder {
     settings: Settings,
     placeholder: Placeholder,
     registry: Box<dyn SchemaSource>,
+    /// By the registry's numbers: of few, and looked up for every message.
     writers: BTreeMap<u32, Arc<Writer>>,
     values: Schemas,
     keys: Schemas,
@@ -207,7 +208,7 @@ impl Decoder {
             return Err(Fault::of("an event without a source block").into());
         }
         self.source.position.total_order = envelope.total_order;
-        let (schema, name) = self.source.table();
+        let (schema, name) = (self.source.schema.as_str(), self.source.table.as_str());
         let is = |state: &State| {
             let table = state.table.schema.table();
             table.name() == name && table.schema() == schema

@@ -1,15 +1,15 @@
 //! From a JSON message's text to cells and to what the envelope says. Pure.
 
 use crate::body::Reading;
-use crate::cells::Cells;
+use crate::cells::{Cell, Cells};
 use crate::dialect::Dialect;
 use crate::envelope::{Envelope, Found};
 use crate::fault::Fault;
 use crate::how::How;
 use crate::json::pull::Pull;
 use crate::plan::Planned;
-use crate::rows::{Cell, Rows};
-use crate::source::{Block, Coding, Source, SourceField};
+use crate::rows::Rows;
+use crate::source::{Block, Coding, Source, SourceField, Written};
 use crate::unavailable::Placeholder;
 use crate::value::Value;
 use crate::value::convert::{Composite, Rules};
@@ -29,18 +29,6 @@ impl Scratch {
     }
 }
 
-/// An envelope's members as Debezium writes them.
-const USUAL: [(&str, Found); 8] = [
-    ("\"before\":", Found::Before),
-    ("\"after\":", Found::After),
-    ("\"source\":", Found::Source),
-    ("\"transaction\":", Found::Transaction),
-    ("\"op\":", Found::Op),
-    ("\"ts_ms\":", Found::TsMs),
-    ("\"ts_us\":", Found::Other),
-    ("\"ts_ns\":", Found::Other),
-];
-
 /// Reads the envelope. With `after` the image after the change is read as it is passed; what that came to is
 /// in [`Envelope::image`].
 pub(crate) fn envelope(
@@ -55,7 +43,7 @@ pub(crate) fn envelope(
     pull.expect(b'{')?;
     let (mut first, mut next) = (true, 0);
     while pull.member(&mut first)? {
-        let found = match USUAL.get(next) {
+        let found = match Found::USUAL.get(next) {
             Some((quoted, found)) if pull.known(quoted) => {
                 next += 1;
                 *found
@@ -115,12 +103,16 @@ pub(crate) fn block(
     let mut first = true;
     while let Some(name) = pull.key(&mut first, &mut scratch.key)? {
         let (field, next) = (SourceField::of(dialect, name), pull.peek());
-        let from = pull.place();
+        let from = pull.place() - start;
         match next {
             Some(b'{' | b'[') => pull.skip()?,
             _ => block.set(dialect, field, pull.scalar(&mut scratch.value)?)?,
         }
-        block.place(bytes, field, from - start..pull.place() - start, Coding::Digits);
+        let to = pull.place() - start;
+        match (field, next) {
+            (SourceField::Sequence, Some(b'"')) => block.place_pair(bytes, from + 1..to - 1, Written::Escaped),
+            _ => block.place(bytes, field, from..to, Coding::Digits),
+        }
     }
     block.end(&bytes[..pull.place() - start]);
     source.read(block);
@@ -180,7 +172,7 @@ pub(crate) fn image(
         let cells = &mut rows.columns[column];
         match cell(pull, field, cells, placeholder, rules, scratch).map_err(|fault| fault.in_column(&field.name))? {
             Cell::Value => {}
-            Cell::Nullable => full = false,
+            Cell::Null => full = false,
             Cell::Unknown => {
                 cells.append_null();
                 rows.mark(column);
@@ -188,9 +180,7 @@ pub(crate) fn image(
             }
         }
     }
-    if full && seen == rows.columns.len() {
-        rows.fill();
-    }
+    rows.set_full(full && seen == rows.columns.len());
     if whole && seen < plan.columns {
         let lost = plan.fields.iter().find(|f| f.column.is_some_and(|c| rows.columns[c].len() == row));
         let name = lost.map_or("", |f| &f.name);
@@ -212,7 +202,7 @@ fn cell(
         How::List(how) => {
             if pull.null()? {
                 cells.append_null();
-                return Ok(Cell::Nullable);
+                return Ok(Cell::Null);
             }
             pull.expect(b'[')?;
             let (mut first, mut standing) = (true, false);
@@ -258,20 +248,18 @@ fn single(
     if how.is_composite() {
         if pull.null()? {
             cells.append_null();
-            return Ok(Cell::Nullable);
+            return Ok(Cell::Null);
         }
         let mut composite = Composite::default();
         object(pull, scratch, |name, value| Ok(composite.set(how, name, value)?))?;
         if placeholder.is_some_and(|p| p.is_map(&composite)) {
             return Ok(Cell::Unknown);
         }
-        cells.append_composite(how, &composite)?;
-        return Ok(Cell::Nullable);
+        return Ok(cells.append_composite(how, &composite)?);
     }
     let value = pull.scalar(&mut scratch.value)?;
     if placeholder.is_some_and(|p| p.is(how, value)) {
         return Ok(Cell::Unknown);
     }
-    cells.append(how, value, rules)?;
-    Ok(Cell::Nullable)
+    Ok(cells.append(how, value, rules)?)
 }

@@ -30,7 +30,7 @@ struct Record {
 }
 
 fn recorded(name: &str) -> Recorded {
-    let path = format!("{}/tests/fixtures/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("tests/fixtures/{name}.json");
     let json = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let modes = Modes { unknown_types: Some(true), ..Modes::debezium_defaults() };
     let modes = match name {

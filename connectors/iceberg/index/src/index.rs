@@ -102,8 +102,8 @@ pub(crate) struct Writer {
 pub(crate) struct Memory {
     /// What stays: filters, fences, file numbers.
     pub(crate) resident: usize,
-    /// What a lookup, a merge or the staging of a commit takes while it runs. With all of a batch's keys in memory a
-    /// lookup reads a run once; the index's user does one at a time.
+    /// What a lookup, a merge or the staging of a commit takes while it runs, but for buffers of files. With all of a
+    /// batch's keys in memory a lookup reads a run once. Two at a time take it twice.
     pub(crate) work: usize,
     pub(crate) limits: WriteLimits,
 }
@@ -111,7 +111,7 @@ pub(crate) struct Memory {
 impl Memory {
     pub(crate) fn new(max: usize) -> Self {
         let limits = WriteLimits { buffer: (max / 64).clamp(PAGE, 1 << 20), fences: (max / 128).max(1024) };
-        Self { resident: max / 2, work: max / 2, limits }
+        Self { resident: max / 2, work: max / 8 * 3, limits }
     }
 }
 
@@ -270,8 +270,8 @@ impl Index {
         stats
     }
 
-    /// Does one merge, if one is due: that is when commits have left more than a few runs. For a thread in the
-    /// background; readers and commits go on meanwhile. True when it did something.
+    /// Does one merge, if one is due: that is when commits have left more than a few runs. Readers and
+    /// commits may go on meanwhile, with memory of their own. True when it did something.
     ///
     /// # Errors
     /// `Corrupt`, `Io`: the runs stay as they were.

@@ -61,8 +61,8 @@
 //! - **Moving rows** (compaction, P18) will be a merge whose locations pass through the map old → new: where `merge`
 //!   leaves out rows of files that are gone, it will move the others.
 //! - **Memory**: half of `index.memory.max` for filters (small runs first; what has no room stays on disk), fences
-//!   and file numbers; the other half for a merge, a lookup or staging, of which one is to run at a time. A rebuild has
-//!   all of it.
+//!   and file numbers; three eighths for a merge, a lookup or staging, of which one is to run at a time; the rest for
+//!   buffers. A rebuild has all of it.
 //!
 //! # Figures
 //!

@@ -52,7 +52,7 @@ struct Outcome {
     patched: Option<RecordBatch>,
     /// Rows of the table that are gone.
     gone: Vec<Location>,
-    /// What is left of the rows of keys that have lost some and get none.
+    /// Keys whose rows of before are gone, with those that are left; not those that a row replaces.
     left: Vec<(Key, Vec<Location>)>,
 }
 
@@ -289,11 +289,9 @@ impl Stretch {
                 std::iter::once(Change::Remove(key)).chain(rows)
             });
             let places = placed.places.iter().map(|(file, row)| Location { file: files[*file], row: *row });
-            let put = |((_, key), row): (&(Place, Key), Location)| match keyed {
-                true => Change::Put(*key, row),
-                false => Change::Add(*key, row),
-            };
-            index.stage(self.snapshot_id, left.chain(rows.iter().zip(places).map(put)))
+            let put: fn(Key, Location) -> Change = if keyed { Change::Put } else { Change::Add };
+            let new = rows.iter().zip(places).map(|((_, key), row)| put(*key, row));
+            index.stage(self.snapshot_id, left.chain(new))
         };
         match each() {
             Ok(()) => Ok(deletes),

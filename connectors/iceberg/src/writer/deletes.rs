@@ -93,6 +93,7 @@ fn encode(files: &[Gone]) -> Result<Bytes> {
         .set_column_encoding(ColumnPath::from("pos"), Encoding::DELTA_BINARY_PACKED)
         .build();
     let mut bytes = Vec::new();
+    // Else readers would be told that the paths are a dictionary.
     let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
     let mut writer = ArrowWriter::try_new_with_options(&mut bytes, schema, options).map_err(error::parquet)?;
     writer.write(&batch).map_err(error::parquet)?;
