@@ -259,7 +259,7 @@ pub(crate) fn python(venv: &Path, script: &str) -> Command {
     assert!(python.exists(), "{} is missing: run scripts/setup, or `scripts/setup spark`", python.display());
     let mut command = Command::new(python);
     // Unwritten bytecode: a test leaves nothing in the checkout.
-    command.arg("-B").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script));
+    command.arg("-B").arg(crate::root().join("tests").join(script));
     command
 }
 

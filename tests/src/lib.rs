@@ -28,6 +28,15 @@ pub mod store;
 pub mod workload;
 
 use std::io::Write as _;
+use std::path::PathBuf;
+
+/// The checkout whose test this is, which runs in a package of it. Not what the build noted: checkouts may share
+/// their build output.
+pub fn root() -> PathBuf {
+    let here = std::env::current_dir().unwrap();
+    let is_root = |folder: &&std::path::Path| folder.join("Cargo.lock").exists();
+    here.ancestors().find(is_root).expect("a checkout around the working directory").to_owned()
+}
 
 /// Says on standard error, past what a passing test hides, that something was not run and why.
 pub fn not_run(what: &str) {

@@ -220,7 +220,7 @@ impl Job {
         let mut all = vec!["--config", &path];
         all.extend(args);
         let mut terminal = Command::new("python3");
-        terminal.arg("-B").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("terminal.py")).arg(binary(self.program));
+        terminal.arg("-B").arg(crate::root().join("tests/terminal.py")).arg(binary(self.program));
         self.spawn(terminal, &all, env)
     }
 
@@ -380,11 +380,10 @@ pub fn binary(program: &str) -> PathBuf {
         if let Some(path) = std::env::var_os("CONNECT_RUNTIME_BIN") {
             return path.into();
         }
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--package", "connect-runtime", "--package", "example-runtime"]);
         build.args(["--features", "connect-runtime/failpoints", "--message-format=json"]);
-        let built = build.current_dir(root).stderr(Stdio::inherit()).output().unwrap();
+        let built = build.current_dir(crate::root()).stderr(Stdio::inherit()).output().unwrap();
         assert!(built.status.success(), "the program does not build");
         let messages = String::from_utf8(built.stdout).unwrap();
         let mut executables = messages.lines().filter_map(|line| {

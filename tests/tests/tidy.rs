@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use connect_tests::root;
 use regex::Regex;
 
 /// The longest a file may be, lines of code without its tests.
@@ -210,10 +210,6 @@ fn dependencies() -> BTreeMap<String, Vec<(String, bool)>> {
             (text(&p["name"]), list.iter().map(|d| (text(&d["name"]), d["kind"] == "dev")).collect())
         })
         .collect()
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
 // The twins: each rule broken, and caught.

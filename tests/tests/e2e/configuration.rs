@@ -302,7 +302,7 @@ fn the_same_job_in_kafkas_forms() {
 /// Every sample configuration gets as far as connecting: to a port where nothing listens.
 #[test]
 fn every_example_is_accepted() {
-    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("examples");
+    let examples = connect_tests::root().join("examples");
     let mut seen = 0;
     for entry in std::fs::read_dir(&examples).unwrap() {
         let path = entry.unwrap().path();

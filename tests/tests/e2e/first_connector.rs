@@ -2,19 +2,15 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use connect_tests::compare::{Rows, assert_rows};
 use connect_tests::lake::Lake;
 use connect_tests::postgres::Server;
+use connect_tests::root;
 use connect_tests::runtime::{Job, OK, SOME_TABLES_FAILED, binary};
 
 const DOC: &str = include_str!("../../../docs/first-connector.md");
-
-fn checkout() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
 
 /// The document's blocks of a language, each with the text before it.
 fn blocks<'a>(text: &'a str, language: &str) -> Vec<(&'a str, &'a str)> {
@@ -29,7 +25,7 @@ fn strangers(text: &str) -> Vec<String> {
     let missing = of("rust").chain(of("json")).filter(|(before, code)| {
         let named = before.rfind("examples/").map(|at| &before[at..]);
         let named = named.and_then(|rest| rest.split(['`', ')', '\n']).next()).unwrap_or_default();
-        let known = fs::read_to_string(checkout().join(named)).unwrap_or_default();
+        let known = fs::read_to_string(root().join(named)).unwrap_or_default();
         // The configuration stands deeper in its file.
         let flat = |text: &str| text.lines().map(|line| line.trim().to_owned() + "\n").collect::<String>();
         !(known.contains(code) || (named.ends_with(".json") && flat(&known).contains(&flat(code))))
@@ -58,9 +54,9 @@ fn folder() -> tempfile::TempDir {
     );
     fs::write(at("bin/cargo"), cargo).unwrap();
     fs::set_permissions(at("bin/cargo"), fs::Permissions::from_mode(0o755)).unwrap();
-    symlink(checkout().join("scripts"), at("scripts")).unwrap();
-    fs::copy(checkout().join("Cargo.toml"), at("Cargo.toml")).unwrap();
-    let copied = Command::new("cp").arg("-r").arg(checkout().join("examples")).arg(at("examples")).status().unwrap();
+    symlink(root().join("scripts"), at("scripts")).unwrap();
+    fs::copy(root().join("Cargo.toml"), at("Cargo.toml")).unwrap();
+    let copied = Command::new("cp").arg("-r").arg(root().join("examples")).arg(at("examples")).status().unwrap();
     assert!(copied.success());
     folder
 }

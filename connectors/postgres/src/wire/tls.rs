@@ -423,7 +423,7 @@ mod tests {
             check(SslMode::VerifyCa, system),
             ["database.sslrootcert: \"system\" is of use only with database.sslmode=verify-full"]
         );
-        let here = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        let here = "Cargo.toml";
         let files = Files { root: "/nowhere/root.pem", certificate: here, key: "" };
         assert_eq!(
             check(SslMode::Prefer, files),
