@@ -3,7 +3,7 @@
 /// A number at the beginning of bytes, and of how many it is; `None` where there is none of 64 bits.
 #[inline(always)]
 pub(crate) fn read(bytes: &[u8]) -> Option<(i64, usize)> {
-    const TOPS: u64 = u64::MAX / 255 << 7;
+    const TOPS: u64 = (u64::MAX / 255) << 7;
     let first = *bytes.first()?;
     if first < 0x80 {
         return Some((unzigzag(u64::from(first)), 1));
