@@ -45,10 +45,7 @@ const POWERS: [i128; 39] = {
 /// A two's complement integer of one to sixteen bytes, most significant first.
 pub(crate) fn from_bytes(bytes: &[u8]) -> i128 {
     let negative = bytes.first().is_some_and(|first| *first >= 0x80);
-    // Mostly eight bytes are enough, and half the width is less than half the work.
-    let (head, tail) = bytes.split_at(bytes.len().min(8));
-    let head = head.iter().fold(if negative { -1 } else { 0_i64 }, |number, byte| number << 8 | i64::from(*byte));
-    tail.iter().fold(i128::from(head), |number, byte| number << 8 | i128::from(*byte))
+    bytes.iter().fold(if negative { -1 } else { 0 }, |number, byte| number << 8 | i128::from(*byte))
 }
 
 /// Whether a column of so many digits has room for an unscaled value.
@@ -75,6 +72,7 @@ pub(crate) fn from_base64(text: &str) -> Option<i128> {
         return None;
     }
     let value = |digit: &u8| Some(VALUES[usize::from(*digit)]).filter(|value| *value < 64);
+    // Mostly 64 bits are enough.
     let (head, tail) = digits.split_at(digits.len().min(10));
     let head = head.iter().try_fold(0_u64, |number, digit| Some(number << 6 | u64::from(value(digit)?)))?;
     let number =
