@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::Target;
 use crate::error;
 
-/// Rows that are gone: their data file, and their positions there.
+/// Rows that are gone: their data file, and their positions there, ascending.
 pub(crate) type Gone = (Arc<str>, Vec<u32>);
 
 /// Writes the rows that are gone from data files of one partition. On an error no file stays.
@@ -31,7 +31,7 @@ pub(crate) type Gone = (Arc<str>, Vec<u32>);
 /// `Retriable` when the storage fails.
 pub(crate) fn write_deletes(target: &Target, partition: &Struct, mut files: Vec<Gone>) -> Result<DataFile> {
     files.sort_unstable();
-    files.iter_mut().for_each(|(_, rows)| rows.sort_unstable());
+    debug_assert!(files.iter().all(|(_, rows)| rows.is_sorted()), "positions out of order");
     let (Some((first, _)), Some((last, _))) = (files.first(), files.last()) else {
         return Err(Error::fatal("a delete file without a row"));
     };
