@@ -93,10 +93,11 @@ fn without_claims_tables_are_read_twice_and_not_doubled() {
         assert!(times[1] + times[2] > 2, "{args:?} {times:?}\n{}\n{}", outcomes[0].output, outcomes[1].output);
         assert!(outcomes.iter().all(|o| o.output.contains("cannot claim tables")));
         all_loaded(&database, &jobs[0]);
+        // What was loaded is loaded once. Who begins to replace a table that the other has just replaced does it again.
+        let may_be = if args.is_empty() { 1..=1 } else { 2..=3 };
+        let snapshots = jobs[0].lake().describe("both_1")["snapshots"].as_u64().unwrap();
+        assert!(may_be.contains(&snapshots), "{args:?} {snapshots}");
     }
-    // Whoever begins a table after the other has published it replaces it once more.
-    let snapshots = jobs[0].lake().describe("both_1")["snapshots"].as_u64().unwrap();
-    assert!((2..=3).contains(&snapshots), "{snapshots}: a load and one or two replacements");
 }
 
 /// Starts a job that is held still in the middle of a table, with its claims made.
