@@ -70,6 +70,14 @@ pub(crate) fn is_unique_violation(e: &sqlx::Error) -> bool {
     matches!(e, sqlx::Error::Database(d) if d.is_unique_violation())
 }
 
+/// Whether a statement failed because another one created the same object meanwhile. `CREATE … IF NOT EXISTS`
+/// of PostgreSQL looks before it creates: by its moment it meets a row of an index (23505), a relation (42P07)
+/// or the relation's type (42710).
+pub(crate) fn is_created_by_another(e: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(d) = e else { return false };
+    is_unique_violation(e) || matches!(d.code().as_deref().and_then(code), Some(Code::State("42P07" | "42710")))
+}
+
 /// Whether a statement certainly changed nothing because the database was in use: SQLITE_BUSY, LOCKED; a
 /// serialization failure, a deadlock, a lock that was not to be had.
 pub(crate) fn is_busy(e: &sqlx::Error) -> bool {

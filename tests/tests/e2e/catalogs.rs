@@ -84,6 +84,23 @@ fn two_processes_meet_in_a_catalog_in_postgresql() {
     assert!(seen.iter().all(|n| matches!(n, None | Some(ROWS))), "{seen:?}");
 }
 
+/// PostgreSQL refuses all but one of those that create a table at once, each as its moment has it: the row of
+/// an index is there, or a relation, or its type.
+#[test]
+fn processes_that_open_a_new_catalog_at_once_do_not_trip_over_its_tables() {
+    let source = Server::shared().database();
+    source.sql_as_user("CREATE TABLE orders (id int PRIMARY KEY)");
+    for _ in 0..3 {
+        let catalog = Server::shared().database();
+        let jobs: Vec<Job> = (0..6).map(|_| on_postgres(&source, &catalog)).collect();
+        let running: Vec<_> =
+            jobs.iter().map(|job| job.start_with(&[], &[("CONNECT_FAILPOINTS", "iceberg.claim=error")])).collect();
+        for running in running {
+            running.wait().expect(OK);
+        }
+    }
+}
+
 #[test]
 fn a_catalog_that_refuses_us_is_named() {
     let (source, catalog) = (shop(), Server::shared().database());

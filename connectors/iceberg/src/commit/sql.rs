@@ -78,8 +78,7 @@ impl SqlCommitter {
             let pool = pool.connect_with(options).await?;
             for statement in [CREATE_TABLES, CREATE_NAMESPACES] {
                 match pool.execute(statement).await {
-                    // Of two that create a table at once, PostgreSQL lets one fail.
-                    Err(e) if error::is_unique_violation(&e) => pool.execute(statement).await?,
+                    Err(e) if error::is_created_by_another(&e) => pool.execute(statement).await?,
                     other => other?,
                 };
             }
