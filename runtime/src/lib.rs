@@ -15,6 +15,7 @@
 mod check;
 mod cli;
 mod logging;
+mod memory;
 mod plugins;
 mod rest;
 mod run;

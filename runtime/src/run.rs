@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Outcome;
 use crate::check;
 use crate::logging::{Console, PROGRESS};
+use crate::memory::Keeper;
 use crate::rest::Rest;
 use crate::setup::Setup;
 
@@ -44,6 +45,7 @@ pub(crate) async fn run(mut setup: Setup, console: &Console, resume: bool) -> Re
     for finding in check::state(&setup.worker.state_dir) {
         tracing::warn!("{finding}");
     }
+    let _keeper = Keeper::start(setup.worker.memory_max).context("no thread to look after the memory")?;
     let settings = |memory| {
         let state_dir = Some(setup.worker.state_dir.as_path().into());
         Settings { resume, memory, state_dir, shutdown_timeout: setup.worker.shutdown_timeout }

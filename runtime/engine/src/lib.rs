@@ -25,6 +25,7 @@ mod write;
 pub use assemble::{Assembly, Entry, Following, Pipeline, assemble, runtime_keys};
 pub use follow::{FollowJob, FollowProgress, FollowReport, FollowState, FollowedTable, Owed, follow};
 pub use load::{Job, Settings, run};
+pub use metrics::resident_bytes;
 pub use progress::{Bar, LoadProgress, TableProgress, TableState, bars, lines};
 pub use report::{End, LoadReport, Outcome, TableReport};
 pub use retry::{Patience, Retry};

@@ -117,8 +117,8 @@ pub(crate) fn render(
     text
 }
 
-/// The resident set, bytes; `None` where `/proc` does not tell.
-fn resident_bytes() -> Option<u64> {
+/// The resident set of this process, bytes; `None` where `/proc` does not tell.
+pub fn resident_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
     // Every platform that has /proc and that we build for has pages of 4 KiB.

@@ -1,0 +1,39 @@
+//! `memory.max` as resident memory: what the allocator keeps for later goes back to the system once the program holds
+//! more than it may.
+//!
+//! mimalloc returns freed memory after a second, since clearing pages anew is dear. Rows of a hundred megabytes
+//! pass through several copies within that second, so that what is free would come on top of what is in use.
+
+#![expect(unsafe_code, reason = "the allocator's call has no safe binding")]
+
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+/// How often it looks: a row of a hundred megabytes takes several times as long to be copied once.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Looks after the memory until it is dropped.
+pub(crate) struct Keeper {
+    _alive: SyncSender<()>,
+}
+
+impl Keeper {
+    /// Starts a thread that looks whether the program holds more than so many bytes.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub(crate) fn start(memory_max: usize) -> std::io::Result<Self> {
+        let (alive, ended) = sync_channel::<()>(0);
+        thread::Builder::new().name("memory".into()).spawn(move || {
+            while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(LOOK) {
+                if connect_engine::resident_bytes().is_some_and(|held| held > memory_max as u64) {
+                    // SAFETY: it may be called at any time, from any thread. Where a program has another allocator
+                    // it finds nothing to give back.
+                    unsafe { libmimalloc_sys::mi_collect(true) };
+                }
+            }
+        })?;
+        Ok(Self { _alive: alive })
+    }
+}
