@@ -202,6 +202,13 @@ class Lake:
         found = self.scan(request, f"""coalesce(sum("{request['column']}"), 0)::BIGINT, count(*)""")
         return found and list(found.fetchone())
 
+    def history(self, request):
+        """The same of each snapshot."""
+        found, column = self.load(request), request["column"]
+        snapshots = found.metadata.snapshots if found else []
+        columns = [found.scan(snapshot_id=s.snapshot_id, selected_fields=(column,)).to_arrow()[column] for s in snapshots]
+        return [[sum(values.to_pylist()), len(values)] for values in columns]
+
     def digests(self, request):
         """The MD5 of each value of a binary column, sorted: for values too large to be shown."""
         if request["engine"] == "duckdb":

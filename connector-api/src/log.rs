@@ -28,6 +28,9 @@ pub struct LogSpan {
     pub after: Option<Arc<str>>,
     /// The point that it reaches.
     pub upto: Arc<str>,
+    /// Whether the source's transactions are whole there, as far as the log knows: a sink shows rows that reach a point
+    /// within one only together with the rest.
+    pub whole: bool,
     /// The same for people, where the log counts: for the ledger only.
     pub told: Option<Box<Told>>,
 }

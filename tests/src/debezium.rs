@@ -70,6 +70,11 @@ impl Debezium {
         Self { worker, kafka, database: database.clone(), prefix, format, config, runs: false }
     }
 
+    /// Sets one of its configuration keys.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.config.insert(key.to_owned(), value.to_owned());
+    }
+
     /// Starts it and waits until it has its slot: what is changed from then on is in the topics.
     ///
     /// # Panics

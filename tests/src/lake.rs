@@ -110,6 +110,13 @@ impl Lake {
         Some((answer.get(0)?.as_i64()?, answer.get(1)?.as_u64()?))
     }
 
+    /// The same of each snapshot of a table, as PyIceberg reads it.
+    pub fn history(&self, table: &str, column: &str) -> Vec<(i64, u64)> {
+        let answer = self.ask("history", Engine::PyIceberg, table, json!({ "column": column }));
+        let snapshots = answer.as_array().into_iter().flatten();
+        snapshots.filter_map(|total| Some((total.get(0)?.as_i64()?, total.get(1)?.as_u64()?))).collect()
+    }
+
     /// The MD5 of each value of a binary column, sorted: for values too large to be shown.
     pub fn digests(&self, engine: Engine, table: &str, column: &str) -> Vec<String> {
         let answer = self.ask("digests", engine, table, json!({ "column": column }));

@@ -182,7 +182,13 @@ pub(super) fn deliver(
     let rows: Vec<_> = changes.iter().take(most).take_while(is_row).collect();
     let taken = rows.len().max(1);
     let after = (*at > 0).then(|| Arc::from(at.to_string()));
-    let span = LogSpan { partition: partition(table, n), after, upto: (*at + taken).to_string().into(), told: None };
+    let span = LogSpan {
+        partition: partition(table, n),
+        after,
+        upto: (*at + taken).to_string().into(),
+        whole: true,
+        told: None,
+    };
     if rows.is_empty() {
         if changes.first() == Some(&Change::Bad) {
             let bad = Error::data("a bad record").with("table", table).with("offset", *at);

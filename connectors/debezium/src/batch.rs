@@ -97,4 +97,6 @@ pub struct Transaction {
     pub id: String,
     /// At the end: how many events it had.
     pub events: Option<u64>,
+    /// At the end: the same of each table, which is named as Debezium does (`schema.table`).
+    pub tables: Vec<(String, u64)>,
 }

@@ -16,6 +16,7 @@ pub(crate) enum Found {
     Status,
     Id,
     EventCount,
+    Tables,
     /// The only member of a heartbeat.
     TsMs,
     Other,
@@ -44,6 +45,7 @@ impl Found {
             "status" => Self::Status,
             "id" => Self::Id,
             "event_count" => Self::EventCount,
+            "data_collections" => Self::Tables,
             "ts_ms" => Self::TsMs,
             _ => Self::Other,
         }
@@ -64,6 +66,7 @@ pub(crate) struct Envelope {
     /// `op`, if it is a single letter.
     pub(crate) op: Option<u8>,
     pub(crate) total_order: Option<u64>,
+    pub(crate) table_order: Option<u64>,
     has_op: bool,
     has_status: bool,
     /// Members other than `ts_ms`.
@@ -71,6 +74,7 @@ pub(crate) struct Envelope {
     end: Option<bool>,
     id: String,
     event_count: Option<u64>,
+    tables: Vec<(String, u64)>,
 }
 
 /// What a value is.
@@ -104,21 +108,40 @@ impl Envelope {
 
     /// Takes in a member of `transaction`.
     pub(crate) fn in_transaction(&mut self, name: &str, value: Value<'_>) -> Result<(), Fault> {
-        if name == "total_order" && value != Value::Null {
-            self.total_order = Some(count(value)?);
+        match name {
+            _ if value == Value::Null => {}
+            "total_order" => self.total_order = Some(count(value)?),
+            "data_collection_order" => self.table_order = Some(count(value)?),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Begins an element of `data_collections`.
+    pub(crate) fn add_table(&mut self) {
+        self.tables.push((String::new(), 0));
+    }
+
+    /// Takes in a member of the element that was begun last.
+    pub(crate) fn in_table(&mut self, name: &str, value: Value<'_>) -> Result<(), Fault> {
+        match (self.tables.last_mut(), name, value) {
+            (Some((table, _)), "data_collection", Value::Text(text)) => text.clone_into(table),
+            (Some((_, events)), "event_count", value) => *events = count(value)?,
+            _ => {}
         }
         Ok(())
     }
 
     /// What it is an envelope of.
-    pub(crate) fn nature(&self) -> Result<Nature, Fault> {
+    pub(crate) fn nature(&mut self) -> Result<Nature, Fault> {
         if self.has_op {
             return self.op.map(Nature::Change).ok_or(Fault::of("an unknown operation"));
         }
         match self.end {
             Some(end) if self.has_status && !self.id.is_empty() => {
                 let events = if end { self.event_count } else { None };
-                Ok(Nature::Transaction(Transaction { id: self.id.clone(), events }))
+                let (id, tables) = (std::mem::take(&mut self.id), std::mem::take(&mut self.tables));
+                Ok(Nature::Transaction(Transaction { id, events, tables }))
             }
             None if !self.others => Ok(Nature::Heartbeat),
             _ => Err(Fault::of(

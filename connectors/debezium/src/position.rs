@@ -12,6 +12,8 @@ pub struct SourcePosition {
     pub transaction: Option<u64>,
     /// The change's number within its transaction: `transaction.total_order`.
     pub total_order: Option<u64>,
+    /// The same among those of its table: `transaction.data_collection_order`.
+    pub table_order: Option<u64>,
     /// Whether it was read by a snapshot of Debezium's.
     pub snapshot: Snapshot,
     /// When it happened, milliseconds since 1970-01-01 UTC: for lag only.

@@ -23,6 +23,7 @@ const COPIES: &str = "errors.deadletterqueue.topic.replication.factor";
 const HEADERS: &str = "errors.deadletterqueue.context.headers.enable";
 const LOGGED: &str = "errors.log.enable";
 const PRODUCER: &str = "producer.override.*";
+const TRANSACTIONS: &str = "topic.transaction";
 const KEYLESS: &str = "keyless.redelivery";
 const IDENTITY: &str = "replica.identity.autoset.values";
 const NOT_GIVEN: &str = "not given";
@@ -41,6 +42,8 @@ const OURS: [&str; 6] = [
 #[derive(Clone, Debug)]
 pub struct KafkaConfig {
     pub(crate) topics: Topics,
+    /// What the names of topics of transaction metadata end with; empty: they are not read.
+    pub(crate) transactions: String,
     pub(crate) servers: String,
     /// What goes to the client as it is.
     pub(crate) overrides: BTreeMap<String, Secret>,
@@ -132,6 +135,14 @@ impl ConnectorConfig for KafkaConfig {
             )
             .defaulted(MAX_AGE, Kind::Millis, "30000", "How often new topics and partitions are looked for.")
             .defaulted(
+                TRANSACTIONS,
+                Kind::Text,
+                "transaction",
+                "Debezium's topic.transaction: where there is a topic `{prefix}.{topic.transaction}` beside those that \
+                 are followed (provide.transaction.metadata=true), it tells when transactions are whole. Empty: it is \
+                 not read.",
+            )
+            .defaulted(
                 KEYLESS,
                 Kind::OneOf(&["stop", "accept"]),
                 "stop",
@@ -215,6 +226,7 @@ impl ConnectorConfig for KafkaConfig {
         match (topics, key, value) {
             (Some(topics), Ok(key), Ok(value)) if problems.is_empty() => Ok(Self {
                 topics,
+                transactions: values.text(TRANSACTIONS).to_owned(),
                 servers: values.text(SERVERS).to_owned(),
                 overrides,
                 key,

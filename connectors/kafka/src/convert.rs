@@ -161,7 +161,7 @@ mod tests {
     }
 
     fn span() -> LogSpan {
-        LogSpan { partition: "p".into(), after: None, upto: "9".into(), told: None }
+        LogSpan { partition: "p".into(), after: None, upto: "9".into(), whole: true, told: None }
     }
 
     #[test]

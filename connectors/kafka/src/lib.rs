@@ -13,6 +13,7 @@ mod consumer;
 mod convert;
 mod cut;
 mod dead;
+mod ends;
 mod error;
 mod fetch;
 mod log;

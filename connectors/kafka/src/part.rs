@@ -5,15 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use connector_api::{Error, ErrorKind, LogEvent, LogSpan, Result, TableId, TableSchema, Told};
-use connector_debezium::{Decoder, Message, Pushed, SourcePosition, Table};
+use connector_debezium::{Decoder, Message, Pushed, Snapshot, SourcePosition, Table, Transaction};
 
 use crate::convert;
 use crate::cut::Seen;
+use crate::ends::Ends;
 use crate::mark::{Mark, Verdict};
-use crate::topics::{self, Topic};
+use crate::topics::Topic;
 
 const OLD_KEY: &str = "__debezium.oldkey";
 const NEW_KEY: &str = "__debezium.newkey";
@@ -36,13 +37,28 @@ pub(crate) struct Lane {
     pub(crate) stopped: bool,
     /// Whether the last row is half of a change of a key: its twin must be in the same batch.
     awaits_twin: bool,
+    /// The transaction of the last event, and the event's number among those of the table in it.
+    tail: Option<(u64, Option<u64>)>,
+    /// Whether what was delivered ends within a transaction, as far as is known.
+    torn: bool,
     /// Up to where the sink has it, as far as is known: for the offsets of the group.
     pub(crate) durable: Option<i64>,
 }
 
 impl Lane {
     pub(crate) fn new(schema: Arc<TableSchema>, cut: Option<Arc<Seen>>, mark: Mark, generation: u64) -> Self {
-        Self { schema, cut, mark, delivered: None, generation, stopped: false, awaits_twin: false, durable: None }
+        Self {
+            schema,
+            cut,
+            mark,
+            delivered: None,
+            generation,
+            stopped: false,
+            awaits_twin: false,
+            tail: None,
+            torn: false,
+            durable: None,
+        }
     }
 }
 
@@ -65,6 +81,8 @@ pub(crate) enum Step {
     Stop(Error),
     /// What is open must be taken first. The message is to be taken again.
     Full,
+    /// A topic of transaction metadata tells of one.
+    Transaction(Transaction),
 }
 
 /// What was skipped, for the counters.
@@ -80,6 +98,8 @@ pub(crate) struct Part {
     pub(crate) number: i32,
     /// What it is called in marks.
     pub(crate) name: Arc<str>,
+    /// The source that it is of.
+    pub(crate) source: Arc<str>,
     decoder: Decoder,
     pub(crate) lanes: BTreeMap<TableId, Lane>,
     /// Tables that the sink is known not to have.
@@ -95,6 +115,15 @@ pub(crate) struct Part {
     /// Bytes of messages that the open rows came in.
     pub(crate) bytes: usize,
     accepts_ties: bool,
+    /// The transaction of the last event that was applied.
+    tail: Option<u64>,
+    /// Whether the open rows are to be taken where the next transaction begins.
+    pub(crate) due: bool,
+    /// Whether the next message is of another transaction than what is open.
+    at_border: bool,
+    /// Whether an event was applied since it was last asked, and when that was.
+    stirred: bool,
+    heard: Option<Instant>,
     pub(crate) skipped: Skipped,
     /// When the last event happened at the source, milliseconds since 1970.
     pub(crate) happened_ms: Option<i64>,
@@ -106,10 +135,12 @@ impl Part {
         if topic.partitions > 1 {
             decoder.divide();
         }
+        let source = Arc::from(topic.source());
         Self {
             topic,
             number,
             name,
+            source,
             decoder,
             lanes: BTreeMap::new(),
             absent: BTreeSet::new(),
@@ -119,6 +150,11 @@ impl Part {
             opened: None,
             bytes: 0,
             accepts_ties,
+            tail: None,
+            due: false,
+            at_border: false,
+            stirred: false,
+            heard: None,
             skipped: Skipped::default(),
             happened_ms: None,
         }
@@ -132,9 +168,7 @@ impl Part {
 
     /// Whether it may have changes of a table.
     pub(crate) fn concerns(&self, table: &TableId) -> bool {
-        self.lanes.contains_key(table)
-            || self.absent.contains(table)
-            || topics::table(&self.topic.name).as_ref() == Some(table)
+        self.lanes.contains_key(table) || self.absent.contains(table) || self.topic.table().as_ref() == Some(table)
     }
 
     /// Adds a table that the sink has, or is about to have. What was open of it must have been taken.
@@ -180,6 +214,9 @@ impl Part {
     /// other kind is the registry's. Nothing of the message was taken.
     pub(crate) fn take(&mut self, message: &Message<'_>) -> Result<Step> {
         let Self { decoder, lanes, absent, accepts_ties, .. } = self;
+        let (due, tail) = (self.due && self.opened.is_some(), self.tail);
+        let mut at_border = false;
+        let mut of = None;
         let offset = message.offset;
         let (mut judged, mut unknown, mut named) = (None, None, None);
         let happened = &mut self.happened_ms;
@@ -200,12 +237,25 @@ impl Part {
             if verdict == Verdict::Tie {
                 verdict = if has_key || *accepts_ties { Verdict::Apply } else { Verdict::Stop(TIE) };
             }
+            if verdict == Verdict::Apply {
+                // A snapshot's rows are of none.
+                let transaction = position.transaction.filter(|_| position.snapshot == Snapshot::No);
+                if due && tail != transaction {
+                    at_border = true;
+                    return false;
+                }
+                of = transaction.map(|transaction| (transaction, position.table_order));
+            }
             // The decoder names the table of what is applied.
             named = (verdict != Verdict::Apply).then(|| table.clone());
             judged = Some((verdict, after));
             verdict == Verdict::Apply
         };
         let pushed = decoder.push(message, &mut keep)?;
+        if at_border {
+            self.at_border = true;
+            return Ok(Step::Full);
+        }
         if let Some(table) = unknown {
             return Ok(Step::Unknown(table));
         }
@@ -232,7 +282,8 @@ impl Part {
                 named = Some(table.clone());
                 Step::Truncate(table)
             }
-            Pushed::Truncate(..) | Pushed::Skipped(_) | Pushed::Transaction(_) => Step::Done,
+            Pushed::Transaction(transaction) => Step::Transaction(transaction),
+            Pushed::Truncate(..) | Pushed::Skipped(_) => Step::Done,
         };
         if let (Some(table), Some((verdict, after))) = (named, judged) {
             match verdict {
@@ -242,6 +293,10 @@ impl Part {
             }
             if let Some(lane) = self.lanes.get_mut(&table) {
                 lane.mark = Mark { next: offset + 1, ..after };
+                if verdict == Verdict::Apply {
+                    lane.tail = of;
+                    (self.tail, self.stirred) = (of.map(|(transaction, _)| transaction), true);
+                }
                 if matches!(step, Step::Row) {
                     let has = |header| message.headers.iter().any(|(name, _)| *name == header);
                     lane.awaits_twin = has(NEW_KEY) && !has(OLD_KEY);
@@ -281,12 +336,37 @@ impl Part {
         self.topic.partitions > 1 || !self.lanes.values().any(|lane| lane.awaits_twin && !lane.stopped)
     }
 
-    /// Takes the open rows, a batch for each table that has some.
+    /// Whether its transactions cannot be told apart, for the events of each are in several partitions.
+    pub(crate) fn is_divided(&self) -> bool {
+        self.topic.partitions > 1
+    }
+
+    /// Whether the last transaction of every table is known to have ended.
+    pub(crate) fn has_ended(&self, ends: &Ends) -> bool {
+        let mut lanes = self.lanes.iter().filter(|(_, lane)| !lane.stopped);
+        self.is_divided() || lanes.all(|(table, lane)| has_ended(&self.source, self.tail, table, lane, ends))
+    }
+
+    /// Whether the last event says which one it is in its transaction, so that the end of that is told.
+    pub(crate) fn is_told(&self) -> bool {
+        self.lanes.values().any(|lane| matches!(lane.tail, Some((_, Some(_)))))
+    }
+
+    /// Whether no event has been applied for so long.
+    pub(crate) fn is_silent(&mut self, now: Instant, long: Duration) -> bool {
+        if std::mem::take(&mut self.stirred) {
+            self.heard = Some(now);
+        }
+        self.heard.is_none_or(|heard| now.duration_since(heard) >= long)
+    }
+
+    /// Takes the open rows, a batch for each table that has some. `whole`: the transaction of the last one has ended.
     ///
     /// # Errors
     /// `Fatal`: a bug.
-    pub(crate) fn flush(&mut self) -> Result<Vec<(u64, LogEvent)>> {
-        (self.opened, self.bytes) = (None, 0);
+    pub(crate) fn flush(&mut self, whole: bool) -> Result<Vec<(u64, LogEvent)>> {
+        let whole = std::mem::take(&mut self.at_border) || whole;
+        (self.opened, self.bytes, self.due) = (None, 0, false);
         let mut events = Vec::new();
         for batch in self.decoder.take()? {
             let Some(lane) = self.lanes.get_mut(batch.schema.table()) else {
@@ -296,25 +376,28 @@ impl Part {
                 continue;
             }
             lane.awaits_twin = false;
-            let span = span(&self.name, lane, self.next);
+            let span = span(&self.name, lane, self.next, whole);
             events.push((lane.generation, LogEvent::Changes(convert::batch(batch, span)?)));
         }
         Ok(events)
     }
 
-    /// What moves tables forward of which there were no rows.
+    /// What moves tables forward of which there were no rows, and tells which transactions have become whole;
+    /// `whole`: all have.
     ///
     /// # Errors
     /// `Fatal`: a bug.
-    pub(crate) fn progress(&mut self) -> Result<Vec<(u64, LogEvent)>> {
+    pub(crate) fn progress(&mut self, whole: bool, ends: &Ends) -> Result<Vec<(u64, LogEvent)>> {
         let mut events = Vec::new();
         if self.opened.is_some() {
             return Ok(events);
         }
-        for lane in self.lanes.values_mut().filter(|lane| !lane.stopped) {
+        for (table, lane) in self.lanes.iter_mut().filter(|(_, lane)| !lane.stopped) {
             let reached = Mark { next: self.next.max(lane.mark.next), ..lane.mark.clone() };
-            if lane.delivered.as_deref() != Some(reached.to_string().as_str()) && reached.next > 0 {
-                let span = span(&self.name, lane, self.next);
+            let whole = !lane.torn || whole || has_ended(&self.source, self.tail, table, lane, ends);
+            let is_new = lane.delivered.as_deref() != Some(reached.to_string().as_str()) && reached.next > 0;
+            if is_new || lane.torn && whole {
+                let span = span(&self.name, lane, self.next, whole);
                 events.push((lane.generation, LogEvent::Changes(convert::nothing(&lane.schema, span)?)));
             }
         }
@@ -322,9 +405,10 @@ impl Part {
     }
 
     /// Every row of a table is gone. What was open must have been taken.
-    pub(crate) fn truncated(&mut self, table: &TableId) -> Option<(u64, LogEvent)> {
+    pub(crate) fn truncated(&mut self, table: &TableId, ends: &Ends) -> Option<(u64, LogEvent)> {
         let lane = self.lanes.get_mut(table)?;
-        let span = span(&self.name, lane, self.next);
+        let whole = has_ended(&self.source, self.tail, table, lane, ends);
+        let span = span(&self.name, lane, self.next, whole);
         Some((lane.generation, LogEvent::Truncate(table.clone(), span)))
     }
 
@@ -346,12 +430,20 @@ fn label(partition: &Arc<str>) -> Arc<str> {
     partition.split_once('@').map_or_else(|| Arc::clone(partition), |(label, _)| label.into())
 }
 
+/// Whether the last transaction of a table is known to have ended. `now`: that of the partition's last event.
+fn has_ended(source: &Arc<str>, now: Option<u64>, table: &TableId, lane: &Lane, ends: &Ends) -> bool {
+    let Some((transaction, order)) = lane.tail else { return true };
+    now != Some(transaction)
+        || order.is_some_and(|order| ends.events(source, transaction, table).is_some_and(|events| events <= order))
+}
+
 /// What a lane's next event covers.
-fn span(partition: &Arc<str>, lane: &mut Lane, next: i64) -> LogSpan {
+fn span(partition: &Arc<str>, lane: &mut Lane, next: i64, whole: bool) -> LogSpan {
+    lane.torn = !whole;
     // A lane may be ahead of the partition, which was set back for another.
     lane.mark.next = lane.mark.next.max(next);
     let upto: Arc<str> = Arc::from(lane.mark.to_string());
     let after = lane.delivered.replace(Arc::clone(&upto));
     let told = Told { partition: label(partition), next: lane.mark.next, rejected: lane.mark.rejected };
-    LogSpan { partition: Arc::clone(partition), after, upto, told: Some(Box::new(told)) }
+    LogSpan { partition: Arc::clone(partition), after, upto, whole, told: Some(Box::new(told)) }
 }

@@ -5,7 +5,7 @@
 
 mod open;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use crate::config::KafkaConfig;
 use crate::consumer::Consumer;
 use crate::dead::DeadLetters;
+use crate::ends::Ends;
 use crate::fetch::{Queue, Record};
 use crate::mark::Mark;
 use crate::part::{Lane, Part, Step};
@@ -32,6 +33,8 @@ use crate::topics::{self, Topic};
 const POLL: Duration = Duration::from_millis(50);
 /// Rows wait for more so long.
 const LINGER: Duration = Duration::from_millis(200);
+/// The end of a transaction is waited for so long after its last event.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How often progress without rows is told, offsets are committed, and it is made sure that messages come.
 const BEAT: Duration = Duration::from_secs(1);
 /// So many messages are taken at once; the clock is looked at between.
@@ -64,6 +67,9 @@ pub(crate) struct Reader {
     context: TaskContext,
     topics: BTreeMap<Arc<str>, Arc<Topic>>,
     parts: Vec<Part>,
+    /// Transactions that have ended, and the sources whose transactions are told.
+    ends: Ends,
+    told: BTreeSet<Arc<str>>,
     /// Where the parts of a topic are, by partition.
     places: HashMap<Arc<str>, Vec<usize>>,
     /// Where the last message's partition is.
@@ -147,6 +153,8 @@ impl Reader {
             context,
             topics: BTreeMap::new(),
             parts: Vec::new(),
+            ends: Ends::default(),
+            told: BTreeSet::new(),
             places: HashMap::new(),
             current: 0,
             assigned: Vec::new(),
@@ -257,6 +265,11 @@ impl Reader {
         loop {
             let step = match self.parts[at].take(&record) {
                 Ok(step) => step,
+                Err(error) if self.parts[at].topic.is_of_transactions => {
+                    tracing::debug!(%error, "a record of transaction metadata is passed over");
+                    self.parts[at].next = message.offset() + 1;
+                    return Ok(());
+                }
                 Err(error) => match self.set_aside(at, message, &record, error)? {
                     None => return Ok(()),
                     Some(error) => return self.bad(at, message.offset(), error),
@@ -266,10 +279,13 @@ impl Reader {
                 Step::Done => return Ok(()),
                 Step::Stop(error) => return self.bad(at, message.offset(), error),
                 Step::Row => {
-                    let part = &self.parts[at];
                     self.dirty = true;
-                    if part.bytes >= self.batch && part.may_flush() {
-                        self.flush(at)?;
+                    let part = &mut self.parts[at];
+                    if part.bytes >= self.batch {
+                        part.due = !part.is_divided();
+                        if !part.due {
+                            self.flush(at)?;
+                        }
                     }
                     return Ok(());
                 }
@@ -283,14 +299,18 @@ impl Reader {
                     return self.fail(&table, error);
                 }
                 Step::Truncate(table) => {
-                    let truncated = self.parts[at].truncated(&table);
+                    let truncated = self.parts[at].truncated(&table, &self.ends);
                     return self.send(truncated);
                 }
                 Step::Anew(table) => {
                     self.flush(at)?;
-                    let truncated = self.parts[at].truncated(&table);
+                    let truncated = self.parts[at].truncated(&table, &self.ends);
                     self.send(truncated)?;
                     self.parts[at].begin_snapshot_anew(&table);
+                }
+                Step::Transaction(transaction) => {
+                    self.ends.note(&self.parts[at].source, transaction);
+                    return Ok(());
                 }
                 Step::Unknown(table) => self.discover(at, table)?,
                 Step::Schema(schema, new) => {
@@ -370,7 +390,7 @@ impl Reader {
             let part = &mut self.parts[at];
             if let Some(lane) = part.lanes.get_mut(table) {
                 lane.stopped = true;
-            } else if part.absent.remove(table) || topics::table(&part.topic.name).as_ref() == Some(table) {
+            } else if part.absent.remove(table) || part.topic.table().as_ref() == Some(table) {
                 // An event of it would make the table known again.
                 part.absent.remove(table);
             }
@@ -391,19 +411,34 @@ impl Reader {
         let now = Instant::now();
         self.dirty = false;
         for at in 0..self.parts.len() {
-            let part = &self.parts[at];
-            let Some(opened) = part.opened else { continue };
-            if part.may_flush() && (quiet || full || now.duration_since(opened) >= LINGER) {
-                self.flush(at)?;
+            let Some(opened) = self.parts[at].opened else { continue };
+            let is_settled = self.is_settled(at, quiet, now);
+            let part = &mut self.parts[at];
+            let lingers = now.duration_since(opened) >= LINGER;
+            let is_whole = is_settled || part.has_ended(&self.ends);
+            if part.may_flush() && (full || (quiet || lingers) && is_whole) {
+                let last = part.flush(is_whole)?;
+                self.send(last)?;
             } else {
+                part.due |= lingers;
                 self.dirty = true;
             }
         }
         Ok(())
     }
 
+    /// Whether nothing more is to be expected of the last transaction of a partition: where its end is told, none that
+    /// has not come for so long.
+    fn is_settled(&mut self, at: usize, quiet: bool, now: Instant) -> bool {
+        let part = &mut self.parts[at];
+        let is_told = part.is_told() && self.told.contains(&part.source);
+        let long = if is_told { PATIENCE } else { LINGER };
+        part.is_silent(now, long) || quiet && !is_told
+    }
+
     fn flush(&mut self, at: usize) -> Result<(), End> {
-        let last = self.parts[at].flush()?;
+        let whole = self.parts[at].has_ended(&self.ends);
+        let last = self.parts[at].flush(whole)?;
         self.send(last)
     }
 
@@ -427,7 +462,8 @@ impl Reader {
         }
         for at in 0..self.parts.len() {
             if self.parts[at].assigned {
-                let progress = self.parts[at].progress()?;
+                let is_settled = self.is_settled(at, false, Instant::now());
+                let progress = self.parts[at].progress(is_settled, &self.ends)?;
                 self.send(progress)?;
             }
             let skipped = std::mem::take(&mut self.parts[at].skipped);

@@ -1,6 +1,6 @@
 //! Which topics there are to follow, and which table a topic's name means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use connector_api::{Result, TableId};
@@ -18,12 +18,29 @@ pub(crate) struct Topic {
     pub(crate) id: Arc<str>,
     /// How many partitions it has.
     pub(crate) partitions: i32,
+    /// Whether it tells of transactions instead of rows.
+    pub(crate) is_of_transactions: bool,
 }
 
 impl Topic {
     /// What a partition is called in marks.
     pub(crate) fn partition_name(&self, partition: i32) -> Arc<str> {
         Arc::from(format!("{}{partition}@{}", of_topic(&self.name), self.id))
+    }
+}
+
+impl Topic {
+    /// The table that it is of as far as its name tells.
+    pub(crate) fn table(&self) -> Option<TableId> {
+        if self.is_of_transactions { None } else { table(&self.name) }
+    }
+
+    /// The source that it is of: its prefix, or the whole.
+    pub(crate) fn source(&self) -> &str {
+        match self.name.rsplit_once('.') {
+            Some((prefix, _)) if self.is_of_transactions => prefix,
+            _ => source(&self.name),
+        }
     }
 }
 
@@ -38,24 +55,26 @@ pub(crate) fn id_in<'a>(mark: &'a str, topic: &str) -> Option<&'a str> {
     partition.parse::<i32>().ok().map(|_| id)
 }
 
-/// Finds the topics.
+/// Finds the topics, and those of the same sources that tell of transactions: `{prefix}.{transactions}`.
 ///
 /// # Errors
 /// What the brokers answer.
-pub(crate) fn find(consumer: &Consumer, wanted: &Topics) -> Result<Vec<Topic>> {
+pub(crate) fn find(consumer: &Consumer, wanted: &Topics, transactions: &str) -> Result<Vec<Topic>> {
     let metadata = consumer.metadata()?;
-    let found: BTreeMap<&str, i32> = metadata
-        .topics()
-        .iter()
-        .filter(|t| t.error().is_none() && !t.partitions().is_empty() && wanted.has(t.name()))
-        .map(|t| (t.name(), t.partitions().len() as i32))
-        .collect();
+    let all = metadata.topics().iter().filter(|t| t.error().is_none() && !t.partitions().is_empty());
+    let all: BTreeMap<&str, i32> = all.map(|t| (t.name(), t.partitions().len() as i32)).collect();
+    let sources = all.keys().filter(|name| wanted.has(name) && table(name).is_some()).map(|name| source(name));
+    let of_transactions: BTreeSet<String> =
+        sources.filter(|_| !transactions.is_empty()).map(|source| format!("{source}.{transactions}")).collect();
+    let found: BTreeMap<&str, i32> =
+        all.into_iter().filter(|(name, _)| wanted.has(name) || of_transactions.contains(*name)).collect();
     let names: Vec<&str> = found.keys().copied().collect();
     let ids = topic_id::ids(consumer.inner().client().native_ptr(), &names, TIMEOUT)?;
     let topic = |(name, partitions): (&str, i32)| {
         // A topic that went between the two questions is found another time, or not.
         let id = ids.get(name)?;
-        Some(Topic { name: name.into(), id: id.as_str().into(), partitions })
+        let is_of_transactions = of_transactions.contains(name);
+        Some(Topic { name: name.into(), id: id.as_str().into(), partitions, is_of_transactions })
     };
     Ok(found.into_iter().filter_map(topic).collect())
 }
@@ -104,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_partition_is_of_one_topic() {
-        let topic = Topic { name: "a.b".into(), id: "ID-0@x".into(), partitions: 1 };
+        let topic = Topic { name: "a.b".into(), id: "ID-0@x".into(), partitions: 1, is_of_transactions: false };
         let name = topic.partition_name(12);
         assert_eq!(&*name, "a.b-12@ID-0@x");
         assert_eq!(id_in(&name, "a.b"), Some("ID-0@x"));

@@ -161,3 +161,47 @@ fn json_with_schemas_is_applied() {
 fn avro_is_applied() {
     is_applied(Format::Avro, 3);
 }
+
+/// Transfers between a hundred accounts, a few rows to all of them in a transaction; what each snapshot has in total, and
+/// how many accounts.
+fn transfers(format: Format, partitions: &str) -> Vec<(i64, u64)> {
+    let database = Server::shared().database();
+    database.sql("CREATE TABLE accounts (id int PRIMARY KEY, v int NOT NULL)");
+    let mut debezium = Debezium::new(&database, format);
+    debezium.set("topic.creation.default.partitions", partitions);
+    debezium.start();
+    let mut job = Job::following(Kafka::shared(), "").sink("iceberg.control.commit.interval-ms", "100");
+    for (key, value) in debezium.sink_keys() {
+        job = job.sink(key, &value);
+    }
+    let mut running = job.start(&[]);
+    database.sql("INSERT INTO accounts SELECT n, 100 FROM generate_series(0, 99) n");
+    let traffic = database.background(
+        "DO $$ BEGIN FOR n IN 1..150 LOOP
+             UPDATE accounts SET v = v + CASE WHEN id % 2 = 0 THEN n ELSE -n END WHERE id < 2 * (1 + n * 7 % 50);
+             IF n % 5 = 0 THEN PERFORM pg_sleep(0.05); END IF;
+             COMMIT;
+         END LOOP; END $$",
+    );
+    traffic.finish();
+    debezium.until_caught_up();
+    until_equal(&database, &job.lake(), &["accounts"], &mut running);
+    running.terminate();
+    running.wait().expect(OK);
+    job.lake().history("accounts", "v")
+}
+
+/// P7: what is committed ends where transactions end, told by Debezium's transaction metadata.
+#[test]
+fn transactions_are_seen_whole() {
+    let seen = transfers(Format::Avro, "1");
+    assert!(seen.len() > 5, "{seen:?}");
+    assert!(seen.iter().all(|total| *total == (10_000, 100)), "{seen:?}");
+}
+
+/// The twin: the events of one transaction in several partitions are not put together.
+#[test]
+fn transactions_that_are_divided_are_seen_in_parts() {
+    let seen = transfers(Format::JsonWithSchemas, "3");
+    assert!(seen.iter().any(|total| *total != (10_000, 100)), "{seen:?}");
+}

@@ -208,6 +208,10 @@ pub(crate) fn envelope<'a>(
                 *cursor = ahead;
                 record(cursor, fields, |name, value| envelope.in_transaction(name, value))?;
             }
+            (Found::Tables, Node::List(item)) => {
+                *cursor = ahead;
+                tables(cursor, item, &mut envelope)?;
+            }
             (Found::Op | Found::Status | Found::Id | Found::EventCount | Found::TsMs, _) => {
                 let value = cursor.scalar(&field.node)?;
                 envelope.set(*found, value)?;
@@ -216,6 +220,20 @@ pub(crate) fn envelope<'a>(
         }
     }
     Ok(envelope)
+}
+
+/// Reads `data_collections`.
+fn tables<'a>(cursor: &mut Cursor<'a>, item: &'a Node, envelope: &mut Envelope) -> Result<(), Fault> {
+    let mut count = cursor.block()?;
+    while count > 0 {
+        for _ in 0..count {
+            let Node::Record(fields) = cursor.branch(item)? else { return Err(OTHER_TYPE) };
+            envelope.add_table();
+            record(cursor, fields, |name, value| envelope.in_table(name, value))?;
+        }
+        count = cursor.block()?;
+    }
+    Ok(())
 }
 
 /// Reads the `source` block.

@@ -194,7 +194,7 @@ impl Decoder {
         if self.open_bytes > 0 && self.open_bytes + value.len() > self.settings.max_bytes.min(1 << 30) {
             return Ok(Pushed::Full);
         }
-        let (body, envelope, length) = match self.settings.value {
+        let (body, mut envelope, length) = match self.settings.value {
             Format::Json => self.json(value)?,
             Format::Avro => self.avro(value)?,
         };
@@ -208,6 +208,7 @@ impl Decoder {
             return Err(Fault::of("an event without a source block").into());
         }
         self.source.position.total_order = envelope.total_order;
+        self.source.position.table_order = envelope.table_order;
         let (schema, name) = (self.source.schema.as_str(), self.source.table.as_str());
         let is = |state: &State| {
             let table = state.table.schema.table();

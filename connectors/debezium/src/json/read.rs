@@ -76,7 +76,8 @@ pub(crate) fn envelope(
             }
             Found::Source => block(pull, dialect, source, scratch)?,
             Found::Transaction => object(pull, scratch, |name, value| envelope.in_transaction(name, value))?,
-            Found::Other => pull.skip()?,
+            Found::Tables if pull.peek() == Some(b'[') => tables(pull, &mut envelope, scratch)?,
+            Found::Tables | Found::Other => pull.skip()?,
             found => {
                 let value = pull.scalar(&mut scratch.value)?;
                 envelope.set(found, value)?;
@@ -84,6 +85,17 @@ pub(crate) fn envelope(
         }
     }
     Ok(envelope)
+}
+
+/// Reads `data_collections`.
+fn tables(pull: &mut Pull<'_>, envelope: &mut Envelope, scratch: &mut Scratch) -> Result<(), Fault> {
+    pull.expect(b'[')?;
+    let mut first = true;
+    while pull.element(&mut first)? {
+        envelope.add_table();
+        object(pull, scratch, |name, value| envelope.in_table(name, value))?;
+    }
+    Ok(())
 }
 
 /// Reads the `source` block.

@@ -166,12 +166,12 @@ fn what_is_no_row_is_told_apart() {
     assert_eq!(other(message), "Skipped(LogicalMessage)");
     assert_eq!(
         other(json!({"status": "BEGIN", "id": "571:5319", "event_count": null, "data_collections": null, "ts_ms": 1})),
-        r#"Transaction(Transaction { id: "571:5319", events: None })"#
+        r#"Transaction(Transaction { id: "571:5319", events: None, tables: [] })"#
     );
     let collections = json!([{"data_collection": "public.t", "event_count": 2}]);
     assert_eq!(
         other(json!({"status": "END", "id": "571:5319", "event_count": 2, "data_collections": collections})),
-        r#"Transaction(Transaction { id: "571:5319", events: Some(2) })"#
+        r#"Transaction(Transaction { id: "571:5319", events: Some(2), tables: [("public.t", 2)] })"#
     );
     assert!(
         other(event("t", Value::Null, Value::Null))
@@ -207,10 +207,12 @@ fn each_row_says_where_it_stands_in_the_log() {
         preceding: Some(24023119),
         transaction: Some(555),
         total_order: Some(7),
+        table_order: Some(1),
         snapshot: Snapshot::No,
         ts_ms: Some(1700000000123),
     };
-    let read = SourcePosition { preceding: None, total_order: None, snapshot: Snapshot::First, ..place };
+    let read =
+        SourcePosition { preceding: None, total_order: None, table_order: None, snapshot: Snapshot::First, ..place };
     assert_eq!(places, [read, place]);
 }
 

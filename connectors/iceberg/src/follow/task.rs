@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::lane::{Item, Lane};
-use super::shared::Shared;
+use super::shared::{Room, Shared};
 use crate::ledger::{Status, StatusRow};
 use crate::orphans;
 
@@ -28,14 +28,24 @@ pub(crate) struct FollowTask {
 /// What has come of a table and is not on its way.
 struct Gathered {
     items: Vec<Item>,
-    bytes: usize,
-    rows: usize,
+    /// What all of them hold, and those of them up to the last that ends with whole transactions.
+    all: Held,
+    whole: Held,
     lane: mpsc::UnboundedSender<Command>,
     worker: JoinHandle<()>,
     /// Stretches on their way.
     under_way: Arc<AtomicUsize>,
+    table: TableId,
     /// Whether the table has failed since it was opened: what still comes of it is dropped.
     failed: Arc<AtomicBool>,
+}
+
+/// How much some items are.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    items: usize,
+    bytes: usize,
+    rows: usize,
 }
 
 enum Command {
@@ -58,8 +68,7 @@ impl FollowTask {
         let table = schema.table().clone();
         let shared = &self.shared;
         let gathered = self.tables.entry(table.clone()).or_insert_with(|| Gathered::start(shared, table));
-        self.shared.room.free(gathered.bytes);
-        gathered.clear();
+        gathered.drop_all(&self.shared.room);
         gathered.send(Command::Open { schema, source, create });
     }
 
@@ -67,6 +76,10 @@ impl FollowTask {
         while !self.shared.room.fits(bytes) {
             for gathered in self.tables.values_mut() {
                 gathered.flush();
+            }
+            if self.tables.values().all(|gathered| gathered.under_way.load(Ordering::Acquire) == 0) {
+                // Nothing but unfinished transactions fills it.
+                self.tables.values_mut().for_each(Gathered::flush_torn);
             }
             self.shared.room.freed().await;
         }
@@ -78,12 +91,13 @@ impl FollowTask {
         }
         self.shared.room.take(bytes);
         self.shared.counters.records.add(rows as u64);
-        gathered.items.push(item);
-        gathered.bytes += bytes;
-        gathered.rows += rows;
+        gathered.push(item, bytes, rows);
         let follow = &self.shared.place.config.follow;
-        if gathered.bytes >= follow.max_bytes || gathered.rows >= follow.max_rows {
-            gathered.flush();
+        if gathered.all.bytes >= follow.max_bytes || gathered.all.rows >= follow.max_rows {
+            match gathered.whole.items {
+                0 => gathered.flush_torn(),
+                _ => gathered.flush(),
+            }
         }
         Ok(())
     }
@@ -96,7 +110,7 @@ impl Gathered {
         let (under_way, failed) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
         let worker = Worker {
             shared: Arc::clone(shared),
-            table,
+            table: table.clone(),
             under_way: Arc::clone(&under_way),
             failed: Arc::clone(&failed),
             lane: None,
@@ -105,7 +119,8 @@ impl Gathered {
             told: BTreeMap::new(),
         };
         let worker = tokio::spawn(worker.run(commands));
-        Self { items: Vec::new(), bytes: 0, rows: 0, lane, worker, under_way, failed }
+        let (all, whole) = Default::default();
+        Self { items: Vec::new(), all, whole, lane, worker, under_way, table, failed }
     }
 
     fn send(&self, command: Command) {
@@ -114,17 +129,41 @@ impl Gathered {
         let _ = self.lane.send(command);
     }
 
-    fn clear(&mut self) {
-        self.items.clear();
-        (self.bytes, self.rows) = (0, 0);
+    fn push(&mut self, item: Item, bytes: usize, rows: usize) {
+        let (all, is_whole) = (self.all, item.span().whole);
+        self.items.push(item);
+        self.all = Held { items: all.items + 1, bytes: all.bytes + bytes, rows: all.rows + rows };
+        if is_whole {
+            self.whole = self.all;
+        }
     }
 
+    /// Drops what is not on its way: it comes again.
+    fn drop_all(&mut self, room: &Room) {
+        self.items.clear();
+        room.free(std::mem::take(&mut self.all).bytes);
+        self.whole = Held::default();
+    }
+
+    /// Has what ends with whole transactions committed (P7).
     fn flush(&mut self) {
-        if !self.items.is_empty() {
-            let items = std::mem::take(&mut self.items);
-            self.send(Command::Flush(items, self.bytes));
-            self.clear();
+        let whole = std::mem::take(&mut self.whole);
+        if whole.items > 0 {
+            let rest = self.items.split_off(whole.items);
+            let items = std::mem::replace(&mut self.items, rest);
+            let Held { items: count, bytes, rows } = self.all;
+            self.all = Held { items: count - whole.items, bytes: bytes - whole.bytes, rows: rows - whole.rows };
+            self.send(Command::Flush(items, whole.bytes));
         }
+    }
+
+    /// Has all committed, for there is no room for the rest of the last transaction.
+    fn flush_torn(&mut self) {
+        if self.whole.items < self.all.items {
+            tracing::warn!(table = %self.table, rows = self.all.rows, "a transaction is too large for one commit");
+        }
+        self.whole = self.all;
+        self.flush();
     }
 }
 
@@ -227,8 +266,9 @@ impl ApplyTask for FollowTask {
             LogEvent::Failed(table, error) => {
                 let shared = &self.shared;
                 let gathered = self.tables.entry(table.clone()).or_insert_with(|| Gathered::start(shared, table));
-                // What came before is good.
+                // What came before is good, as far as transactions are whole.
                 gathered.flush();
+                gathered.drop_all(&self.shared.room);
                 gathered.send(Command::Failed(error));
                 Ok(())
             }
@@ -236,7 +276,7 @@ impl ApplyTask for FollowTask {
     }
 
     fn due(&self, since: Duration) -> bool {
-        let waits = || self.tables.values().any(|gathered| !gathered.items.is_empty());
+        let waits = || self.tables.values().any(|gathered| gathered.whole.items > 0);
         // A commit of its own is reported when the interval is over: a checkpoint commits what has gathered meanwhile,
         // which would be reported in its turn, and so on without end.
         let over = since >= self.shared.place.config.follow.interval;

@@ -167,7 +167,7 @@ impl Log {
 
 fn span(after: usize, upto: usize) -> LogSpan {
     let after = (after > 0).then(|| after.to_string().into());
-    LogSpan { partition: "t-0".into(), after, upto: upto.to_string().into(), told: None }
+    LogSpan { partition: "t-0".into(), after, upto: upto.to_string().into(), whole: true, told: None }
 }
 
 fn context(state: &Path) -> TaskContext {
@@ -281,6 +281,46 @@ async fn a_commit_for_its_size_makes_no_checkpoint_due_before_the_interval() {
     assert_eq!(told(&task.checkpoint().await.unwrap()), None);
     assert!(!task.due(std::time::Duration::from_secs(3600)), "nothing is left to report");
     task.close().await.unwrap();
+}
+
+/// Changes that each put a row, and the first `upto` of them as events of one each; of those in `torn` the transaction
+/// goes on.
+fn puts(schema: &Arc<TableSchema>, upto: usize, torn: &[usize]) -> Vec<LogEvent> {
+    let put = |n| step(&mut Rows::new(), &Change::Put(n, 1, Some(1)));
+    let log = Log { schema: Arc::clone(schema), said: (0..upto as i64).map(put).collect() };
+    let event = |n| {
+        let Some(LogEvent::Changes(batch)) = log.events(n, n + 1).pop() else { unreachable!() };
+        let span = LogSpan { whole: !torn.contains(&n), ..batch.span().clone() };
+        let (rows, ops) = (batch.rows().clone(), batch.ops().to_vec());
+        LogEvent::Changes(LogBatch::new(Arc::clone(schema), span, rows, ops).unwrap())
+    };
+    (0..upto).map(event).collect()
+}
+
+/// P7: a commit ends where a transaction ends, unless the transaction is larger than commits may be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_does_not_divide_a_transaction() {
+    let lake = Lake::with(&[("commit.max.rows", "6")]);
+    let schema = table(true);
+    let (mut task, _) = open(&lake, &schema).await;
+    let mut reached = Vec::new();
+    for (at, event) in puts(&schema, 18, &[1, 2, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 17]).into_iter().enumerate() {
+        task.apply(event).await.unwrap();
+        if [0, 2, 3, 4, 5, 10, 17].contains(&at) {
+            assert_eq!(told(&task.checkpoint().await.unwrap()), None);
+            reached.push(stands(&lake, &schema).await);
+        }
+    }
+    // Of the one that begins with the seventh, six rows at once, and what follows them with its end.
+    assert_eq!(reached, [1, 1, 4, 4, 6, 6, 16]);
+    // What a table that fails, or that is opened again, had besides comes again.
+    let failed = LogEvent::Failed(schema.table().clone(), Arc::new(connector_api::Error::data("bad")));
+    task.apply(failed).await.unwrap();
+    task.checkpoint().await.unwrap();
+    task.close().await.unwrap();
+    let (task, at) = open(&lake, &schema).await;
+    task.close().await.unwrap();
+    assert_eq!((at, rows(&lake).await.len()), (16, 16));
 }
 
 async fn stands(lake: &Lake, schema: &TableSchema) -> usize {

@@ -21,13 +21,18 @@ const ELSEWHERE: &str = "the table is followed from another log: load it again (
 const LOST: &str = "the topic does not have any more what comes next for the table: load it again (--no-resume)";
 const BEYOND: &str = "the table is beyond the end of its topic, which has lost messages: load it again (--no-resume)";
 
+/// So many records before its end a topic of transaction metadata is read from: what is of interest is whether the last
+/// transaction of each partition has ended.
+const RECENT: i64 = 1000;
+
 impl Reader {
     /// Looks for topics and partitions that are new.
     pub(super) fn look(&mut self) -> Result<(), End> {
-        for topic in topics::find(&self.consumer, &self.config.topics)? {
+        for topic in topics::find(&self.consumer, &self.config.topics, &self.config.transactions)? {
             let known = self.topics.get(&topic.name).cloned();
             match known {
                 Some(known) if *known == topic => {}
+                Some(known) if known.is_of_transactions => self.open_topic(topic, known.partitions)?,
                 Some(known) if known.id != topic.id => {
                     for at in self.places.get(&topic.name).cloned().unwrap_or_default() {
                         for table in self.tables_of(at) {
@@ -78,7 +83,11 @@ impl Reader {
             self.parts.push(Part::new(Arc::clone(&topic), number, decoder, self.config.accepts_ties));
         }
         let news: Vec<usize> = places[from as usize..].to_vec();
-        match topics::table(&topic.name) {
+        if topic.is_of_transactions {
+            self.told.insert(topic.source().into());
+            return Ok(news.into_iter().try_for_each(|at| self.assign_end(at))?);
+        }
+        match topic.table() {
             Some(table) => self.begin(&table, &news, from == 0),
             None => {
                 for at in news {
@@ -152,6 +161,14 @@ impl Reader {
         }
         self.set_back(at, low);
         Ok(())
+    }
+
+    /// Has a partition sent from near its end.
+    fn assign_end(&mut self, at: usize) -> Result<(), End> {
+        let part = &self.parts[at];
+        let (low, high) = self.consumer.watermarks(&part.topic.name, part.number)?;
+        self.parts[at].next = low.max(high - RECENT);
+        self.assign(at)
     }
 
     /// Adds a table to a partition where it stands.
@@ -276,6 +293,10 @@ impl Reader {
             let (low, high) = self.consumer.watermarks(&part.topic.name, part.number)?;
             let wrong = if part.next < low { LOST } else { BEYOND };
             if (low..=high).contains(&part.next) {
+                continue;
+            }
+            if part.topic.is_of_transactions {
+                self.assign_end(at)?;
                 continue;
             }
             for table in self.tables_of(at) {
