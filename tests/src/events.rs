@@ -14,12 +14,15 @@ pub struct Events {
     preceding: u64,
     /// What the clocks of the next events show, milliseconds since 1970.
     pub clock: i64,
+    /// The transaction that the next events are of, and how many it has had; else each is of its own, and says nothing
+    /// of its place in it.
+    within: Option<(u64, u64)>,
 }
 
 impl Events {
     /// The events of a table of the schema `public` with the key `id`, from the beginning of the source's log.
     pub fn of(table: &str) -> Self {
-        Self { table: table.into(), has_key: true, lsn: 1000, preceding: 900, clock: 1 }
+        Self { table: table.into(), has_key: true, lsn: 1000, preceding: 900, clock: 1, within: None }
     }
 
     /// The same without a key.
@@ -45,6 +48,24 @@ impl Events {
     /// Every row is gone.
     pub fn truncate(&mut self) -> Message {
         Message { key: None, ..self.event(0, "t", Value::Null, Value::Null) }
+    }
+
+    /// The next events are of one transaction.
+    pub fn begin(&mut self) {
+        self.within = Some((self.lsn, 0));
+    }
+
+    /// It has ended: what the topic of transaction metadata says of it.
+    ///
+    /// # Panics
+    /// When none was begun.
+    pub fn end(&mut self) -> Message {
+        let (transaction, events) = self.within.take().expect("a transaction");
+        let collections = json!([{ "data_collection": format!("public.{}", self.table), "event_count": events }]);
+        let id = format!("{transaction}:1");
+        let end =
+            json!({ "status": "END", "id": id, "event_count": events, "data_collections": collections, "ts_ms": 1 });
+        Message { partition: 0, key: None, value: Some(end.to_string().into()) }
     }
 
     /// The next event stands at that place of the source's log again: Debezium has gone back.
@@ -81,10 +102,16 @@ impl Events {
             text("op"), number("ts_ms"),
         ] });
         let sequence = format!("[\"{}\",\"{}\"]", self.preceding, self.lsn);
-        let payload = json!({ "before": before, "after": after, "op": op, "ts_ms": self.clock, "source": {
+        let mut payload = json!({ "before": before, "after": after, "op": op, "ts_ms": self.clock, "source": {
             "connector": "postgresql", "schema": "public", "table": self.table, "txId": self.lsn, "lsn": self.lsn,
             "sequence": sequence, "ts_ms": self.clock,
         } });
+        if let Some((transaction, events)) = &mut self.within {
+            *events += 1;
+            let id = format!("{transaction}:1");
+            payload["source"]["txId"] = (*transaction).into();
+            payload["transaction"] = json!({ "id": id, "total_order": *events, "data_collection_order": *events });
+        }
         let key_schema = json!({ "type": "struct", "optional": false, "name": "made.Key",
             "fields": [{ "type": "int32", "optional": false, "field": "id" }] });
         let key = json!({ "schema": key_schema, "payload": { "id": id } });

@@ -397,3 +397,50 @@ fn damage(folder: &std::path::Path) {
     }
     assert!(damaged > 0, "there is no state");
 }
+
+/// P7: what came of a transaction waits for the rest of it, in whatever order its end is told, and not for ever.
+#[test]
+fn a_transaction_waits_for_its_end() {
+    let kafka = Kafka::shared();
+    let (topic, transactions) = ("whole.public.t", "whole.transaction");
+    kafka.create(topic, 1);
+    kafka.create(transactions, 1);
+    let mut events = Events::of("t");
+    let job = Job::following(kafka, r"whole\.public\.t").sink("iceberg.control.commit.interval-ms", "100");
+    let lake = job.lake();
+    let mut running = job.start(&[]);
+    kafka.write(topic, &first(&mut events));
+    until_rows(&rows(FIRST), &lake, "t", &mut running);
+    // The first two of three events, the end before the last one.
+    events.begin();
+    kafka.write(topic, &[events.update(1, "x"), events.delete(2)]);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_rows(&rows(FIRST), &lake, "t");
+    let last = events.update(3, "x");
+    kafka.write(transactions, &[events.end()]);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_rows(&rows(FIRST), &lake, "t");
+    kafka.write(topic, &[last]);
+    until_rows(&rows([(1, "x"), (3, "x")]), &lake, "t", &mut running);
+    // What was read of a transaction when the program was killed comes again, and its end may lie before its last event.
+    events.begin();
+    kafka.write(topic, &[events.create(4, "y")]);
+    std::thread::sleep(Duration::from_millis(1500));
+    running.kill();
+    let last = events.create(5, "y");
+    kafka.write(transactions, &[events.end()]);
+    let mut running = job.start(&[]);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_rows(&rows([(1, "x"), (3, "x")]), &lake, "t");
+    kafka.write(topic, &[last]);
+    until_rows(&rows([(1, "x"), (3, "x"), (4, "y"), (5, "y")]), &lake, "t", &mut running);
+    // The next transaction ends the one before it; an end that is never told is given up.
+    events.begin();
+    kafka.write(topic, &[events.delete(4)]);
+    events.begin();
+    kafka.write(topic, &[events.delete(5)]);
+    until_rows(&rows([(1, "x"), (3, "x")]), &lake, "t", &mut running);
+    assert!(lake.history("t", "id").contains(&(9, 3)), "{:?}", lake.history("t", "id"));
+    running.terminate();
+    running.wait().expect(OK);
+}
