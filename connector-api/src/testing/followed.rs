@@ -121,7 +121,7 @@ struct MemoryLogTask {
 /// What can be delivered.
 enum Ready {
     Opening(Arc<TableSchema>, usize),
-    Event(LogEvent),
+    Event(Box<LogEvent>),
 }
 
 impl MemoryLogTask {
@@ -143,7 +143,7 @@ impl MemoryLogTask {
                         if matches!(event, LogEvent::Failed(..)) {
                             self.lanes.insert(table.clone(), Lane::Stopped);
                         }
-                        return Ok(Some(Ready::Event(event)));
+                        return Ok(Some(Ready::Event(Box::new(event))));
                     }
                 }
             }
@@ -229,7 +229,7 @@ impl LogTask for MemoryLogTask {
             }
         });
         match ready.await? {
-            Ready::Event(event) => Ok(event),
+            Ready::Event(event) => Ok(*event),
             Ready::Opening(schema, partitions) => Ok(self.open(schema, partitions).await),
         }
     }

@@ -10,11 +10,12 @@ use arrow_array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, FixedSizeBinaryArray, Float32Array, Float64Array, Int32Array,
     Int64Array, ListArray, PrimitiveArray, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
 };
-use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{BooleanBufferBuilder, Buffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, FieldRef, TimeUnit};
 use connector_api::UTC;
 
 use crate::how::{How, Unit};
+use crate::validity::Validity;
 use crate::value::convert::{
     Composite, NOT_OF_TYPE, RANGE, Rules, Wrong, bytes, decimal, double, finite, float, integer, long, str,
 };
@@ -52,7 +53,7 @@ pub(crate) enum Cell {
 pub(crate) struct Cells {
     data_type: DataType,
     values: Values,
-    nulls: NullBufferBuilder,
+    nulls: Validity,
 }
 
 impl Cells {
@@ -75,7 +76,7 @@ impl Cells {
             }
             _ => return Err("a column of a type that no event has"),
         };
-        Ok(Self { data_type: data_type.clone(), values, nulls: NullBufferBuilder::new(1024) })
+        Ok(Self { data_type: data_type.clone(), values, nulls: Validity::new() })
     }
 
     /// How many cells there are.
@@ -143,7 +144,7 @@ impl Cells {
             Values::Uuid(v) => v.extend_from_slice(&[0; 16]),
             Values::Bytes { ends, .. } | Values::List { ends, .. } => ends.push(ends.last().copied().unwrap_or(0)),
         }
-        self.nulls.append(false);
+        self.nulls.append_null();
     }
 
     /// Where a list's elements go; [`close_list`](Self::close_list) makes the cell of them.
@@ -168,7 +169,7 @@ impl Cells {
             return Ok(Cell::Unknown);
         }
         ends.push(i32::try_from(child.len()).map_err(|_| TOO_LONG)?);
-        self.nulls.append(true);
+        self.nulls.fill();
         Ok(Cell::Value)
     }
 
@@ -210,7 +211,7 @@ impl Cells {
             },
             _ => return false,
         }
-        self.nulls.append(true);
+        self.nulls.fill();
         true
     }
 
@@ -221,7 +222,7 @@ impl Cells {
         let Ok(end) = i32::try_from(data.len() + text.len()) else { return false };
         data.extend_from_slice(text);
         ends.push(end);
-        self.nulls.append(true);
+        self.nulls.fill();
         true
     }
 
@@ -234,7 +235,7 @@ impl Cells {
                 let fits = fits(number, *precision);
                 if fits {
                     v.push(number);
-                    self.nulls.append(true);
+                    self.nulls.fill();
                 }
                 fits
             }
@@ -299,7 +300,7 @@ impl Cells {
             self.append_null();
             return Ok(Cell::Null);
         }
-        self.nulls.append(true);
+        self.nulls.fill();
         Ok(Cell::Value)
     }
 
@@ -332,7 +333,7 @@ impl Cells {
             }
             _ => return Err(NOT_OF_TYPE),
         }
-        self.nulls.append(true);
+        self.nulls.fill();
         Ok(Cell::Value)
     }
 

@@ -62,6 +62,7 @@ mod shape;
 mod source;
 mod state;
 mod unavailable;
+mod validity;
 mod value;
 
 pub use batch::{Batch, Images, Op, Pushed, Skipped, Transaction};

@@ -85,7 +85,7 @@ impl Reader {
         let news: Vec<usize> = places[from as usize..].to_vec();
         if topic.is_of_transactions {
             self.told.insert(topic.source().into());
-            return Ok(news.into_iter().try_for_each(|at| self.assign_end(at))?);
+            return news.into_iter().try_for_each(|at| self.assign_end(at));
         }
         match topic.table() {
             Some(table) => self.begin(&table, &news, from == 0),
