@@ -352,8 +352,11 @@ impl Reader {
     /// A record that cannot be applied stops its table, or every table that it may be of.
     fn bad(&mut self, at: usize, offset: i64, error: Error) -> Result<(), End> {
         let error = if error.context("offset").is_some() { error } else { self.parts[at].placed(error, offset) };
-        // What came before is good.
-        self.flush(at)?;
+        // What came before is good, and all that will come of its transaction.
+        let last = self.parts[at].flush(true)?;
+        self.send(last)?;
+        let rest = self.parts[at].progress(true, &self.ends)?;
+        self.send(rest)?;
         self.parts[at].next = offset + 1;
         let named = error.context("table").map(str::to_owned);
         let part = &self.parts[at];
