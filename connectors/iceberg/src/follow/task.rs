@@ -185,6 +185,7 @@ struct Worker {
 impl Worker {
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         while let Some(command) = commands.recv().await {
+            let mut done_with = 0;
             match command {
                 Command::Open { schema, source, create } => {
                     self.source = source;
@@ -197,13 +198,15 @@ impl Worker {
                 }
                 Command::Flush(items, bytes) => {
                     self.flush(items).await;
-                    self.shared.room.free(bytes);
+                    done_with = bytes;
                 }
                 Command::Failed(error) => self.record(&error),
                 // Whoever waited may have gone.
                 Command::Done(done) => drop(done.send(())),
             }
             self.under_way.fetch_sub(1, Ordering::AcqRel);
+            // Whoever waits for room looks at both.
+            self.shared.room.free(done_with);
         }
     }
 

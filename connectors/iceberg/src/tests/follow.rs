@@ -323,6 +323,30 @@ async fn a_commit_does_not_divide_a_transaction() {
     assert_eq!((at, rows(&lake).await.len()), (16, 16));
 }
 
+/// P7 bows to memory: what waits for the rest of a transaction is committed where nothing else can make room.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_there_is_no_room_for_does_not_wait() {
+    let lake = Lake::with(&[]);
+    let schema = table(true);
+    let (mut task, _) = open(&lake, &schema).await;
+    // Of 4 MiB for all.
+    let big = "x".repeat(900 << 10);
+    let log = Log {
+        schema: Arc::clone(&schema),
+        said: (0..12).map(|n| vec![Said::Put(n, big.clone(), None, None)]).collect(),
+    };
+    for n in 0..12 {
+        let Some(LogEvent::Changes(batch)) = log.events(n, n + 1).pop() else { unreachable!() };
+        let span = LogSpan { whole: false, ..batch.span().clone() };
+        let (rows, ops) = (batch.rows().clone(), batch.ops().to_vec());
+        task.apply(LogEvent::Changes(LogBatch::new(Arc::clone(&schema), span, rows, ops).unwrap())).await.unwrap();
+    }
+    assert_eq!(told(&task.checkpoint().await.unwrap()), None);
+    let stands = stands(&lake, &schema).await;
+    assert!((4..12).contains(&stands), "{stands}");
+    task.close().await.unwrap();
+}
+
 async fn stands(lake: &Lake, schema: &TableSchema) -> usize {
     let stands = lake.sink().standing(schema.table()).await.unwrap();
     stands.and_then(|s| s.marks.get("t-0").cloned()).map_or(0, |mark| mark.parse().unwrap())
