@@ -7,7 +7,7 @@ use connector_api::TableId;
 use connector_debezium::Transaction;
 
 /// So many are remembered: what is asked for is the last one of each partition.
-const KEPT: usize = 10_000;
+const KEPT: usize = 2_000;
 
 /// A source, by its topics' prefix, and one of its transactions.
 type Which = (Arc<str>, u64);

@@ -71,6 +71,17 @@ impl Queue {
         Fetched { messages: messages.into_iter(), _consumer: self.consumer.clone() }
     }
 
+    /// Where a partition ended when messages of it were last received, as far as is known here.
+    pub(crate) fn end(&self, topic: &str, partition: i32) -> Option<i64> {
+        let topic = CString::new(topic).ok()?;
+        let (client, mut low, mut high) = (self.consumer.inner().client().native_ptr(), 0, 0);
+        // SAFETY: the client lives; librdkafka copies what it knows to the two numbers.
+        let known = unsafe {
+            native::rd_kafka_get_watermark_offsets(client, topic.as_ptr(), partition, &raw mut low, &raw mut high)
+        };
+        (!known.is_error() && high >= 0).then_some(high)
+    }
+
     fn take(&self, most: usize, wait_ms: i32) -> Vec<*mut native::rd_kafka_message_t> {
         let mut messages = vec![ptr::null_mut(); most];
         // SAFETY: the queue lives, and there is room for so many pointers.

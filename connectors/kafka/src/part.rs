@@ -37,7 +37,8 @@ pub(crate) struct Lane {
     pub(crate) stopped: bool,
     /// Whether the last row is half of a change of a key: its twin must be in the same batch.
     awaits_twin: bool,
-    /// The transaction of the last event, and the event's number among those of the table in it.
+    /// The transaction of the last event, unless another has begun since, and the event's number among those of the table
+    /// in it.
     tail: Option<(u64, Option<u64>)>,
     /// Whether what was delivered ends within a transaction, as far as is known.
     torn: bool,
@@ -106,6 +107,8 @@ pub(crate) struct Part {
     pub(crate) absent: BTreeSet<TableId>,
     /// The next offset that is read.
     pub(crate) next: i64,
+    /// From where on every message has been read since the partition was last assigned.
+    pub(crate) began: i64,
     /// Whether messages of it are wanted from the broker.
     pub(crate) assigned: bool,
     /// Until what is applied of older partitions this one waits (P22): their numbers, and offsets.
@@ -121,7 +124,7 @@ pub(crate) struct Part {
     pub(crate) due: bool,
     /// Whether the next message is of another transaction than what is open.
     at_border: bool,
-    /// Whether an event was applied since it was last asked, and when that was.
+    /// Whether an event was applied since silence was last asked for, and when that was found.
     stirred: bool,
     heard: Option<Instant>,
     pub(crate) skipped: Skipped,
@@ -145,6 +148,7 @@ impl Part {
             lanes: BTreeMap::new(),
             absent: BTreeSet::new(),
             next: 0,
+            began: 0,
             assigned: false,
             waits_for: Vec::new(),
             opened: None,
@@ -293,13 +297,19 @@ impl Part {
             }
             if let Some(lane) = self.lanes.get_mut(&table) {
                 lane.mark = Mark { next: offset + 1, ..after };
-                if verdict == Verdict::Apply {
-                    lane.tail = of;
-                    (self.tail, self.stirred) = (of.map(|(transaction, _)| transaction), true);
-                }
                 if matches!(step, Step::Row) {
                     let has = |header| message.headers.iter().any(|(name, _)| *name == header);
                     lane.awaits_twin = has(NEW_KEY) && !has(OLD_KEY);
+                }
+                if verdict == Verdict::Apply {
+                    lane.tail = of;
+                    self.stirred = true;
+                    let transaction = of.map(|(transaction, _)| transaction);
+                    if std::mem::replace(&mut self.tail, transaction) != transaction {
+                        // What other tables had of the one before has come.
+                        let others = self.lanes.iter_mut().filter(|(other, _)| **other != table);
+                        others.filter(|(_, lane)| lane.mark.next <= offset).for_each(|(_, lane)| lane.tail = None);
+                    }
                 }
             }
         }
@@ -344,7 +354,7 @@ impl Part {
     /// Whether the last transaction of every table is known to have ended.
     pub(crate) fn has_ended(&self, ends: &Ends) -> bool {
         let mut lanes = self.lanes.iter().filter(|(_, lane)| !lane.stopped);
-        self.is_divided() || lanes.all(|(table, lane)| has_ended(&self.source, self.tail, table, lane, ends))
+        self.is_divided() || lanes.all(|(table, lane)| has_ended(&self.source, table, lane, ends))
     }
 
     /// Whether the last event says which one it is in its transaction, so that the end of that is told.
@@ -352,19 +362,20 @@ impl Part {
         self.lanes.values().any(|lane| matches!(lane.tail, Some((_, Some(_)))))
     }
 
-    /// Whether no event has been applied for so long.
-    pub(crate) fn is_silent(&mut self, now: Instant, long: Duration) -> bool {
+    /// For how long no event has been applied.
+    pub(crate) fn silence(&mut self, now: Instant) -> Duration {
         if std::mem::take(&mut self.stirred) {
             self.heard = Some(now);
         }
-        self.heard.is_none_or(|heard| now.duration_since(heard) >= long)
+        self.heard.map_or(Duration::MAX, |heard| now.duration_since(heard))
     }
 
-    /// Takes the open rows, a batch for each table that has some. `whole`: the transaction of the last one has ended.
+    /// Takes the open rows, a batch for each table that has some, and tells of the others that have become whole.
+    /// `whole`: every transaction so far has ended.
     ///
     /// # Errors
     /// `Fatal`: a bug.
-    pub(crate) fn flush(&mut self, whole: bool) -> Result<Vec<(u64, LogEvent)>> {
+    pub(crate) fn flush(&mut self, whole: bool, ends: &Ends) -> Result<Vec<(u64, LogEvent)>> {
         let whole = std::mem::take(&mut self.at_border) || whole;
         (self.opened, self.bytes, self.due) = (None, 0, false);
         let mut events = Vec::new();
@@ -378,6 +389,9 @@ impl Part {
             lane.awaits_twin = false;
             let span = span(&self.name, lane, self.next, whole);
             events.push((lane.generation, LogEvent::Changes(convert::batch(batch, span)?)));
+        }
+        if whole && self.lanes.values().any(|lane| lane.torn) {
+            events.extend(self.progress(whole, ends)?);
         }
         Ok(events)
     }
@@ -394,7 +408,9 @@ impl Part {
         }
         for (table, lane) in self.lanes.iter_mut().filter(|(_, lane)| !lane.stopped) {
             let reached = Mark { next: self.next.max(lane.mark.next), ..lane.mark.clone() };
-            let whole = !lane.torn || whole || has_ended(&self.source, self.tail, table, lane, ends);
+            // One that is ahead of the partition, which was set back for another, has not ended with it.
+            let whole =
+                !lane.torn || whole && lane.mark.next <= self.next || has_ended(&self.source, table, lane, ends);
             let is_new = lane.delivered.as_deref() != Some(reached.to_string().as_str()) && reached.next > 0;
             if is_new || lane.torn && whole {
                 let span = span(&self.name, lane, self.next, whole);
@@ -407,7 +423,7 @@ impl Part {
     /// Every row of a table is gone. What was open must have been taken.
     pub(crate) fn truncated(&mut self, table: &TableId, ends: &Ends) -> Option<(u64, LogEvent)> {
         let lane = self.lanes.get_mut(table)?;
-        let whole = has_ended(&self.source, self.tail, table, lane, ends);
+        let whole = has_ended(&self.source, table, lane, ends);
         let span = span(&self.name, lane, self.next, whole);
         Some((lane.generation, LogEvent::Truncate(table.clone(), span)))
     }
@@ -430,11 +446,10 @@ fn label(partition: &Arc<str>) -> Arc<str> {
     partition.split_once('@').map_or_else(|| Arc::clone(partition), |(label, _)| label.into())
 }
 
-/// Whether the last transaction of a table is known to have ended. `now`: that of the partition's last event.
-fn has_ended(source: &Arc<str>, now: Option<u64>, table: &TableId, lane: &Lane, ends: &Ends) -> bool {
+/// Whether the last transaction of a table is known to have ended.
+fn has_ended(source: &Arc<str>, table: &TableId, lane: &Lane, ends: &Ends) -> bool {
     let Some((transaction, order)) = lane.tail else { return true };
-    now != Some(transaction)
-        || order.is_some_and(|order| ends.events(source, transaction, table).is_some_and(|events| events <= order))
+    order.is_some_and(|order| ends.events(source, transaction, table).is_some_and(|events| events <= order))
 }
 
 /// What a lane's next event covers.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use connector_api::{Counter, Error, Gauge, LogEvent, Marks, Result, Sink, TableId, TaskContext};
+use connector_api::{Counter, Error, ErrorKind, Gauge, LogEvent, Marks, Result, Sink, TableId, TaskContext};
 use connector_debezium::Message;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -67,9 +67,10 @@ pub(crate) struct Reader {
     context: TaskContext,
     topics: BTreeMap<Arc<str>, Arc<Topic>>,
     parts: Vec<Part>,
-    /// Transactions that have ended, and the sources whose transactions are told.
+    /// Transactions that have ended, and the sources whose transactions are told; unless that may not be read.
     ends: Ends,
     told: BTreeSet<Arc<str>>,
+    denied: bool,
     /// Where the parts of a topic are, by partition.
     places: HashMap<Arc<str>, Vec<usize>>,
     /// Where the last message's partition is, its topic and its number.
@@ -155,6 +156,7 @@ impl Reader {
             parts: Vec::new(),
             ends: Ends::default(),
             told: BTreeSet::new(),
+            denied: false,
             places: HashMap::new(),
             current: None,
             assigned: Vec::new(),
@@ -267,21 +269,19 @@ impl Reader {
             headers.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
         let record =
             Message { offset: message.offset(), key: message.key(), value: message.value(), headers: &headers };
+        if self.parts[at].topic.is_of_transactions {
+            return self.transaction(at, &record);
+        }
         loop {
             let step = match self.parts[at].take(&record) {
                 Ok(step) => step,
-                Err(error) if self.parts[at].topic.is_of_transactions => {
-                    tracing::debug!(%error, "a record of transaction metadata is passed over");
-                    self.parts[at].next = message.offset() + 1;
-                    return Ok(());
-                }
                 Err(error) => match self.set_aside(at, message, &record, error)? {
                     None => return Ok(()),
                     Some(error) => return self.bad(at, message.offset(), error),
                 },
             };
             match step {
-                Step::Done => return Ok(()),
+                Step::Done | Step::Transaction(_) => return Ok(()),
                 Step::Stop(error) => return self.bad(at, message.offset(), error),
                 Step::Row => {
                     self.dirty = true;
@@ -313,11 +313,13 @@ impl Reader {
                     self.send(truncated)?;
                     self.parts[at].begin_snapshot_anew(&table);
                 }
-                Step::Transaction(transaction) => {
-                    self.ends.note(&self.parts[at].source, transaction);
-                    return Ok(());
+                Step::Unknown(table) => {
+                    self.discover(at, table)?;
+                    if self.assigned.contains(&at) {
+                        // It was set back: this one comes again after those that the table lacks.
+                        return Ok(());
+                    }
                 }
-                Step::Unknown(table) => self.discover(at, table)?,
                 Step::Schema(schema, new) => {
                     self.flush(at)?;
                     if let Err(error) = self.reshape(at, schema, new) {
@@ -326,6 +328,22 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// Takes in a record of transaction metadata. No table depends on it: what it is not is passed over.
+    fn transaction(&mut self, at: usize, record: &Message<'_>) -> Result<(), End> {
+        let part = &mut self.parts[at];
+        match part.take(record) {
+            Ok(Step::Transaction(transaction)) => self.ends.note(&part.source, transaction),
+            Err(error) if error.kind() != ErrorKind::Data => {
+                tracing::warn!(%error, "the ends of transactions are not told for now");
+                return self.leave_transactions(at);
+            }
+            Err(error) => tracing::debug!(%error, "a record of transaction metadata is passed over"),
+            Ok(_) => {}
+        }
+        self.parts[at].next = record.offset + 1;
+        Ok(())
     }
 
     /// Sets a record aside that cannot be decoded, if that is wanted and may be; else gives what stops its table.
@@ -352,10 +370,11 @@ impl Reader {
     /// A record that cannot be applied stops its table, or every table that it may be of.
     fn bad(&mut self, at: usize, offset: i64, error: Error) -> Result<(), End> {
         let error = if error.context("offset").is_some() { error } else { self.parts[at].placed(error, offset) };
-        // What came before is good, and all that will come of its transaction.
-        let last = self.parts[at].flush(true)?;
+        // What came before is good; of its transaction it is all that will come, if the record stays what it is.
+        let whole = error.kind() == ErrorKind::Data || self.parts[at].has_ended(&self.ends);
+        let last = self.parts[at].flush(whole, &self.ends)?;
         self.send(last)?;
-        let rest = self.parts[at].progress(true, &self.ends)?;
+        let rest = self.parts[at].progress(whole, &self.ends)?;
         self.send(rest)?;
         self.parts[at].next = offset + 1;
         let named = error.context("table").map(str::to_owned);
@@ -425,7 +444,7 @@ impl Reader {
             let lingers = now.duration_since(opened) >= LINGER;
             let is_whole = is_settled || part.has_ended(&self.ends);
             if part.may_flush() && (full || (quiet || lingers) && is_whole) {
-                let last = part.flush(is_whole)?;
+                let last = part.flush(is_whole, &self.ends)?;
                 self.send(last)?;
             } else {
                 part.due |= lingers;
@@ -435,18 +454,21 @@ impl Reader {
         Ok(())
     }
 
-    /// Whether nothing more is to be expected of the last transaction of a partition: where its end is told, none that
-    /// has not come for so long.
+    /// Whether nothing more is to be expected of the last transaction of a partition. `quiet`: every message that is
+    /// there was taken.
     fn is_settled(&mut self, at: usize, quiet: bool, now: Instant) -> bool {
         let part = &mut self.parts[at];
         let is_told = part.is_told() && self.told.contains(&part.source);
-        let long = if is_told { PATIENCE } else { LINGER };
-        part.is_silent(now, long) || quiet && !is_told
+        let (long, at_most) = if is_told { (PATIENCE, PATIENCE * 4) } else { (LINGER, PATIENCE) };
+        let silence = part.silence(now);
+        // Of a producer's transactions the end of a partition is never come to.
+        let is_at_end = || quiet || self.queue.end(&part.topic.name, part.number) <= Some(part.next);
+        silence >= at_most || silence >= long && is_at_end()
     }
 
     fn flush(&mut self, at: usize) -> Result<(), End> {
         let whole = self.parts[at].has_ended(&self.ends);
-        let last = self.parts[at].flush(whole)?;
+        let last = self.parts[at].flush(whole, &self.ends)?;
         self.send(last)
     }
 
@@ -499,6 +521,13 @@ impl Reader {
                 | Code::UnknownTopic
                 | Code::UnknownPartition,
             ) => Ok(()),
+            // Whose it is the client does not say: what is not needed is done without first.
+            Some(Code::TopicAuthorizationFailed) if !self.told.is_empty() => {
+                tracing::warn!("a topic may not be read: the ends of transactions are not told from now on");
+                self.denied = true;
+                let parts: Vec<usize> = (0..self.parts.len()).collect();
+                parts.into_iter().try_for_each(|at| self.leave_transactions(at))
+            }
             // Which partition it is the client does not say: each is looked at.
             Some(Code::OffsetOutOfRange | Code::AutoOffsetReset | Code::NoOffset) => self.recheck(),
             _ => Err(End::Failed(self.consumer.unheard("reading from Kafka failed", error))),

@@ -63,9 +63,16 @@ pub(crate) fn find(consumer: &Consumer, wanted: &Topics, transactions: &str) -> 
     let metadata = consumer.metadata()?;
     let all = metadata.topics().iter().filter(|t| t.error().is_none() && !t.partitions().is_empty());
     let all: BTreeMap<&str, i32> = all.map(|t| (t.name(), t.partitions().len() as i32)).collect();
-    let sources = all.keys().filter(|name| wanted.has(name) && table(name).is_some()).map(|name| source(name));
-    let of_transactions: BTreeSet<String> =
-        sources.filter(|_| !transactions.is_empty()).map(|source| format!("{source}.{transactions}")).collect();
+    let mut sources: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in all.keys().filter(|name| wanted.has(name) && table(name).is_some()) {
+        *sources.entry(source(name)).or_default() += 1;
+    }
+    // What may as well be a table's is one where the source that it then is of has other tables.
+    let is_table = |name: &str| wanted.has(name) && table(name).is_some() && sources.get(source(name)) > Some(&1);
+    let of_transactions: BTreeSet<String> = match transactions {
+        "" => BTreeSet::new(),
+        _ => sources.keys().map(|source| format!("{source}.{transactions}")).filter(|name| !is_table(name)).collect(),
+    };
     let found: BTreeMap<&str, i32> =
         all.into_iter().filter(|(name, _)| wanted.has(name) || of_transactions.contains(*name)).collect();
     let names: Vec<&str> = found.keys().copied().collect();

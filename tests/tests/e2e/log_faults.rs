@@ -5,6 +5,7 @@ use std::time::Duration;
 use connect_tests::compare::{assert_rows, until_rows};
 use connect_tests::events::{Events, rows};
 use connect_tests::kafka::{Kafka, Message};
+use connect_tests::lake::Engine;
 use connect_tests::runtime::{Job, OK, SOME_TABLES_FAILED};
 
 /// The rows that tests write first.
@@ -441,6 +442,47 @@ fn a_transaction_waits_for_its_end() {
     kafka.write(topic, &[events.delete(5)]);
     until_rows(&rows([(1, "x"), (3, "x")]), &lake, "t", &mut running);
     assert!(lake.history("t", "id").contains(&(9, 3)), "{:?}", lake.history("t", "id"));
+    running.terminate();
+    running.wait().expect(OK);
+}
+
+/// A table of a topic that another one's name stands for: it is read from where it stands itself, and one that is gone
+/// from its beginning.
+#[test]
+fn a_topic_of_several_tables_is_read_from_where_each_stands() {
+    let kafka = Kafka::shared();
+    let topic = "many.public.t";
+    kafka.create(topic, 1);
+    let (mut t, mut u) = (Events::of("t"), Events::of("u"));
+    kafka.write(topic, &first(&mut t));
+    kafka.write(topic, &first(&mut u));
+    let job = Job::following(kafka, r"many\.public\.t");
+    let lake = job.lake();
+    let mut running = job.start(&[]);
+    until_rows(&rows(FIRST), &lake, "t", &mut running);
+    until_rows(&rows(FIRST), &lake, "u", &mut running);
+    running.kill();
+    // Of the one what came last is not applied, of the other it is.
+    kafka.write(topic, &[u.update(1, "x"), t.update(1, "x")]);
+    let mut running = job.start_with(&[], &[("CONNECT_FAILPOINTS", "iceberg.follow.before-commit=delay(3000)@1")]);
+    running.until("one of them", || {
+        let seen = ["t", "u"]
+            .map(|table| lake.rows(Engine::DuckDb, table).is_some_and(|rows| rows.rows[0][1].as_deref() == Some("x")));
+        (seen[0] != seen[1]).then_some(())
+    });
+    running.kill();
+    kafka.write(topic, &[u.create(4, "y"), t.create(4, "y")]);
+    let mut running = job.start(&[]);
+    let wanted = [(1, "x"), (2, "b"), (3, "c"), (4, "y")];
+    until_rows(&rows(wanted), &lake, "t", &mut running);
+    until_rows(&rows(wanted), &lake, "u", &mut running);
+    running.terminate();
+    running.wait().expect(OK);
+    lake.drop_table("u");
+    kafka.write(topic, &[u.delete(4), t.delete(4)]);
+    let mut running = job.start(&[]);
+    until_rows(&rows(wanted[..3].iter().copied()), &lake, "t", &mut running);
+    until_rows(&rows(wanted[..3].iter().copied()), &lake, "u", &mut running);
     running.terminate();
     running.wait().expect(OK);
 }

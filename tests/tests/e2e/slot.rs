@@ -2,7 +2,7 @@
 
 use connect_tests::compare::assert_same;
 use connect_tests::postgres::{Server, USER};
-use connect_tests::runtime::{CONFIGURATION, Job, OK};
+use connect_tests::runtime::{CONFIGURATION, FAILED, Job, OK};
 
 #[test]
 fn killed_around_the_slot_it_goes_on_with_it() {
@@ -39,4 +39,26 @@ pub(crate) fn around_the_slot(server: &'static Server) {
     assert_eq!(job.lake().status("public.t").unwrap()["load_position"], of_the_slot("confirmed_flush_lsn"));
     database.sql(&format!("SELECT pg_drop_replication_slot('{slot}')"));
     job.source("slot.drop.on.stop", "true").run(&[]).expect(CONFIGURATION).says(&["slot.drop.on.stop"]);
+}
+
+/// A server that keeps only so much for slots drops what an abandoned one needs: no load goes on with that one.
+#[test]
+fn a_slot_that_has_lost_its_log_is_not_gone_on_with() {
+    let server = Box::leak(Box::new(Server::start_with(|_| {}, &["max_slot_wal_keep_size = '1MB'"], None)));
+    let database = server.database();
+    database.sql(&format!("ALTER ROLE {USER} REPLICATION; GRANT CREATE ON DATABASE {} TO {USER}", database.name));
+    database.sql_as_user("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'x')");
+    let job = Job::new(&database).source("slot.name", "left").source("publication.autocreate.mode", "filtered");
+    job.run(&[]).expect(OK);
+    while database.sql("SELECT wal_status FROM pg_replication_slots") != "lost" {
+        database.sql("SELECT pg_logical_emit_message(false, '', repeat('x', 1 << 20)) FROM generate_series(1, 40)");
+        database.sql("SELECT pg_switch_wal()");
+        database.sql("CHECKPOINT");
+    }
+    let says = ["the slot left has lost WAL", "pg_drop_replication_slot", "--no-resume"];
+    job.run(&["--no-resume"]).expect(FAILED).says(&says);
+    assert_same(&database, "t", &job.lake(), "t");
+    database.sql("SELECT pg_drop_replication_slot('left')");
+    job.run(&["--no-resume"]).expect(OK);
+    assert_same(&database, "t", &job.lake(), "t");
 }

@@ -21,8 +21,7 @@ const ELSEWHERE: &str = "the table is followed from another log: load it again (
 const LOST: &str = "the topic does not have any more what comes next for the table: load it again (--no-resume)";
 const BEYOND: &str = "the table is beyond the end of its topic, which has lost messages: load it again (--no-resume)";
 
-/// So many records before its end a topic of transaction metadata is read from: what is of interest is whether the last
-/// transaction of each partition has ended.
+/// So many records before its end a topic of transaction metadata is read from.
 const RECENT: i64 = 1000;
 
 impl Reader {
@@ -32,6 +31,10 @@ impl Reader {
             let known = self.topics.get(&topic.name).cloned();
             match known {
                 Some(known) if *known == topic => {}
+                Some(known) if known.is_of_transactions != topic.is_of_transactions => {
+                    let error = Error::retriable("a topic turns out to be another table's than its name said");
+                    return Err(error.with("topic", &topic.name).into());
+                }
                 Some(known) if known.is_of_transactions => self.open_topic(topic, known.partitions)?,
                 Some(known) if known.id != topic.id => {
                     for at in self.places.get(&topic.name).cloned().unwrap_or_default() {
@@ -45,6 +48,35 @@ impl Reader {
                 }
                 known => self.open_topic(topic, known.map_or(0, |known| known.partitions))?,
             }
+        }
+        self.listen()
+    }
+
+    /// Has the topics of transaction metadata sent from near their ends, where that is not so: what is of interest is
+    /// whether the last transaction of each partition has ended. No table depends on it.
+    fn listen(&mut self) -> Result<(), End> {
+        for at in 0..self.parts.len() {
+            let part = &self.parts[at];
+            if !part.topic.is_of_transactions || part.assigned || self.denied {
+                continue;
+            }
+            match self.consumer.watermarks(&part.topic.name, part.number) {
+                Ok((low, high)) => {
+                    self.told.insert(Arc::clone(&part.source));
+                    self.parts[at].next = low.max(high - RECENT);
+                    self.assign(at)?;
+                }
+                Err(error) => tracing::warn!(%error, "the ends of transactions are not told for now"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Does without a partition of transaction metadata until topics are looked at again.
+    pub(super) fn leave_transactions(&mut self, at: usize) -> Result<(), End> {
+        if self.parts[at].topic.is_of_transactions {
+            self.told.remove(&self.parts[at].source);
+            self.unassign(at)?;
         }
         Ok(())
     }
@@ -84,8 +116,7 @@ impl Reader {
         }
         let news: Vec<usize> = places[from as usize..].to_vec();
         if topic.is_of_transactions {
-            self.told.insert(topic.source().into());
-            return news.into_iter().try_for_each(|at| self.assign_end(at));
+            return Ok(());
         }
         match topic.table() {
             Some(table) => self.begin(&table, &news, from == 0),
@@ -161,14 +192,6 @@ impl Reader {
         }
         self.set_back(at, low);
         Ok(())
-    }
-
-    /// Has a partition sent from near its end.
-    fn assign_end(&mut self, at: usize) -> Result<(), End> {
-        let part = &self.parts[at];
-        let (low, high) = self.consumer.watermarks(&part.topic.name, part.number)?;
-        self.parts[at].next = low.max(high - RECENT);
-        self.assign(at)
     }
 
     /// Adds a table to a partition where it stands.
@@ -250,7 +273,7 @@ impl Reader {
         let added = list.add_partition_offset(&part.topic.name, part.number, offset);
         let done = added.and_then(|()| self.consumer.inner().incremental_assign(&list));
         done.map_err(|e| error::kafka("a partition cannot be assigned", e))?;
-        part.assigned = true;
+        (part.assigned, part.began) = (true, part.next);
         Ok(())
     }
 
@@ -290,13 +313,13 @@ impl Reader {
             if !part.assigned {
                 continue;
             }
+            if part.topic.is_of_transactions {
+                self.leave_transactions(at)?;
+                continue;
+            }
             let (low, high) = self.consumer.watermarks(&part.topic.name, part.number)?;
             let wrong = if part.next < low { LOST } else { BEYOND };
             if (low..=high).contains(&part.next) {
-                continue;
-            }
-            if part.topic.is_of_transactions {
-                self.assign_end(at)?;
                 continue;
             }
             for table in self.tables_of(at) {
@@ -334,7 +357,11 @@ impl Reader {
             Err(error) => return self.fail(&table, error),
         }
         let part = &mut self.parts[at];
-        let missed = part.lanes.get(&table).is_some_and(|lane| lane.mark.next < next);
+        let missed = match part.lanes.get(&table) {
+            Some(lane) => lane.mark.next < next,
+            // To be made of all that the topic has of it.
+            None => part.next < part.began,
+        };
         match missed {
             // It lacks messages that were passed over: from there again.
             true => self.assign(at),
