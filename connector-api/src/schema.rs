@@ -3,7 +3,6 @@
 //! Row images travel with every Arrow field nullable (a delete carries only its key); whether NULL is
 //! allowed stands in [`Column::nullable`] and is checked where rows are written.
 
-use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use crate::{Error, Result};
 pub const UTC: &str = "+00:00";
 
 /// A table's name at the source: schema (or owner) and name, as the source spells them.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TableId {
     schema: Arc<str>,
     name: Arc<str>,
@@ -36,20 +35,6 @@ impl TableId {
     /// The table part.
     pub fn name(&self) -> &str {
         &self.name
-    }
-}
-
-impl Ord for TableId {
-    /// By schema, then by name. Tables are looked up for every event, mostly by a clone of the name that is there.
-    fn cmp(&self, other: &Self) -> Ordering {
-        let part = |a: &Arc<str>, b: &Arc<str>| if Arc::ptr_eq(a, b) { Ordering::Equal } else { a.cmp(b) };
-        part(&self.schema, &other.schema).then_with(|| part(&self.name, &other.name))
-    }
-}
-
-impl PartialOrd for TableId {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
     }
 }
 

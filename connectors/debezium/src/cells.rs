@@ -10,12 +10,11 @@ use arrow_array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, FixedSizeBinaryArray, Float32Array, Float64Array, Int32Array,
     Int64Array, ListArray, PrimitiveArray, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
 };
-use arrow_buffer::{BooleanBufferBuilder, Buffer, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, FieldRef, TimeUnit};
 use connector_api::UTC;
 
 use crate::how::{How, Unit};
-use crate::validity::Validity;
 use crate::value::convert::{
     Composite, NOT_OF_TYPE, RANGE, Rules, Wrong, bytes, decimal, double, finite, float, integer, long, str,
 };
@@ -53,7 +52,7 @@ pub(crate) enum Cell {
 pub(crate) struct Cells {
     data_type: DataType,
     values: Values,
-    nulls: Validity,
+    nulls: NullBufferBuilder,
 }
 
 impl Cells {
@@ -76,7 +75,7 @@ impl Cells {
             }
             _ => return Err("a column of a type that no event has"),
         };
-        Ok(Self { data_type: data_type.clone(), values, nulls: Validity::new() })
+        Ok(Self { data_type: data_type.clone(), values, nulls: NullBufferBuilder::new(1024) })
     }
 
     /// How many cells there are.
@@ -144,7 +143,7 @@ impl Cells {
             Values::Uuid(v) => v.extend_from_slice(&[0; 16]),
             Values::Bytes { ends, .. } | Values::List { ends, .. } => ends.push(ends.last().copied().unwrap_or(0)),
         }
-        self.nulls.append_null();
+        self.nulls.append(false);
     }
 
     /// Where a list's elements go; [`close_list`](Self::close_list) makes the cell of them.
@@ -169,7 +168,7 @@ impl Cells {
             return Ok(Cell::Unknown);
         }
         ends.push(i32::try_from(child.len()).map_err(|_| TOO_LONG)?);
-        self.nulls.fill();
+        self.nulls.append(true);
         Ok(Cell::Value)
     }
 
@@ -211,7 +210,7 @@ impl Cells {
             },
             _ => return false,
         }
-        self.nulls.fill();
+        self.nulls.append(true);
         true
     }
 
@@ -222,7 +221,7 @@ impl Cells {
         let Ok(end) = i32::try_from(data.len() + text.len()) else { return false };
         data.extend_from_slice(text);
         ends.push(end);
-        self.nulls.fill();
+        self.nulls.append(true);
         true
     }
 
@@ -235,7 +234,7 @@ impl Cells {
                 let fits = fits(number, *precision);
                 if fits {
                     v.push(number);
-                    self.nulls.fill();
+                    self.nulls.append(true);
                 }
                 fits
             }
@@ -300,7 +299,7 @@ impl Cells {
             self.append_null();
             return Ok(Cell::Null);
         }
-        self.nulls.fill();
+        self.nulls.append(true);
         Ok(Cell::Value)
     }
 
@@ -333,7 +332,7 @@ impl Cells {
             }
             _ => return Err(NOT_OF_TYPE),
         }
-        self.nulls.fill();
+        self.nulls.append(true);
         Ok(Cell::Value)
     }
 

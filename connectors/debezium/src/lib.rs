@@ -62,7 +62,6 @@ mod shape;
 mod source;
 mod state;
 mod unavailable;
-mod validity;
 mod value;
 
 pub use batch::{Batch, Images, Op, Pushed, Skipped, Transaction};

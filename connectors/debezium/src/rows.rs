@@ -28,8 +28,6 @@ pub(crate) struct Rows {
     rows: usize,
     /// Whether the open row is known to have a value in every column.
     full: bool,
-    /// Whether anything may have been read into the open row.
-    open: bool,
 }
 
 impl Rows {
@@ -43,7 +41,7 @@ impl Rows {
             Cells::new(column.data_type()).map_err(of_column)
         });
         let columns = columns.collect::<Result<Vec<_>>>().map_err(|e| e.with("table", schema.table()))?;
-        Ok(Self { missing: vec![vec![]; columns.len()], columns, rows: 0, full: false, open: false })
+        Ok(Self { missing: vec![vec![]; columns.len()], columns, rows: 0, full: false })
     }
 
     /// Whole rows.
@@ -58,20 +56,16 @@ impl Rows {
 
     /// Takes back what the open row left.
     pub(crate) fn roll_back(&mut self) {
-        let rows = self.rows;
-        if !std::mem::take(&mut self.open) {
-            return;
-        }
+        self.truncate(self.rows);
+    }
+
+    /// Takes back all but the first rows.
+    pub(crate) fn truncate(&mut self, rows: usize) {
         self.columns.iter_mut().for_each(|column| column.truncate(rows));
         for missing in &mut self.missing {
             missing.truncate(missing.partition_point(|row| (*row as usize) < rows));
         }
-        self.full = false;
-    }
-
-    /// Something will be read into the open row.
-    pub(crate) fn open(&mut self) {
-        self.open = true;
+        (self.rows, self.full) = (rows, false);
     }
 
     /// Notes whether the open row has a value in every column.
@@ -92,7 +86,6 @@ impl Rows {
     /// Makes the open row whole: columns that it did not fill are NULL.
     pub(crate) fn close(&mut self) {
         self.rows += 1;
-        self.open = false;
         if std::mem::take(&mut self.full) {
             return;
         }
@@ -123,7 +116,7 @@ impl Rows {
 
     /// The rows; it begins anew.
     pub(crate) fn finish(&mut self, schema: &TableSchema) -> Result<(RecordBatch, Missing)> {
-        (self.rows, self.full, self.open) = (0, false, false);
+        (self.rows, self.full) = (0, false);
         let fresh = vec![vec![]; self.columns.len()];
         let missing = Missing { rows: std::mem::replace(&mut self.missing, fresh) };
         let arrays = self.columns.iter_mut().zip(schema.columns()).map(|(cells, column)| {
@@ -155,7 +148,6 @@ mod tests {
         let (mut rows, dialect) = (Rows::new(&schema).unwrap(), Dialect::POSTGRESQL);
         let rules = Rules { dialect: &dialect, infinite_is_null: false };
         for (a, b) in [(1, Value::Int(10)), (2, Value::Text("x")), (3, Value::Int(30))] {
-            rows.open();
             rows.columns[0].append(&How::Int, Value::Int(a), rules).unwrap();
             match rows.columns[1].append(&How::Int, b, rules) {
                 Ok(_) => rows.close(),

@@ -160,11 +160,6 @@ impl Record<'_> {
         self.text(unsafe { native::rd_kafka_topic_name(self.fields().rkt) })
     }
 
-    /// What tells its topic from the others of the messages that were taken with it: cheaper than the name.
-    pub(crate) fn topic_handle(&self) -> usize {
-        self.fields().rkt.addr()
-    }
-
     pub(crate) fn partition(&self) -> i32 {
         self.fields().partition
     }

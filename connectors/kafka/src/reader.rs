@@ -73,8 +73,8 @@ pub(crate) struct Reader {
     denied: bool,
     /// Where the parts of a topic are, by partition.
     places: HashMap<Arc<str>, Vec<usize>>,
-    /// Where the last message's partition is, its topic and its number.
-    current: Option<(usize, usize, i32)>,
+    /// Where the last message's partition is.
+    current: usize,
     /// Partitions that were assigned since messages were last taken: those that are left are not of it.
     assigned: Vec<usize>,
     /// Tables that were begun anew: how often.
@@ -158,7 +158,7 @@ impl Reader {
             told: BTreeSet::new(),
             denied: false,
             places: HashMap::new(),
-            current: None,
+            current: 0,
             assigned: Vec::new(),
             generations: HashMap::new(),
             stopped: HashMap::new(),
@@ -203,8 +203,6 @@ impl Reader {
             let mut fetched = self.queue.fetch(TAKEN, if quiet { POLL } else { Duration::ZERO });
             quiet = fetched.is_empty();
             self.assigned.clear();
-            // A topic's handle may be another one's once its messages are gone.
-            self.current = None;
             while let Some(message) = fetched.next() {
                 match message {
                     Ok(message) => self.message(&message)?,
@@ -244,21 +242,18 @@ impl Reader {
     }
 
     /// Where a message's partition is.
-    fn place(&mut self, message: &Record<'_>) -> Option<usize> {
-        let (topic, partition) = (message.topic_handle(), message.partition());
-        match self.current {
-            // Mostly where the one before was.
-            Some((at, of, number)) if of == topic && number == partition => Some(at),
-            _ => {
-                let at = self.places.get(message.topic())?.get(partition as usize).copied()?;
-                self.current = Some((at, topic, partition));
-                Some(at)
-            }
+    fn place(&self, message: &Record<'_>) -> Option<usize> {
+        let is = |part: &Part| part.number == message.partition() && *part.topic.name == *message.topic();
+        // Mostly where the one before was.
+        if self.parts.get(self.current).is_some_and(is) {
+            return Some(self.current);
         }
+        self.places.get(message.topic())?.get(message.partition() as usize).copied()
     }
 
     fn message(&mut self, message: &Record<'_>) -> Result<(), End> {
         let Some(at) = self.place(message) else { return Ok(()) };
+        self.current = at;
         let part = &self.parts[at];
         if message.offset() < part.next || !part.assigned || self.assigned.contains(&at) {
             // Fetched before the partition was set to another offset.

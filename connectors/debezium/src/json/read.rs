@@ -157,7 +157,6 @@ pub(crate) fn image(
 ) -> Result<(), Fault> {
     let Reading { plan, placeholder, rules, whole } = reading;
     let row = rows.len();
-    rows.open();
     pull.expect(b'{')?;
     let (mut first, mut next, mut seen, mut full) = (true, 0, 0, true);
     while pull.member(&mut first)? {
