@@ -87,7 +87,7 @@ impl KeyEncoder {
                 number[start..].copy_from_slice(&self.bytes[..8 - start]);
                 Key::Small(u64::from_be_bytes(number))
             }
-            Width::Wide => Key::Wide(XxHash3_128::oneshot(&self.bytes).into()),
+            Width::Wide => Key::Wide(XxHash3_128::oneshot(&self.bytes)),
         };
         let error = (!complete).then(|| self.refused("is missing"));
         self.clear();

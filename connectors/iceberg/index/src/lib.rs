@@ -111,7 +111,7 @@ pub use encode::{ColumnBytes, KeyEncoder};
 pub use entry::{FILES, Location};
 pub use error::{Error, Result};
 pub use index::{Absence, Definition, Index, Opened, Stats};
-pub use key::{Hash, Key, Width};
+pub use key::{Key, Width};
 pub use rebuild::Rebuild;
 pub use verify::Difference;
 pub use view::{Locations, See, View};

@@ -26,7 +26,7 @@ fn key(width: Width, n: u8) -> Key {
     match width {
         Width::Small => Key::Small(u64::from(n)),
         // Neighbours that differ only in the part that fences and filters do not see.
-        Width::Wide => Key::Wide((u128::from(n / 4) << 124 | u128::from(n % 4)).into()),
+        Width::Wide => Key::Wide(u128::from(n / 4) << 124 | u128::from(n % 4)),
     }
 }
 
@@ -479,13 +479,13 @@ fn calls_that_do_not_fit_are_refused_and_change_nothing() {
     refused(index.stage(100, [Change::Put(Key::Small(1), nowhere)], &[]));
     let leaving = Location { file: model.staged[0].gone[0], row: 0 };
     refused(index.stage(100, [Change::Put(Key::Small(1), leaving)], &[]));
-    refused(index.stage(100, [Change::Put(Key::Wide(1.into()), Location { file, row: 0 })], &[]));
+    refused(index.stage(100, [Change::Put(Key::Wide(1), Location { file, row: 0 })], &[]));
     refused(index.stage(100, [Change::Remove(Key::Small(1))], &[999]));
     refused(index.stage(model.staged[0].snapshot, [], &[]));
     refused(index.stage(model.snapshot.unwrap(), [], &[]));
     refused(index.adopt(100));
     refused(index.discard(100));
-    refused(index.view(See::Adopted).lookup(&[Key::Wide(1.into())]).map(|_| ()));
+    refused(index.view(See::Adopted).lookup(&[Key::Wide(1)]).map(|_| ()));
     assert_eq!(model.differs(&index, Width::Small).unwrap(), None);
 }
 

@@ -339,9 +339,7 @@ mod tests {
 
         // Each key, and its neighbours that are mostly absent; dense and sparse.
         let mut all: Vec<K> = model.keys().copied().collect();
-        all.extend(
-            (0..500u64).filter_map(|n| K::mix(Key::Small(n)).or_else(|| K::mix(Key::Wide(u128::from(n).into())))),
-        );
+        all.extend((0..500u64).filter_map(|n| K::mix(Key::Small(n)).or_else(|| K::mix(Key::Wide(n.into())))));
         all.sort_unstable();
         for step in [1, 7, 997] {
             let wanted: Vec<(K, u32)> = all.iter().copied().step_by(step).zip(0..).collect();

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use arrow_array::RecordBatch;
 use arrow_buffer::BooleanBuffer;
 use connector_api::{Error, Op, Result};
-use connector_iceberg_index::{Hash, Key};
+use connector_iceberg_index::Key;
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 use indexmap::map::Entry;
@@ -43,7 +43,7 @@ pub(super) struct Folded {
     /// The keys that end without a row.
     pub(super) gone: Vec<Key>,
     /// The rows to be written that are whole, in the order of the log, and their keys.
-    pub(super) rows: Vec<(At, Key)>,
+    pub(super) rows: Vec<(Place, Key)>,
     /// The rows to be written that are not.
     pub(super) patched: Vec<(Patched, Key)>,
 }
@@ -74,7 +74,7 @@ struct State {
 }
 
 /// A [`Place`] in less memory.
-pub(super) type At = (u32, u32);
+type At = (u32, u32);
 
 fn place(at: At) -> Place {
     (at.0 as usize, at.1 as usize)
@@ -137,9 +137,10 @@ impl Run {
                 let Some((&key, _)) = number.and_then(|number| self.states.get_index(number as usize)) else {
                     continue;
                 };
+                let place = place((batch, row));
                 match self.fills.remove(&(batch, row)) {
-                    None => folded.rows.push(((batch, row), key)),
-                    Some(columns) => folded.patched.push((Patched { place: place((batch, row)), columns }, key)),
+                    None => folded.rows.push((place, key)),
+                    Some(columns) => folded.patched.push((Patched { place, columns }, key)),
                 }
             }
         }
@@ -186,7 +187,7 @@ pub(super) fn keyed(run: &[Changes]) -> Result<Folded> {
 #[derive(Default)]
 struct Seen {
     small: HashSet<u64, RandomState>,
-    wide: HashSet<Hash, RandomState>,
+    wide: HashSet<u128, RandomState>,
 }
 
 impl Seen {
@@ -194,7 +195,7 @@ impl Seen {
     fn insert(&mut self, key: Key) -> bool {
         match key {
             Key::Small(key) => self.small.insert(key),
-            Key::Wide(hash) => self.wide.insert(hash),
+            Key::Wide(key) => self.wide.insert(key),
         }
     }
 }
@@ -209,9 +210,8 @@ fn whole(run: &[Changes], total: usize) -> Folded {
         None => {}
     }
     let mut folded = Folded { rows: Vec::with_capacity(total), ..Folded::default() };
-    for (number, changes) in (0..run.len() as u32).zip(run).rev() {
-        let rows = 0..changes.ops.len() as u32;
-        for (row, (op, key)) in rows.zip(changes.ops.iter().zip(&changes.keys)).rev() {
+    for (number, changes) in run.iter().enumerate().rev() {
+        for (row, (op, key)) in changes.ops.iter().zip(&changes.keys).enumerate().rev() {
             match op {
                 _ if !seen.insert(*key) => {}
                 Op::Put => folded.rows.push(((number, row), *key)),
@@ -227,7 +227,7 @@ fn whole(run: &[Changes], total: usize) -> Folded {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Counted {
     /// The rows to be written, in the order of the log, and their keys.
-    pub(super) rows: Vec<(At, Key)>,
+    pub(super) rows: Vec<(Place, Key)>,
     /// How many of the table's rows of a key are to go.
     pub(super) remove: Vec<(Key, usize)>,
 }
@@ -235,10 +235,10 @@ pub(super) struct Counted {
 /// Folds the changes of a table without a key: a deletion takes back a row of the run first, else one of the
 /// table's.
 pub(super) fn keyless(run: &[Changes]) -> Counted {
-    let mut waiting: HashMap<Key, Vec<At>, RandomState> = HashMap::default();
+    let mut waiting: HashMap<Key, Vec<Place>, RandomState> = HashMap::default();
     let mut remove: HashMap<Key, usize, RandomState> = HashMap::default();
-    for (number, changes) in (0..).zip(run) {
-        for (row, (op, key)) in (0..).zip(changes.ops.iter().zip(&changes.keys)) {
+    for (number, changes) in run.iter().enumerate() {
+        for (row, (op, key)) in changes.ops.iter().zip(&changes.keys).enumerate() {
             match op {
                 Op::Put => waiting.entry(*key).or_default().push((number, row)),
                 Op::Delete => {
@@ -249,7 +249,7 @@ pub(super) fn keyless(run: &[Changes]) -> Counted {
             }
         }
     }
-    let mut rows: Vec<(At, Key)> =
+    let mut rows: Vec<(Place, Key)> =
         waiting.into_iter().flat_map(|(key, places)| places.into_iter().map(move |place| (place, key))).collect();
     rows.sort_unstable_by_key(|(place, _)| *place);
     let mut remove: Vec<(Key, usize)> = remove.into_iter().collect();

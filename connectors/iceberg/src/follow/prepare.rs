@@ -13,7 +13,7 @@ use connector_api::{Error, LogBatch, Result, TableSchema};
 use connector_iceberg_index::{Change, Key, Location};
 use iceberg::spec::{DataFile, Struct};
 
-use super::fold::{self, At, Changes, From, Place};
+use super::fold::{self, Changes, From, Place};
 use super::keyed::KeyIndex;
 use super::scan::{Column, Scan, promote};
 use crate::writer::{Gone, Placed, Shape, Target, write_deletes, write_placed};
@@ -47,7 +47,7 @@ impl Prepared {
 #[derive(Default)]
 struct Outcome {
     /// The rows to write, by the batches that hold them, and their keys.
-    rows: Vec<(At, Key)>,
+    rows: Vec<(Place, Key)>,
     /// A batch of rows made whole, behind those of the stretch.
     patched: Option<RecordBatch>,
     /// Rows of the table that are gone.
@@ -67,7 +67,7 @@ impl Stretch {
         let Outcome { rows, patched, gone, left } = outcome.map_err(|e| e.with("table", self.schema.table()))?;
         let mut batches: Vec<RecordBatch> = run.into_iter().map(|changes| changes.rows).collect();
         batches.extend(patched);
-        let places: Vec<At> = rows.iter().map(|(place, _)| *place).collect();
+        let places: Vec<Place> = rows.iter().map(|(place, _)| *place).collect();
         let placed = write_placed(&self.shape, &self.target, &batches, &places)?;
         drop(batches);
         match self.finish(&mut index, &rows, gone, left, &placed) {
@@ -149,8 +149,8 @@ impl Stretch {
             let known: HashMap<Key, &[Location]> =
                 asked.iter().enumerate().map(|(at, key)| (*key, found.of(at))).collect();
             outcome.patched = Some(self.patch(run, &folded.patched, &known, index)?);
-            let patched = (0..).zip(&folded.patched);
-            outcome.rows.extend(patched.map(|(row, (_, key))| ((run.len() as u32, row), *key)));
+            let patched = folded.patched.iter().enumerate();
+            outcome.rows.extend(patched.map(|(row, (_, key))| ((run.len(), row), *key)));
         }
         Ok(outcome)
     }
@@ -272,7 +272,7 @@ impl Stretch {
     fn finish(
         &self,
         index: &mut KeyIndex,
-        rows: &[(At, Key)],
+        rows: &[(Place, Key)],
         gone: Vec<Location>,
         left: Vec<(Key, Vec<Location>)>,
         placed: &Placed,
@@ -288,7 +288,7 @@ impl Stretch {
                 let rows = rows.into_iter().map(move |row| Change::Put(key, row));
                 std::iter::once(Change::Remove(key)).chain(rows)
             });
-            let places = placed.places.iter().map(|(file, row)| Location { file: files[*file as usize], row: *row });
+            let places = placed.places.iter().map(|(file, row)| Location { file: files[*file], row: *row });
             let put: fn(Key, Location) -> Change = if keyed { Change::Put } else { Change::Add };
             let new = rows.iter().zip(places).map(|((_, key), row)| put(*key, row));
             index.stage(self.snapshot_id, left.chain(new))

@@ -23,7 +23,7 @@ pub(crate) struct Placed {
     /// The files.
     pub(crate) files: Vec<DataFile>,
     /// Of each row in the order given: its file's place in `files`, and its position there.
-    pub(crate) places: Vec<(u32, u32)>,
+    pub(crate) places: Vec<(usize, u32)>,
 }
 
 /// Writes rows of batches, each given by its batch and its place there. On an error no file stays.
@@ -35,14 +35,14 @@ pub(crate) fn write_placed(
     shape: &Shape,
     target: &Target,
     batches: &[RecordBatch],
-    rows: &[(u32, u32)],
+    rows: &[(usize, usize)],
 ) -> Result<Placed> {
     let mut placed = Placed { files: Vec::new(), places: vec![(0, 0); rows.len()] };
     let written = match Partitioner::new(&shape.schema, &shape.spec)? {
         None => {
             let all: Vec<usize> = (0..rows.len()).collect();
             let mut files = Sequence { shape, target, folder: target.folder.clone(), partition: Struct::empty() };
-            files.write(&all, &mut placed, |part| gather(shape, batches, part.iter().map(|&row| rows[row])))
+            files.write(&all, &mut placed, |part| gather(shape, batches, part.iter().map(|&row| rows[row]).collect()))
         }
         Some(partitioner) => by_partition(shape, target, &partitioner, batches, rows, &mut placed),
     };
@@ -55,9 +55,8 @@ pub(crate) fn write_placed(
     }
 }
 
-fn gather(shape: &Shape, batches: &[RecordBatch], places: impl Iterator<Item = (u32, u32)>) -> Result<RecordBatch> {
+fn gather(shape: &Shape, batches: &[RecordBatch], places: Vec<(usize, usize)>) -> Result<RecordBatch> {
     let batches: Vec<&RecordBatch> = batches.iter().collect();
-    let places: Vec<(usize, usize)> = places.map(|(batch, row)| (batch as usize, row as usize)).collect();
     let rows = interleave_record_batch(&batches, &places)
         .map_err(|e| Error::fatal("the rows of a file cannot be gathered").caused_by(e))?;
     fit(&rows, &shape.arrow)
@@ -69,7 +68,7 @@ fn by_partition(
     target: &Target,
     partitioner: &Partitioner,
     batches: &[RecordBatch],
-    rows: &[(u32, u32)],
+    rows: &[(usize, usize)],
     placed: &mut Placed,
 ) -> Result<()> {
     let mut known: HashMap<Vec<u8>, usize> = HashMap::new();
@@ -77,7 +76,7 @@ fn by_partition(
     let mut fitted = Vec::new();
     let mut key = Vec::new();
     for (number, chunk) in rows.chunks(GATHER_ROWS).enumerate() {
-        let gathered = gather(shape, batches, chunk.iter().copied())?;
+        let gathered = gather(shape, batches, chunk.to_vec())?;
         let keys = partitioner.keys(&gathered)?;
         for row in 0..chunk.len() {
             keys.bytes(row, &mut key);
@@ -149,7 +148,7 @@ impl Sequence<'_> {
             let Some(file) = open.as_mut() else { continue };
             file.write(&self.shape.schema, &gathered)?;
             for row in part {
-                placed.places[*row] = (placed.files.len() as u32, *at);
+                placed.places[*row] = (placed.files.len(), *at);
                 *at += 1;
             }
             if file.in_progress() >= self.target.files.row_group || file.memory() >= self.target.budget.share() {
