@@ -67,9 +67,11 @@ pub(crate) struct Reader {
     context: TaskContext,
     topics: BTreeMap<Arc<str>, Arc<Topic>>,
     parts: Vec<Part>,
-    /// Transactions that have ended, and the sources whose transactions are told; unless that may not be read.
+    /// Transactions that have ended.
     ends: Ends,
+    /// The sources whose transactions are told.
     told: BTreeSet<Arc<str>>,
+    /// Whether no topic of transaction metadata is to be read any more.
     denied: bool,
     /// Where the parts of a topic are, by partition.
     places: HashMap<Arc<str>, Vec<usize>>,
@@ -367,8 +369,7 @@ impl Reader {
         let error = if error.context("offset").is_some() { error } else { self.parts[at].placed(error, offset) };
         // What came before is good; of its transaction it is all that will come, if the record stays what it is.
         let whole = error.kind() == ErrorKind::Data || self.parts[at].has_ended(&self.ends);
-        let last = self.parts[at].flush(whole, &self.ends)?;
-        self.send(last)?;
+        self.flush_as(at, whole)?;
         let rest = self.parts[at].progress(whole, &self.ends)?;
         self.send(rest)?;
         self.parts[at].next = offset + 1;
@@ -439,8 +440,7 @@ impl Reader {
             let lingers = now.duration_since(opened) >= LINGER;
             let is_whole = is_settled || part.has_ended(&self.ends);
             if part.may_flush() && (full || (quiet || lingers) && is_whole) {
-                let last = part.flush(is_whole, &self.ends)?;
-                self.send(last)?;
+                self.flush_as(at, is_whole)?;
             } else {
                 part.due |= lingers;
                 self.dirty = true;
@@ -457,12 +457,17 @@ impl Reader {
         let (long, at_most) = if is_told { (PATIENCE, PATIENCE * 4) } else { (LINGER, PATIENCE) };
         let silence = part.silence(now);
         // Of a producer's transactions the end of a partition is never come to.
-        let is_at_end = || quiet || self.queue.end(&part.topic.name, part.number) <= Some(part.next);
+        let end = || self.queue.end(&part.topic.name, part.number);
+        let is_at_end = || quiet || end().is_none_or(|end| end <= part.next);
         silence >= at_most || silence >= long && is_at_end()
     }
 
     fn flush(&mut self, at: usize) -> Result<(), End> {
         let whole = self.parts[at].has_ended(&self.ends);
+        self.flush_as(at, whole)
+    }
+
+    fn flush_as(&mut self, at: usize, whole: bool) -> Result<(), End> {
         let last = self.parts[at].flush(whole, &self.ends)?;
         self.send(last)
     }

@@ -27,9 +27,7 @@ impl Topic {
     pub(crate) fn partition_name(&self, partition: i32) -> Arc<str> {
         Arc::from(format!("{}{partition}@{}", of_topic(&self.name), self.id))
     }
-}
 
-impl Topic {
     /// The table that it is of as far as its name tells.
     pub(crate) fn table(&self) -> Option<TableId> {
         if self.is_of_transactions { None } else { table(&self.name) }
@@ -63,16 +61,7 @@ pub(crate) fn find(consumer: &Consumer, wanted: &Topics, transactions: &str) -> 
     let metadata = consumer.metadata()?;
     let all = metadata.topics().iter().filter(|t| t.error().is_none() && !t.partitions().is_empty());
     let all: BTreeMap<&str, i32> = all.map(|t| (t.name(), t.partitions().len() as i32)).collect();
-    let mut sources: BTreeMap<&str, usize> = BTreeMap::new();
-    for name in all.keys().filter(|name| wanted.has(name) && table(name).is_some()) {
-        *sources.entry(source(name)).or_default() += 1;
-    }
-    // What may as well be a table's is one where the source that it then is of has other tables.
-    let is_table = |name: &str| wanted.has(name) && table(name).is_some() && sources.get(source(name)) > Some(&1);
-    let of_transactions: BTreeSet<String> = match transactions {
-        "" => BTreeSet::new(),
-        _ => sources.keys().map(|source| format!("{source}.{transactions}")).filter(|name| !is_table(name)).collect(),
-    };
+    let of_transactions = of_transactions(all.keys().copied(), wanted, transactions);
     let found: BTreeMap<&str, i32> =
         all.into_iter().filter(|(name, _)| wanted.has(name) || of_transactions.contains(*name)).collect();
     let names: Vec<&str> = found.keys().copied().collect();
@@ -84,6 +73,18 @@ pub(crate) fn find(consumer: &Consumer, wanted: &Topics, transactions: &str) -> 
         Some(Topic { name: name.into(), id: id.as_str().into(), partitions, is_of_transactions })
     };
     Ok(found.into_iter().filter_map(topic).collect())
+}
+
+/// The names that topics of transaction metadata have, where there are any, beside these topics.
+fn of_transactions<'a>(all: impl Iterator<Item = &'a str>, wanted: &Topics, transactions: &str) -> BTreeSet<String> {
+    let mut sources: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in all.filter(|name| !transactions.is_empty() && wanted.has(name) && table(name).is_some()) {
+        *sources.entry(source(name)).or_default() += 1;
+    }
+    // What may as well be a table's is one where the source that it then is of has other tables.
+    let is_table =
+        |name: &str| wanted.has(name) && table(name).is_some() && sources.get(source(name)).is_some_and(|of| *of > 1);
+    sources.keys().map(|source| format!("{source}.{transactions}")).filter(|name| !is_table(name)).collect()
 }
 
 /// The table that a topic named `{prefix}.{schema}.{table}` is of. Only where to begin reading is decided by it:
@@ -126,6 +127,21 @@ mod tests {
         assert!(is_of("shop.public.a.b", &TableId::new("public", "a.b")));
         assert!(!is_of("shop.public.orders", &TableId::new("public", "rders")));
         assert!(!is_of(".public.orders", &TableId::new("public", "orders")));
+    }
+
+    #[test]
+    fn a_topic_of_transactions_is_not_a_tables() {
+        let check = |all: &[&str], regex: &str| -> Vec<String> {
+            let wanted = Topics::Matching(regex::Regex::new(&format!("^(?:{regex})$")).unwrap());
+            let names = of_transactions(all.iter().copied(), &wanted, "transaction");
+            names.into_iter().filter(|name| all.contains(&name.as_str())).collect()
+        };
+        assert_eq!(check(&["shop.public.t", "shop.transaction"], ".*"), ["shop.transaction"]);
+        assert_eq!(check(&["eu.shop.public.t", "eu.shop.transaction"], ".*"), ["eu.shop.transaction"]);
+        // The tables `a.b` and `transaction` of one schema.
+        let all = ["shop.public.a.b", "shop.public.t", "shop.public.transaction", "shop.transaction"];
+        assert_eq!(check(&all, ".*"), ["shop.transaction"]);
+        assert!(of_transactions(all.into_iter(), &Topics::Named(vec!["shop.public.t".into()]), "").is_empty());
     }
 
     #[test]

@@ -79,7 +79,8 @@ impl FollowTask {
             }
             if self.tables.values().all(|gathered| gathered.under_way.load(Ordering::Acquire) == 0) {
                 // Nothing but unfinished transactions fills it.
-                self.tables.values_mut().for_each(Gathered::flush_torn);
+                let largest = self.tables.values_mut().max_by_key(|gathered| gathered.all.bytes);
+                largest.into_iter().for_each(Gathered::flush_torn);
             }
             self.shared.room.freed().await;
         }
@@ -160,7 +161,7 @@ impl Gathered {
     /// Has all committed, for there is no room for the rest of the last transaction.
     fn flush_torn(&mut self) {
         if self.whole.items < self.all.items {
-            tracing::warn!(table = %self.table, rows = self.all.rows, "a transaction is too large for one commit");
+            tracing::warn!(table = %self.table, rows = self.all.rows, "there is no room for the rest of a transaction: it is committed in parts");
         }
         self.whole = self.all;
         self.flush();

@@ -283,18 +283,17 @@ async fn a_commit_for_its_size_makes_no_checkpoint_due_before_the_interval() {
     task.close().await.unwrap();
 }
 
-/// Changes that each put a row, and the first `upto` of them as events of one each; of those in `torn` the transaction
-/// goes on.
-fn puts(schema: &Arc<TableSchema>, upto: usize, torn: &[usize]) -> Vec<LogEvent> {
-    let put = |n| step(&mut Rows::new(), &Change::Put(n, 1, Some(1)));
-    let log = Log { schema: Arc::clone(schema), said: (0..upto as i64).map(put).collect() };
+/// So many rows, each with this text, as an event each; of those in `torn` the transaction goes on.
+fn puts(schema: &Arc<TableSchema>, upto: i64, v: &str, torn: &[usize]) -> Vec<LogEvent> {
+    let said = (0..upto).map(|n| vec![Said::Put(n, v.to_owned(), Some("big".to_owned()), None)]).collect();
+    let log = Log { schema: Arc::clone(schema), said };
     let event = |n| {
         let Some(LogEvent::Changes(batch)) = log.events(n, n + 1).pop() else { unreachable!() };
         let span = LogSpan { whole: !torn.contains(&n), ..batch.span().clone() };
         let (rows, ops) = (batch.rows().clone(), batch.ops().to_vec());
         LogEvent::Changes(LogBatch::new(Arc::clone(schema), span, rows, ops).unwrap())
     };
-    (0..upto).map(event).collect()
+    (0..log.said.len()).map(event).collect()
 }
 
 /// P7: a commit ends where a transaction ends, unless the transaction is larger than commits may be.
@@ -304,7 +303,8 @@ async fn a_commit_does_not_divide_a_transaction() {
     let schema = table(true);
     let (mut task, _) = open(&lake, &schema).await;
     let mut reached = Vec::new();
-    for (at, event) in puts(&schema, 18, &[1, 2, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 17]).into_iter().enumerate() {
+    let torn = [1, 2, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 17];
+    for (at, event) in puts(&schema, 18, "1", &torn).into_iter().enumerate() {
         task.apply(event).await.unwrap();
         if [0, 2, 3, 4, 5, 10, 17].contains(&at) {
             assert_eq!(told(&task.checkpoint().await.unwrap()), None);
@@ -330,16 +330,9 @@ async fn what_there_is_no_room_for_does_not_wait() {
     let schema = table(true);
     let (mut task, _) = open(&lake, &schema).await;
     // Of 4 MiB for all.
-    let big = "x".repeat(900 << 10);
-    let log = Log {
-        schema: Arc::clone(&schema),
-        said: (0..12).map(|n| vec![Said::Put(n, big.clone(), None, None)]).collect(),
-    };
-    for n in 0..12 {
-        let Some(LogEvent::Changes(batch)) = log.events(n, n + 1).pop() else { unreachable!() };
-        let span = LogSpan { whole: false, ..batch.span().clone() };
-        let (rows, ops) = (batch.rows().clone(), batch.ops().to_vec());
-        task.apply(LogEvent::Changes(LogBatch::new(Arc::clone(&schema), span, rows, ops).unwrap())).await.unwrap();
+    let all: Vec<usize> = (0..12).collect();
+    for event in puts(&schema, 12, &"x".repeat(900 << 10), &all) {
+        task.apply(event).await.unwrap();
     }
     assert_eq!(told(&task.checkpoint().await.unwrap()), None);
     let stands = stands(&lake, &schema).await;
