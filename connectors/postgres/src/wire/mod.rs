@@ -8,6 +8,7 @@
 mod auth;
 mod certificate;
 mod inbox;
+mod low_water;
 mod tls;
 
 use std::io::{self, Write};
@@ -224,10 +225,15 @@ impl Connection {
     /// Runs `COPY … TO STDOUT` to its end. After an error the connection must be dropped.
     pub(crate) fn copy_out(&mut self, sql: &str, sink: &mut impl CopySink) -> Result<(), Failure> {
         self.ask(sql)?;
-        let (mut copying, mut admitted) = (false, false);
+        // What fits into the buffer is over before waiting for much would save anything.
+        let (mut copying, mut admitted, mut raised) = (false, false, false);
         loop {
             let Some((tag, body)) = self.inbox.message()? else {
                 let large = self.inbox.announced() >= LARGE && !admitted;
+                if self.inbox.will_move() && !raised {
+                    low_water::raise(self.stream.tcp())?;
+                    raised = true;
+                }
                 if large || self.inbox.will_move() {
                     sink.moving(self.inbox.bytes()).map_err(Failure::Stopped)?;
                 }
@@ -236,7 +242,10 @@ impl Connection {
                     sink.large().map_err(Failure::Stopped)?;
                     admitted = true;
                 }
-                self.inbox.fill(&mut self.stream)?;
+                match self.inbox.fill(&mut self.stream) {
+                    Err(Failure::Io(e)) if raised && e.kind() == io::ErrorKind::WouldBlock => {}
+                    filled => filled?,
+                }
                 continue;
             };
             let large = std::mem::take(&mut admitted);
@@ -250,6 +259,9 @@ impl Connection {
                 b'E' => return Err(Failure::Server(ServerError::parse(&self.inbox.bytes()[body]))),
                 b'Z' => {
                     self.inbox.consume(&body);
+                    if raised {
+                        low_water::lower(self.stream.tcp())?;
+                    }
                     return Ok(());
                 }
                 b'C' | b'N' | b'S' | b'A' => {}
