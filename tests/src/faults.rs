@@ -26,6 +26,8 @@ pub enum Fault {
     Truncated,
     /// It is handed on; the answer comes this much later.
     Slow(Duration),
+    /// It is handed on; in the answer, which must be JSON with its length told, the first text reads as the second.
+    Reading(String, String),
 }
 
 /// One request as a rule sees it.
@@ -146,6 +148,13 @@ fn serve(mut client: TcpStream, server_port: u16, mut request: Request, fault: O
         Some(Fault::Slow(time)) => {
             std::thread::sleep(time);
             drop(client.write_all(&answer));
+        }
+        Some(Fault::Reading(from, to)) => {
+            let answer = String::from_utf8(answer).unwrap();
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(!head.to_ascii_lowercase().contains("transfer-encoding"), "{head}");
+            let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+            drop(client.write_all(&told(status, "Content-Type: application/json\r\n", &body.replace(&from, &to))));
         }
         _ => drop(client.write_all(&answer)),
     }

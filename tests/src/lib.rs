@@ -25,6 +25,7 @@ pub mod rest;
 pub mod runtime;
 pub mod spark;
 pub mod store;
+pub mod tls;
 pub mod workload;
 
 use std::io::Write as _;

@@ -217,7 +217,7 @@ impl ConnectorConfig for Config {
             (Some(backend), Some(names), Some(namespace)) if problems.is_empty() => Ok(Self {
                 catalog,
                 backend,
-                store: Settings { properties, timeout: request_timeout },
+                store: Settings { properties, timeout: request_timeout, renewal: None },
                 namespace,
                 names,
                 tables,

@@ -1,5 +1,7 @@
 //! Catalogs other than a SQLite file: what we write there the others read, and the other way round.
 
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
 use connect_tests::compare::assert_same;
 use connect_tests::faults::{Fault, Faults};
 use connect_tests::poll::Poller;
@@ -304,4 +306,46 @@ fn tokens_are_asked_for_and_renewed() {
     let outcome = job.run(&[]);
     assert_ne!(outcome.code, Some(OK), "{}", outcome.output);
     outcome.says(&["the catalog does not accept the login"]);
+}
+
+/// What the catalog hands out is good for 4 s here, by what the store makes of it; the load takes longer. Told to end
+/// two minutes later than it is looked after (the library renews that much ahead).
+#[test]
+fn vended_credentials_are_renewed_while_a_load_runs() {
+    const LIFE: Duration = Duration::from_secs(4);
+    let source = shop();
+    let started = Instant::now();
+    let vending = |expiring: bool| {
+        Faults::before(RestCatalog::shared().port, move |request| {
+            let tables = request.path.contains("/tables");
+            let ends = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(121);
+            let expiry = format!("\"s3.session-token-expires-at-ms\":\"{}\",", ends.as_millis());
+            let expiry = if expiring { expiry.as_str() } else { "" };
+            let key = |n: u128| format!("\"s3.access-key-id\":\"{n}{ACCESS_KEY}\"");
+            let vended = format!("{expiry}{}", key(started.elapsed().as_millis()));
+            tables.then(|| Fault::Reading(format!("\"s3.access-key-id\":\"{ACCESS_KEY}\""), vended))
+        })
+    };
+    let bucket = &RestCatalog::shared().bucket;
+    let store = Faults::before(bucket.port(), move |request| {
+        let shown = request.header("authorization")?.split_once("Credential=")?.1.split_once(ACCESS_KEY)?.0;
+        let vended = Duration::from_millis(shown.parse().expect("a key that the catalog handed out"));
+        (started.elapsed() > vended + LIFE).then_some(Fault::Status(403))
+    });
+    let job = |expiring: bool, namespace: &str| {
+        let job = on_rest(&source, vending(expiring).port).source("batch.size", "2000").source("max.retries", "0");
+        let job = job.sink("iceberg.catalog.s3.endpoint", &format!("http://127.0.0.1:{}", store.port));
+        job.sink("iceberg.namespace", &format!("{}.{namespace}", source.name))
+    };
+    let slow = [("CONNECT_FAILPOINTS", "postgres.batch=delay(500)")];
+    let renewed = job(true, "renewed");
+    renewed.start_with(&[], &slow).wait().expect(OK);
+    assert_same(&source, "orders", &renewed.lake(), "orders");
+
+    // The twin: without an end there is nothing to renew, and what has expired is refused.
+    job(false, "refused")
+        .start_with(&[], &slow)
+        .wait()
+        .expect(SOME_TABLES_FAILED)
+        .says(&["orders", "PermissionDenied"]);
 }

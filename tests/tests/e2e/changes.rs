@@ -11,7 +11,8 @@ use connect_tests::lake::Lake;
 use connect_tests::postgres::{Database, Server, free_port};
 use connect_tests::proxy::Proxy;
 use connect_tests::registry::Registry;
-use connect_tests::runtime::{Job, OK, Running};
+use connect_tests::runtime::{Job, OK, Running, SOME_TABLES_FAILED};
+use connect_tests::tls::TlsFront;
 use connect_tests::workload::{self, TABLES, Traffic};
 
 /// A database that Debezium captures, and a job that loads it and follows its topics.
@@ -114,6 +115,35 @@ fn a_registry_that_is_away_is_waited_for_and_no_record_is_set_aside() {
     running.terminate();
     running.wait().expect(OK);
     assert_eq!(Kafka::shared().read(&dead), []);
+}
+
+#[test]
+fn a_registry_may_have_an_authority_of_its_own() {
+    let database = Server::shared().database();
+    database.sql("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    let mut debezium = Debezium::new(&database, Format::Avro);
+    debezium.start();
+    database.sql("INSERT INTO t SELECT n, 'v' || n FROM generate_series(1, 50) n");
+    debezium.until_caught_up();
+    let front = TlsFront::before(Registry::shared().port);
+    let secured = format!("https://localhost:{}/apis/ccompat/v7", front.port);
+    let mut job = Job::following(Kafka::shared(), "");
+    for (key, value) in debezium.sink_keys() {
+        job = job.sink(key, if key.ends_with(".registry.url") { &secured } else { &value });
+    }
+    let mut running = job.start(&[]);
+    running.until_it_says("certificate");
+    running.terminate();
+    running.wait().expect(SOME_TABLES_FAILED);
+    assert!(job.lake().loaded_tables().is_empty());
+    let authority = front.authority.display().to_string();
+    for converter in ["key.converter", "value.converter"] {
+        job = job.sink(&format!("{converter}.schema.registry.ssl.truststore.location"), &authority);
+    }
+    let mut running = job.start(&[]);
+    until_equal(&database, &job.lake(), &["t"], &mut running);
+    running.terminate();
+    running.wait().expect(OK);
 }
 
 #[test]

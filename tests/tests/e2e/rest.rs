@@ -8,7 +8,8 @@ use connect_tests::compare::assert_same;
 use connect_tests::faults::{Fault, Faults};
 use connect_tests::http;
 use connect_tests::rest::RestCatalog;
-use connect_tests::runtime::OK;
+use connect_tests::runtime::{FAILED, OK};
+use connect_tests::tls::TlsFront;
 
 use crate::catalogs::{on_rest, shop};
 
@@ -102,4 +103,17 @@ fn tables_on_a_second_page_are_seen() {
     let held = job.command("validate", &["--source", "shop", "--no-check-missing"]).expect(OK);
     held.says(&["public.orders", "2 tables"]);
     assert!(proxy.struck().iter().any(|told| told.contains("pageToken=second")), "{:?}", proxy.struck());
+}
+
+/// As OpenSSL's clients are told of it; without that the certificate is nobody's.
+#[test]
+fn a_catalog_may_have_an_authority_of_its_own() {
+    let source = shop();
+    let front = TlsFront::before(RestCatalog::shared().port);
+    let uri = format!("https://localhost:{}", front.port);
+    let mut job = on_rest(&source, RestCatalog::shared().port).sink("iceberg.catalog.uri", &uri);
+    job.run(&[]).expect(FAILED).says(&["cannot reach the catalog", &uri, "certificate"]);
+    job.env.insert("SSL_CERT_FILE".into(), front.authority.display().to_string());
+    job.run(&[]).expect(OK);
+    assert_same(&source, "orders", &job.lake(), "orders");
 }

@@ -9,6 +9,7 @@ mod object;
 mod services;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,13 +28,27 @@ use serde::{Deserialize, Serialize};
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 pub(crate) use object::refusal;
 
+/// Hands out a store's properties anew: those that hold credentials with an end.
+#[async_trait]
+pub(crate) trait Renew: fmt::Debug + Send + Sync {
+    /// The properties as they are from now on.
+    #[cfg_attr(not(feature = "s3"), expect(dead_code, reason = "only credentials of S3 are renewed"))]
+    async fn properties(&self) -> connector_api::Result<BTreeMap<String, Secret>>;
+}
+
 /// How to reach stores.
+#[cfg_attr(
+    not(any(feature = "s3", feature = "gcs", feature = "azure")),
+    expect(dead_code, reason = "local files need no settings")
+)]
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     /// Iceberg's own properties of stores: `s3.endpoint`, `gcs.credentials-json` …
     pub(crate) properties: BTreeMap<String, Secret>,
     /// Longest time of one request.
     pub(crate) timeout: Duration,
+    /// Asked before credentials among the properties expire, where they tell when they do.
+    pub(crate) renewal: Option<Arc<dyn Renew>>,
 }
 
 /// A kind of store.

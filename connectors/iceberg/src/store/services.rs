@@ -17,7 +17,7 @@ pub(super) fn open(scheme: Scheme, root: &str, bucket: &str, settings: &Settings
     let properties = StorageConfig::from_props(properties.collect());
     let operator = match scheme {
         #[cfg(feature = "s3")]
-        Scheme::S3 => Operator::new(s3::builder(&properties, bucket)?).map(opendal::OperatorBuilder::finish),
+        Scheme::S3 => Operator::new(s3::builder(&properties, bucket, settings)?).map(opendal::OperatorBuilder::finish),
         #[cfg(feature = "gcs")]
         Scheme::Gcs => Operator::new(gcs(&properties, bucket)?).map(opendal::OperatorBuilder::finish),
         #[cfg(feature = "azure")]
@@ -39,17 +39,26 @@ const CREDENTIALS: Duration = Duration::from_secs(10);
 
 #[cfg(feature = "s3")]
 mod s3 {
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use connector_api::config::Secret;
     use iceberg::io::S3Config;
     use opendal::services::S3;
     use reqsign_aws_v4::{Credential, DefaultCredentialProvider};
-    use reqsign_core::{Context, ProvideCredential, ProvideCredentialChain};
+    use reqsign_core::time::Timestamp;
+    use reqsign_core::{Context, ProvideCredential, ProvideCredentialChain, SigningCredential};
 
-    use super::{CREDENTIALS, NO_CREDENTIALS, Result, StorageConfig};
+    use super::super::Renew;
+    use super::{CREDENTIALS, NO_CREDENTIALS, Result, Settings, StorageConfig};
+
+    /// When vended credentials expire, milliseconds since 1970: Iceberg's name for it (`S3FileIOProperties`).
+    const EXPIRES: &str = "s3.session-token-expires-at-ms";
 
     /// The region that stores other than Amazon's commonly take.
     const REGION: &str = "us-east-1";
 
-    pub(super) fn builder(properties: &StorageConfig, bucket: &str) -> Result<S3> {
+    pub(super) fn builder(properties: &StorageConfig, bucket: &str, settings: &Settings) -> Result<S3> {
         let c = S3Config::try_from(properties)?;
         let mut s3 = S3::default().bucket(bucket);
         let named = ["AWS_REGION", "AWS_DEFAULT_REGION"].iter().any(|name| std::env::var_os(name).is_some());
@@ -64,7 +73,9 @@ mod s3 {
         if c.enable_virtual_host_style {
             s3 = s3.enable_virtual_host_style();
         }
-        if let (Some(id), Some(key)) = (&c.access_key_id, &c.secret_access_key) {
+        if let Some(vended) = Vended::new(settings) {
+            s3 = s3.credential_provider_chain(ProvideCredentialChain::new().push(vended));
+        } else if let (Some(id), Some(key)) = (&c.access_key_id, &c.secret_access_key) {
             s3 = s3.access_key_id(id).secret_access_key(key);
             if let Some(token) = &c.session_token {
                 s3 = s3.session_token(token);
@@ -111,6 +122,49 @@ mod s3 {
             chain = chain.no_env().no_profile();
         }
         Found(chain.build())
+    }
+
+    /// Credentials that a catalog hands out, and again before they expire.
+    #[derive(Debug)]
+    struct Vended {
+        /// Those that came with the table, until they are taken.
+        first: Mutex<Option<Credential>>,
+        renewal: Arc<dyn Renew>,
+    }
+
+    impl Vended {
+        /// Of settings that hold credentials with an end, and say who has others.
+        fn new(settings: &Settings) -> Option<Self> {
+            let first = credential(&settings.properties).filter(|c| c.expires_in.is_some())?;
+            Some(Self { first: Mutex::new(Some(first)), renewal: Arc::clone(settings.renewal.as_ref()?) })
+        }
+    }
+
+    impl ProvideCredential for Vended {
+        type Credential = Credential;
+
+        async fn provide_credential(&self, _: &Context) -> reqsign_core::Result<Option<Credential>> {
+            // A load may have gone on for long before it has anything to store.
+            let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take().filter(Credential::is_valid);
+            if first.is_some() {
+                return Ok(first);
+            }
+            let properties = self.renewal.properties().await.map_err(|e| {
+                reqsign_core::Error::credential_invalid("the catalog hands out no new credentials").with_source(e)
+            })?;
+            Ok(credential(&properties))
+        }
+    }
+
+    fn credential(properties: &BTreeMap<String, Secret>) -> Option<Credential> {
+        let of = |name: &str| properties.get(name).map(|value| value.expose().to_owned());
+        let expires = of(EXPIRES).and_then(|ms| Timestamp::from_millisecond(ms.parse().ok()?).ok());
+        Some(Credential {
+            access_key_id: of("s3.access-key-id")?,
+            secret_access_key: of("s3.secret-access-key")?,
+            session_token: of("s3.session-token"),
+            expires_in: expires,
+        })
     }
 
     /// Credentials that the machine offers, looked for within [`CREDENTIALS`].

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use connector_api::{Error, Result};
+use iceberg::TableIdent;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, StatusCode, Url};
 use serde::Deserialize;
@@ -132,6 +133,16 @@ impl RestClient {
         let prefix = self.rest.prefix.as_deref().unwrap_or_default();
         let all: Vec<&str> = prefix.split('/').filter(|s| !s.is_empty()).chain(segments.iter().copied()).collect();
         self.url(&all)
+    }
+
+    /// The address of a namespace's tables.
+    pub(super) fn tables(&self, namespace: &[String]) -> Url {
+        self.resource(&["namespaces", &self.namespace(namespace), "tables"])
+    }
+
+    /// A table's address.
+    pub(super) fn table(&self, table: &TableIdent) -> Url {
+        self.resource(&["namespaces", &self.namespace(table.namespace()), "tables", table.name()])
     }
 
     /// A namespace as one segment.

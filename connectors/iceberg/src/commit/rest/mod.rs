@@ -5,8 +5,10 @@
 //! catalog says and are reached with the credentials it hands out.
 
 mod client;
+mod storage;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use connector_api::config::Secret;
@@ -17,18 +19,18 @@ use iceberg::table::Table;
 use iceberg::{Runtime, TableIdent, TableRequirement, TableUpdate};
 use iceberg_catalog_rest::{CommitTableRequest, CommitTableResponse, ListTablesResponse, LoadTableResult};
 use reqwest::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::committer::{Committer, SendError, Site};
 use super::stage::Staged;
 use crate::config::{Config, Rest};
 use crate::error;
-use crate::store::{self, Settings};
+use crate::store::Settings;
 use client::{Failure, RestClient};
 
 /// A REST catalog.
 pub(crate) struct RestCommitter {
-    client: RestClient,
+    client: Arc<RestClient>,
     namespace: Vec<String>,
     /// Of the stores, as far as it does not depend on the table.
     store: Settings,
@@ -43,20 +45,11 @@ impl RestCommitter {
             store.properties.entry(name.clone()).or_insert_with(|| Secret::new(value));
         }
         store.properties.extend(client.overrides.iter().map(|(name, value)| (name.clone(), Secret::new(value))));
-        Ok(Self { client, namespace: config.namespace.to_vec(), store })
+        Ok(Self { client: Arc::new(client), namespace: config.namespace.to_vec(), store })
     }
 
-    /// The storage of a table, with what the catalog says of it.
-    fn storage(&self, loaded: &LoadTableResult) -> FileIO {
-        let mut settings = self.store.clone();
-        let location = loaded.metadata.location();
-        // The longest prefix is the most specific.
-        let vended = loaded.storage_credentials.iter().flatten().filter(|c| location.starts_with(&c.prefix));
-        let vended = vended.max_by_key(|c| c.prefix.len()).map(|c| &c.config);
-        for (name, value) in loaded.config.iter().chain(vended.into_iter().flatten()) {
-            settings.properties.insert(name.clone(), Secret::new(value));
-        }
-        store::file_io(&settings)
+    fn storage(&self, table: &TableIdent, loaded: &LoadTableResult, making: Option<Value>) -> FileIO {
+        storage::of(&self.client, &self.store, table, loaded, making)
     }
 
     fn table(
@@ -75,16 +68,6 @@ impl RestCommitter {
         table.map_err(|e| error::iceberg("cannot use the table's metadata", e).with("table", ident))
     }
 
-    fn tables(&self, ident: &TableIdent) -> reqwest::Url {
-        let namespace = self.client.namespace(ident.namespace());
-        self.client.resource(&["namespaces", &namespace, "tables"])
-    }
-
-    fn address(&self, ident: &TableIdent) -> reqwest::Url {
-        let namespace = self.client.namespace(ident.namespace());
-        self.client.resource(&["namespaces", &namespace, "tables", ident.name()])
-    }
-
     async fn commit(
         &self,
         ident: &TableIdent,
@@ -96,7 +79,7 @@ impl RestCommitter {
         let request = CommitTableRequest { identifier: Some(ident.clone()), requirements, updates };
         let request = serde_json::to_value(&request)
             .map_err(|e| SendError::Failed(Error::fatal("a commit cannot be written as JSON").caused_by(e)))?;
-        let answer = match self.client.send(Method::POST, self.address(ident), Some(&request)).await {
+        let answer = match self.client.send(Method::POST, self.client.table(ident), Some(&request)).await {
             Ok(answer) => answer,
             Err(Failure::Unknown(e)) => return Err(SendError::Unknown(e.with("table", ident))),
             Err(Failure::Refused(Some(StatusCode::CONFLICT), e)) => {
@@ -133,11 +116,10 @@ impl Committer for RestCommitter {
     }
 
     async fn list(&self) -> Result<Vec<TableIdent>> {
-        let namespace = self.client.namespace(&self.namespace);
         let mut tables = Vec::new();
         let mut page: Option<String> = None;
         loop {
-            let mut url = self.client.resource(&["namespaces", &namespace, "tables"]);
+            let mut url = self.client.tables(&self.namespace);
             if let Some(page) = &page {
                 url.query_pairs_mut().append_pair("pageToken", page);
             }
@@ -156,7 +138,7 @@ impl Committer for RestCommitter {
     }
 
     async fn find(&self, table: &TableIdent) -> Result<Option<Result<Table>>> {
-        let answer = match self.client.send(Method::GET, self.address(table), None).await {
+        let answer = match self.client.send(Method::GET, self.client.table(table), None).await {
             Ok(answer) => answer,
             Err(Failure::Refused(Some(StatusCode::NOT_FOUND), _)) => return Ok(None),
             // One that we may not see says nothing of the others.
@@ -167,21 +149,21 @@ impl Committer for RestCommitter {
             Ok(loaded) => loaded,
             Err(e) => return Ok(Some(Err(e.with("table", table)))),
         };
-        let storage = self.storage(&loaded);
+        let storage = self.storage(table, &loaded, None);
         Ok(Some(self.table(table, loaded.metadata_location, loaded.metadata, storage)))
     }
 
     async fn site(&self, table: &TableIdent, schema: &Schema) -> Result<Site> {
         let body = json!({ "name": table.name(), "schema": schema, "stage-create": true, "properties": {} });
-        let answer = self.client.send(Method::POST, self.tables(table), Some(&body)).await;
+        let answer = self.client.send(Method::POST, self.client.tables(table.namespace()), Some(&body)).await;
         let answer = answer.map_err(|e| e.into_error().with("table", table))?;
         let staged: LoadTableResult = client::parse(&answer).map_err(|e| e.with("table", table))?;
         let metadata = &staged.metadata;
         Ok(Site {
             uuid: metadata.uuid(),
             location: metadata.location().trim_end_matches('/').to_owned(),
-            storage: self.storage(&staged),
             properties: HashMap::clone(metadata.properties()),
+            storage: self.storage(table, &staged, Some(body)),
         })
     }
 
