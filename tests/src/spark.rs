@@ -19,7 +19,8 @@ pub(crate) fn shared() -> MutexGuard<'static, Reader> {
             .collect();
         jars.sort();
         let mut script = python(&folder.join("venv"), "spark.py");
-        script.args(jars);
+        // Its driver and executors speak to each other, else over whatever address the host's name has.
+        script.args(jars).env("SPARK_LOCAL_IP", "127.0.0.1");
         Mutex::new(Reader::start(script))
     });
     spark.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

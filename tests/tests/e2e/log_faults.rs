@@ -439,12 +439,65 @@ fn a_transaction_waits_for_its_end() {
     // The next transaction ends the one before it; an end that is never told is given up.
     events.begin();
     kafka.write(topic, &[events.delete(4)]);
+    std::thread::sleep(Duration::from_secs(1));
     events.begin();
     kafka.write(topic, &[events.delete(5)]);
     until_rows(&rows([(1, "x"), (3, "x")]), &lake, "t", &mut running);
     assert!(lake.history("t", "id").contains(&(9, 3)), "{:?}", lake.history("t", "id"));
     running.terminate();
     running.wait().expect(OK);
+}
+
+/// P7: parts of it are written ahead, also by a program that is killed between them, and no reader sees one.
+#[test]
+fn a_transaction_larger_than_commits_is_seen_whole() {
+    // Messages of 100 kB: what the reader delivers at once is 8 MiB.
+    const ROWS: i64 = 200;
+    let (x, y) = ("x".repeat(100_000), "y".repeat(100_000));
+    let kafka = Kafka::shared();
+    let (topic, transactions) = ("large.public.t", "large.transaction");
+    kafka.create(topic, 1);
+    kafka.create(transactions, 1);
+    let mut events = Events::of("t");
+    let job = Job::following(kafka, r"large\.public\.t")
+        .sink("iceberg.control.commit.interval-ms", "100")
+        .sink("commit.max.rows", "20");
+    let lake = job.lake();
+    let mut running = job.start(&[]);
+    kafka.write(topic, &first(&mut events));
+    until_rows(&rows(FIRST), &lake, "t", &mut running);
+    running.kill();
+    // Rows of the transaction that it changes again, and takes back, over many parts; with rows of before.
+    events.begin();
+    let mut messages: Vec<_> = (10..10 + ROWS).map(|id| events.create(id, &x)).collect();
+    messages.extend((10..10 + ROWS).map(|id| events.update(id, &y)));
+    messages.push(events.delete(2));
+    messages.extend((10..10 + ROWS).filter(|id| id % 10 > 0).map(|id| events.delete(id)));
+    let last = messages.split_off(messages.len() - 100);
+    kafka.write(topic, &messages);
+    for failpoints in ["iceberg.follow.after-part=kill@1", "iceberg.follow.after-part=kill@4"] {
+        let outcome = job.start_with(&[], &[("CONNECT_FAILPOINTS", failpoints)]).wait();
+        assert_eq!(outcome.code, None, "{}", outcome.output);
+        assert_rows(&rows(FIRST), &lake, "t");
+    }
+    let mut running = job.start(&[]);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_rows(&rows(FIRST), &lake, "t");
+    kafka.write(topic, &last);
+    kafka.write(transactions, &[events.end()]);
+    let left = (10..10 + ROWS).step_by(10).map(|id| (id, y.as_str()));
+    until_rows(&rows([(1, "a"), (3, "c")].into_iter().chain(left)), &lake, "t", &mut running);
+    // Through the index as it is now.
+    kafka.write(topic, &[events.update(10, "z")]);
+    let left = (20..10 + ROWS).step_by(10).map(|id| (id, y.as_str()));
+    until_rows(&rows([(1, "a"), (3, "c"), (10, "z")].into_iter().chain(left)), &lake, "t", &mut running);
+    running.terminate();
+    running.wait().expect(OK);
+    let mut counts: Vec<u64> = lake.history("t", "id").into_iter().map(|(_, rows)| rows).collect();
+    counts.sort_unstable();
+    counts.dedup();
+    assert_eq!(counts, [3, 22]);
+    assert_eq!(lake.orphans(), [""; 0].map(std::path::PathBuf::from));
 }
 
 /// A table of a topic that another one's name stands for: it is read from where it stands itself, and one that is gone

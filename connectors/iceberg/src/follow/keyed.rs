@@ -109,9 +109,9 @@ impl KeyIndex {
         KeyMaker::new(schema).is_ok_and(|maker| maker.definition() == self.maker.definition())
     }
 
-    /// The table's rows of each key.
+    /// The rows of each key, of the table and of what is staged.
     pub(super) fn lookup(&self, keys: &[Key]) -> Result<Locations> {
-        self.index.view(See::Adopted).lookup(keys).map_err(|e| self.failed(e))
+        self.index.view(See::Staged).lookup(keys).map_err(|e| self.failed(e))
     }
 
     /// The path of a file.
@@ -149,11 +149,12 @@ impl KeyIndex {
         self.index.stage(snapshot, changes, &[]).map_err(|e| self.failed(e))
     }
 
-    /// Takes over what was staged for a commit that is the table's now.
+    /// Takes over what was staged for a commit that is the table's now, its parts first.
     pub(super) fn adopted(self, snapshot: i64) -> Result<Self> {
-        if self.index.staged().contains(&snapshot) {
-            let adopt = self.index.adopt(snapshot).and_then(|()| self.index.merge());
-            adopt.map_err(|e| self.failed(e))?;
+        let staged = self.index.staged();
+        if let Some(last) = staged.iter().position(|name| *name == snapshot) {
+            let adopt = staged[..=last].iter().try_for_each(|name| self.index.adopt(*name));
+            adopt.and_then(|()| self.index.merge()).map_err(|e| self.failed(e))?;
         }
         Ok(self)
     }
@@ -207,12 +208,12 @@ fn adopt(folder: &Path, definition: &Definition, memory: usize, table: &TableMet
         Err(e) if e.wants_rebuild() => return Ok(None),
         Err(e) => return Err(fail(e)),
     };
-    for staged in index.staged() {
-        if table.snapshot_by_id(staged).is_none() {
-            index.discard(staged).map_err(fail)?;
-            break;
-        }
-        index.adopt(staged).map_err(fail)?;
+    // Parts of a commit come before what has the snapshot's name.
+    let staged = index.staged();
+    let there = staged.iter().rposition(|name| table.snapshot_by_id(*name).is_some()).map_or(0, |last| last + 1);
+    staged[..there].iter().try_for_each(|name| index.adopt(*name)).map_err(fail)?;
+    if let Some(lost) = staged.get(there) {
+        index.discard(*lost).map_err(fail)?;
     }
     Ok((index.snapshot() == table.current_snapshot_id()).then_some(index))
 }

@@ -18,6 +18,7 @@ use super::keyed::KeyIndex;
 use super::prepare::{Prepared, Stretch};
 use super::shared::Shared;
 use crate::commit::{self, Site, delete_best_effort, new_snapshot_id};
+use crate::journal::Attempt;
 use crate::position;
 use crate::schema::{self, Evolution};
 use crate::writer::{Shape, Target};
@@ -57,6 +58,21 @@ pub(super) struct Lane {
     heard: BTreeSet<Arc<str>>,
     committed: Instant,
     index: Option<KeyIndex>,
+    begun: Option<Begun>,
+}
+
+/// A commit that is being written, in parts where a transaction is larger than a commit (P7).
+struct Begun {
+    snapshot_id: i64,
+    attempt: Attempt,
+    /// The files of all parts.
+    prepared: Prepared,
+    /// Whether what the table holds is gone.
+    clear: bool,
+    /// The table as it is to be, whether that is more than it was, and as its source describes it.
+    schema: Schema,
+    grown: bool,
+    source: TableSchema,
 }
 
 /// What a stretch came to.
@@ -116,28 +132,43 @@ impl Lane {
             heard: BTreeSet::new(),
             committed: Instant::now(),
             index: None,
+            begun: None,
         })
     }
 
-    /// Commits a stretch of the log; one without rows waits for the next, for up to `position.commit.interval-ms`.
+    /// Writes a stretch of the log that ends within a transaction. It is committed with the rest.
+    pub(super) async fn stage(&mut self, items: Vec<Item>) -> Result<()> {
+        let (batches, clear) = self.take(items)?;
+        if !batches.is_empty() || clear {
+            // The index knows each part by a name of its own; the last has the snapshot's.
+            let begun = self.write(new_snapshot_id(), batches, clear).await?;
+            self.begun = Some(begun);
+            failpoint::hit("iceberg.follow.after-part")?;
+        }
+        Ok(())
+    }
+
+    /// Commits a stretch of the log, with what was staged before it; one without rows waits for the next, for up to
+    /// `position.commit.interval-ms`.
     pub(super) async fn flush(&mut self, items: Vec<Item>) -> Result<Flushed> {
-        let reached = self.follow(&items)?;
-        let cleared = items.iter().rposition(|item| matches!(item, Item::Truncate(_)));
-        let batches: Vec<LogBatch> = items
-            .into_iter()
-            .skip(cleared.map_or(0, |at| at + 1))
-            .filter_map(|item| match item {
-                Item::Changes(batch) if batch.rows().num_rows() > 0 => Some(batch),
-                Item::Changes(_) | Item::Truncate(_) => None,
-            })
-            .collect();
-        let idle = batches.is_empty() && cleared.is_none();
-        self.reached = reached;
+        let (batches, clear) = self.take(items)?;
+        let idle = batches.is_empty() && !clear && self.begun.is_none();
         let waited = self.committed.elapsed() >= self.shared.place.config.follow.position_interval;
         if idle && (self.reached == self.marks || self.base.is_none() || !waited) {
             return Ok(Flushed { marks: self.marks.clone(), ..Flushed::default() });
         }
-        self.commit(batches, cleared.is_some()).await
+        self.commit(batches, clear).await
+    }
+
+    /// Takes a stretch for what comes next: its rows behind the last truncation, and whether there was one.
+    fn take(&mut self, items: Vec<Item>) -> Result<(Vec<LogBatch>, bool)> {
+        self.reached = self.follow(&items)?;
+        let cleared = items.iter().rposition(|item| matches!(item, Item::Truncate(_)));
+        let rows = items.into_iter().skip(cleared.map_or(0, |at| at + 1)).filter_map(|item| match item {
+            Item::Changes(batch) if batch.rows().num_rows() > 0 => Some(batch),
+            Item::Changes(_) | Item::Truncate(_) => None,
+        });
+        Ok((rows.collect(), cleared.is_some()))
     }
 
     /// How far the items reach.
@@ -165,32 +196,56 @@ impl Lane {
         Ok(reached)
     }
 
-    async fn commit(&mut self, batches: Vec<LogBatch>, clear: bool) -> Result<Flushed> {
-        let snapshot_id = new_snapshot_id();
-        let attempt = self.shared.journal.attempt(snapshot_id, &self.ident);
-        let (grown, now) = self.schema(&batches)?;
-        let source = self.source_schema(&batches, &now)?;
-        let spec = self.spec(&now)?;
-        let arrow = schema::file_schema(&source, &now);
-        let shape = Shape { schema: Arc::new(now.clone()), arrow, spec: Arc::new(spec.clone()) };
-        let target = Target {
-            storage: self.site.storage.clone(),
-            runtime: Handle::current(),
-            folder: format!("{}/data", self.site.location),
-            files: self.shared.place.config.tables.files,
-            budget: self.shared.budget.clone(),
-            attempt: attempt.clone(),
-        };
-        let prepared = match batches.is_empty() && !clear {
-            true => Prepared::default(),
-            false => {
-                let index = self.index(&source, &spec, clear).await?;
-                let stretch = Stretch { schema: source.clone(), shape, target, batches, snapshot_id };
-                let (index, prepared) = on_thread(move || stretch.prepare(index)).await?;
-                self.index = Some(index);
-                prepared
+    /// Writes a stretch, and stages its index under a name; it goes on where [`begun`](Self::begun) is.
+    async fn write(&mut self, name: i64, batches: Vec<LogBatch>, clear: bool) -> Result<Begun> {
+        let (grown, schema) = self.schema(&batches)?;
+        let source = self.source_schema(&batches, &schema)?;
+        let mut begun = match self.begun.take() {
+            Some(begun) if batches.is_empty() => begun,
+            Some(begun) => Begun { schema, grown: begun.grown || grown, source, ..begun },
+            None => {
+                let snapshot_id = new_snapshot_id();
+                let attempt = self.shared.journal.attempt(snapshot_id, &self.ident);
+                Begun { snapshot_id, attempt, prepared: Prepared::default(), clear, schema, grown, source }
             }
         };
+        if clear {
+            let (gone, storage) = (std::mem::take(&mut begun.prepared), &self.site.storage);
+            delete_best_effort(storage, gone.paths().collect::<Vec<_>>().iter().map(String::as_str)).await;
+            begun.clear = true;
+        }
+        if batches.is_empty() && !begun.clear && begun.prepared.is_empty() {
+            return Ok(begun);
+        }
+        let spec = self.spec(&begun.schema)?;
+        let arrow = schema::file_schema(&begun.source, &begun.schema);
+        let index = self.index(&begun, &spec, clear).await?;
+        let stretch = Stretch {
+            shape: Shape { schema: Arc::new(begun.schema.clone()), arrow, spec: Arc::new(spec) },
+            target: Target {
+                storage: self.site.storage.clone(),
+                runtime: Handle::current(),
+                folder: format!("{}/data", self.site.location),
+                files: self.shared.place.config.tables.files,
+                budget: self.shared.budget.clone(),
+                attempt: begun.attempt.clone(),
+            },
+            schema: begun.source.clone(),
+            batches,
+            name,
+        };
+        let (index, prepared) = on_thread(move || stretch.prepare(index)).await?;
+        self.index = Some(index);
+        begun.prepared.add.extend(prepared.add);
+        begun.prepared.deletes.extend(prepared.deletes);
+        Ok(begun)
+    }
+
+    async fn commit(&mut self, batches: Vec<LogBatch>, clear: bool) -> Result<Flushed> {
+        let snapshot_id = self.begun.as_ref().map_or_else(new_snapshot_id, |begun| begun.snapshot_id);
+        let Begun { attempt, prepared, clear, schema: now, grown, source, .. } =
+            self.write(snapshot_id, batches, clear).await?;
+        let spec = self.spec(&now)?;
         let files = (prepared.add.len(), prepared.add.iter().map(|f| f.file_size_in_bytes()).sum());
         let written: Vec<String> = prepared.paths().collect();
         let created = self.base.is_none();
@@ -286,12 +341,17 @@ impl Lane {
         }
     }
 
-    /// The index of the table as it is; made anew where there is none that fits.
-    async fn index(&mut self, schema: &TableSchema, spec: &PartitionSpec, clear: bool) -> Result<KeyIndex> {
-        if let Some(index) = self.index.take().filter(|index| !clear && index.fits(schema)) {
+    /// The index of the table as it is, with the parts that are written; made anew where there is none that fits.
+    async fn index(&mut self, begun: &Begun, spec: &PartitionSpec, clear: bool) -> Result<KeyIndex> {
+        if let Some(index) = self.index.take().filter(|index| !clear && index.fits(&begun.source)) {
             return Ok(index);
         }
-        KeyIndex::open(&self.shared, schema, (self.site.uuid, spec), self.base.as_ref().filter(|_| !clear)).await
+        if !begun.prepared.is_empty() {
+            let what = "the table's key changed within a transaction that is larger than a commit";
+            return Err(Error::data(what).with("table", &self.table));
+        }
+        let base = self.base.as_ref().filter(|_| !begun.clear);
+        KeyIndex::open(&self.shared, &begun.source, (self.site.uuid, spec), base).await
     }
 }
 

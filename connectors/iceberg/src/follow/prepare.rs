@@ -25,8 +25,8 @@ pub(super) struct Stretch {
     pub(super) shape: Shape,
     pub(super) target: Target,
     pub(super) batches: Vec<LogBatch>,
-    /// The snapshot that the stretch is to become.
-    pub(super) snapshot_id: i64,
+    /// What the index is to know the stretch by: the snapshot that it completes, or a name of its own.
+    pub(super) name: i64,
 }
 
 /// Files to be committed.
@@ -37,6 +37,11 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.add.is_empty() && self.deletes.is_empty()
+    }
+
     /// Where the files are.
     pub(super) fn paths(&self) -> impl Iterator<Item = String> {
         self.add.iter().chain(self.deletes.iter().map(|(_, file)| file)).map(|file| file.file_path().to_owned())
@@ -291,7 +296,7 @@ impl Stretch {
             let places = placed.places.iter().map(|(file, row)| Location { file: files[*file], row: *row });
             let put: fn(Key, Location) -> Change = if keyed { Change::Put } else { Change::Add };
             let new = rows.iter().zip(places).map(|((_, key), row)| put(*key, row));
-            index.stage(self.snapshot_id, left.chain(new))
+            index.stage(self.name, left.chain(new))
         };
         match each() {
             Ok(()) => Ok(deletes),

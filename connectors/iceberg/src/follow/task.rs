@@ -35,7 +35,6 @@ struct Gathered {
     worker: JoinHandle<()>,
     /// Stretches on their way.
     under_way: Arc<AtomicUsize>,
-    table: TableId,
     /// Whether the table has failed since it was opened: what still comes of it is dropped.
     failed: Arc<AtomicBool>,
 }
@@ -53,6 +52,8 @@ enum Command {
     Open { schema: Arc<TableSchema>, source: Arc<str>, create: bool },
     /// Commits a stretch that holds so many bytes.
     Flush(Vec<Item>, usize),
+    /// Writes one that ends within a transaction, to be committed with the rest.
+    Stage(Vec<Item>, usize),
     /// The table failed in the log.
     Failed(Arc<Error>),
     /// Answers when what came before is done.
@@ -80,7 +81,7 @@ impl FollowTask {
             if self.tables.values().all(|gathered| gathered.under_way.load(Ordering::Acquire) == 0) {
                 // Nothing but unfinished transactions fills it.
                 let largest = self.tables.values_mut().max_by_key(|gathered| gathered.all.bytes);
-                largest.into_iter().for_each(Gathered::flush_torn);
+                largest.into_iter().for_each(Gathered::stage);
             }
             self.shared.room.freed().await;
         }
@@ -96,7 +97,7 @@ impl FollowTask {
         let follow = &self.shared.place.config.follow;
         if gathered.all.bytes >= follow.max_bytes || gathered.all.rows >= follow.max_rows {
             match gathered.whole.items {
-                0 => gathered.flush_torn(),
+                0 => gathered.stage(),
                 _ => gathered.flush(),
             }
         }
@@ -111,7 +112,7 @@ impl Gathered {
         let (under_way, failed) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
         let worker = Worker {
             shared: Arc::clone(shared),
-            table: table.clone(),
+            table,
             under_way: Arc::clone(&under_way),
             failed: Arc::clone(&failed),
             lane: None,
@@ -121,7 +122,7 @@ impl Gathered {
         };
         let worker = tokio::spawn(worker.run(commands));
         let (all, whole) = Default::default();
-        Self { items: Vec::new(), all, whole, lane, worker, under_way, table, failed }
+        Self { items: Vec::new(), all, whole, lane, worker, under_way, failed }
     }
 
     fn send(&self, command: Command) {
@@ -158,13 +159,15 @@ impl Gathered {
         }
     }
 
-    /// Has all committed, for there is no room for the rest of the last transaction.
-    fn flush_torn(&mut self) {
-        if self.whole.items < self.all.items {
-            tracing::warn!(table = %self.table, rows = self.all.rows, "there is no room for the rest of a transaction: it is committed in parts");
-        }
-        self.whole = self.all;
+    /// Makes room where a transaction needs more than there is: what has come of it is written, and waits for the rest
+    /// in the store.
+    fn stage(&mut self) {
         self.flush();
+        let items = std::mem::take(&mut self.items);
+        let bytes = std::mem::take(&mut self.all).bytes;
+        if !items.is_empty() {
+            self.send(Command::Stage(items, bytes));
+        }
     }
 }
 
@@ -199,6 +202,14 @@ impl Worker {
                 }
                 Command::Flush(items, bytes) => {
                     self.flush(items).await;
+                    done_with = bytes;
+                }
+                Command::Stage(items, bytes) => {
+                    if let Some(lane) = self.lane.as_mut()
+                        && let Err(e) = lane.stage(items).await
+                    {
+                        self.fail(e);
+                    }
                     done_with = bytes;
                 }
                 Command::Failed(error) => self.record(&error),

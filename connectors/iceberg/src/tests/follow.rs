@@ -99,6 +99,8 @@ enum Said {
 struct Log {
     schema: Arc<TableSchema>,
     said: Vec<Vec<Said>>,
+    /// So many changes are a transaction.
+    transaction: usize,
 }
 
 impl Log {
@@ -111,7 +113,8 @@ impl Log {
                 if number > at {
                     events.push(self.batch(at, number, std::mem::take(&mut gathered)));
                 }
-                events.push(LogEvent::Truncate(self.schema.table().clone(), span(number, number + 1)));
+                let span = self.span(number, number + 1);
+                events.push(LogEvent::Truncate(self.schema.table().clone(), span));
                 at = number + 1;
             } else {
                 gathered.extend(said.iter().cloned());
@@ -152,7 +155,7 @@ impl Log {
         let columns: Vec<ArrayRef> =
             vec![Arc::new(Int64Array::from(ids)), Arc::new(StringArray::from(vs)), Arc::new(StringArray::from(bigs))];
         let rows = RecordBatch::try_new(Arc::clone(self.schema.arrow()), columns).unwrap();
-        let mut batch = LogBatch::new(Arc::clone(&self.schema), span(after, upto), rows, ops).unwrap();
+        let mut batch = LogBatch::new(Arc::clone(&self.schema), self.span(after, upto), rows, ops).unwrap();
         if lacks.contains(&true) {
             batch = batch.with_missing(vec![None, None, Some(BooleanBuffer::from(lacks))]).unwrap();
         }
@@ -163,11 +166,21 @@ impl Log {
         }
         LogEvent::Changes(batch)
     }
-}
 
-fn span(after: usize, upto: usize) -> LogSpan {
-    let after = (after > 0).then(|| after.to_string().into());
-    LogSpan { partition: "t-0".into(), after, upto: upto.to_string().into(), whole: true, told: None }
+    fn span(&self, after: usize, upto: usize) -> LogSpan {
+        let after = (after > 0).then(|| after.to_string().into());
+        LogSpan {
+            partition: "t-0".into(),
+            after,
+            upto: upto.to_string().into(),
+            whole: self.is_border(upto),
+            told: None,
+        }
+    }
+
+    fn is_border(&self, at: usize) -> bool {
+        at.is_multiple_of(self.transaction) || at == self.said.len()
+    }
 }
 
 fn context(state: &Path) -> TaskContext {
@@ -204,12 +217,12 @@ async fn rows(lake: &Lake) -> Vec<(i64, String, String)> {
 }
 
 /// Applies changes with what happens between them, and compares at every commit.
-async fn run(extra: &[(&str, &str)], changes: &[Change], turns: &[Turn]) -> Result<(), String> {
+async fn run(extra: &[(&str, &str)], transaction: usize, changes: &[Change], turns: &[Turn]) -> Result<(), String> {
     let lake = Lake::with(extra);
     let schema = table(true);
     let mut model = Rows::new();
     let mut states = vec![model.clone()];
-    let mut log = Log { schema: Arc::clone(&schema), said: Vec::new() };
+    let mut log = Log { schema: Arc::clone(&schema), said: Vec::new(), transaction };
     for change in changes {
         let said = step(&mut model, change);
         log.said.push(said);
@@ -244,7 +257,11 @@ async fn run(extra: &[(&str, &str)], changes: &[Change], turns: &[Turn]) -> Resu
             }
             (task, at) = open(&lake, &schema).await;
         }
-        let (found, wanted) = (rows(&lake).await, &states[stands(&lake, &schema).await]);
+        let (found, stands) = (rows(&lake).await, stands(&lake, &schema).await);
+        if !log.is_border(stands) {
+            return Err(format!("at {at}: a transaction is divided at {stands}"));
+        }
+        let wanted = &states[stands];
         let wanted: Vec<_> = wanted.iter().map(|(id, (v, big))| (*id, v.clone(), big.clone())).collect();
         if found != wanted {
             return Err(format!("at {at}: found {found:?}, wanted {wanted:?}"));
@@ -263,7 +280,7 @@ async fn run(extra: &[(&str, &str)], changes: &[Change], turns: &[Turn]) -> Resu
 async fn a_commit_for_its_size_makes_no_checkpoint_due_before_the_interval() {
     let lake = Lake::with(&[("commit.max.rows", "1"), ("iceberg.control.commit.interval-ms", "60000")]);
     let schema = table(true);
-    let mut log = Log { schema: Arc::clone(&schema), said: Vec::new() };
+    let mut log = Log { schema: Arc::clone(&schema), said: Vec::new(), transaction: 1 };
     log.said.push(step(&mut Rows::new(), &Change::Put(1, 1, Some(1))));
     let (mut task, _) = open(&lake, &schema).await;
     for event in log.events(0, 1) {
@@ -286,7 +303,7 @@ async fn a_commit_for_its_size_makes_no_checkpoint_due_before_the_interval() {
 /// So many rows, each with this text, as an event each; of those in `torn` the transaction goes on.
 fn puts(schema: &Arc<TableSchema>, upto: i64, v: &str, torn: &[usize]) -> Vec<LogEvent> {
     let said = (0..upto).map(|n| vec![Said::Put(n, v.to_owned(), Some("big".to_owned()), None)]).collect();
-    let log = Log { schema: Arc::clone(schema), said };
+    let log = Log { schema: Arc::clone(schema), said, transaction: 1 };
     let event = |n| {
         let Some(LogEvent::Changes(batch)) = log.events(n, n + 1).pop() else { unreachable!() };
         let span = LogSpan { whole: !torn.contains(&n), ..batch.span().clone() };
@@ -296,7 +313,7 @@ fn puts(schema: &Arc<TableSchema>, upto: i64, v: &str, torn: &[usize]) -> Vec<Lo
     (0..log.said.len()).map(event).collect()
 }
 
-/// P7: a commit ends where a transaction ends, unless the transaction is larger than commits may be.
+/// P7: a commit ends where a transaction ends, also of one that is larger than commits may be.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_does_not_divide_a_transaction() {
     let lake = Lake::with(&[("commit.max.rows", "6")]);
@@ -311,8 +328,9 @@ async fn a_commit_does_not_divide_a_transaction() {
             reached.push(stands(&lake, &schema).await);
         }
     }
-    // Of the one that begins with the seventh, six rows at once, and what follows them with its end.
+    // The one that begins with the seventh has ten rows: six are written ahead of its end.
     assert_eq!(reached, [1, 1, 4, 4, 6, 6, 16]);
+    assert_eq!(snapshots(&lake).await, 4);
     // What a table that fails, or that is opened again, had besides comes again.
     let failed = LogEvent::Failed(schema.table().clone(), Arc::new(connector_api::Error::data("bad")));
     task.apply(failed).await.unwrap();
@@ -323,21 +341,29 @@ async fn a_commit_does_not_divide_a_transaction() {
     assert_eq!((at, rows(&lake).await.len()), (16, 16));
 }
 
-/// P7 bows to memory: what waits for the rest of a transaction is committed where nothing else can make room.
+/// What waits for the rest of a transaction is written where nothing else can make room, and waits in the store.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_there_is_no_room_for_does_not_wait() {
+async fn what_there_is_no_room_for_waits_in_the_store() {
     let lake = Lake::with(&[]);
     let schema = table(true);
     let (mut task, _) = open(&lake, &schema).await;
     // Of 4 MiB for all.
-    let all: Vec<usize> = (0..12).collect();
-    for event in puts(&schema, 12, &"x".repeat(900 << 10), &all) {
+    let torn: Vec<usize> = (0..11).collect();
+    let mut events = puts(&schema, 12, &"x".repeat(900 << 10), &torn);
+    let last = events.pop().unwrap();
+    for event in events {
         task.apply(event).await.unwrap();
     }
     assert_eq!(told(&task.checkpoint().await.unwrap()), None);
-    let stands = stands(&lake, &schema).await;
-    assert!((4..12).contains(&stands), "{stands}");
+    assert_eq!((stands(&lake, &schema).await, lake.table("t").await.is_some()), (0, false));
+    task.apply(last).await.unwrap();
+    assert_eq!(told(&task.checkpoint().await.unwrap()), None);
+    assert_eq!((stands(&lake, &schema).await, rows(&lake).await.len(), snapshots(&lake).await), (12, 12, 1));
     task.close().await.unwrap();
+}
+
+async fn snapshots(lake: &Lake) -> usize {
+    lake.table("t").await.unwrap().metadata().snapshots().count()
 }
 
 async fn stands(lake: &Lake, schema: &TableSchema) -> usize {
@@ -364,9 +390,9 @@ fn turn() -> impl Strategy<Value = Turn> {
     ]
 }
 
-fn check(extra: &[(&str, &str)], changes: &[Change], turns: &[Turn]) -> Result<(), TestCaseError> {
+fn check(extra: &[(&str, &str)], transaction: usize, changes: &[Change], turns: &[Turn]) -> Result<(), TestCaseError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(run(extra, changes, turns)).map_err(TestCaseError::fail)
+    runtime.block_on(run(extra, transaction, changes, turns)).map_err(TestCaseError::fail)
 }
 
 proptest! {
@@ -378,7 +404,7 @@ proptest! {
         changes in prop::collection::vec(change(), 1..60),
         turns in prop::collection::vec(turn(), 1..24),
     ) {
-        check(&[], &changes, &turns)?;
+        check(&[], 1, &changes, &turns)?;
     }
 
     #[test]
@@ -386,6 +412,16 @@ proptest! {
         changes in prop::collection::vec(change(), 1..40),
         turns in prop::collection::vec(turn(), 1..24),
     ) {
-        check(&[("iceberg.tables.default-partition-by", "bucket(id, 3)")], &changes, &turns)?;
+        check(&[("iceberg.tables.default-partition-by", "bucket(id, 3)")], 1, &changes, &turns)?;
+    }
+
+    /// P7: parts of a commit are written ahead, and count for each other and for nobody else.
+    #[test]
+    fn and_so_is_one_whose_transactions_are_larger_than_commits(
+        changes in prop::collection::vec(change(), 1..80),
+        turns in prop::collection::vec(turn(), 1..24),
+        transaction in 2_usize..30,
+    ) {
+        check(&[("commit.max.rows", "3")], transaction, &changes, &turns)?;
     }
 }
