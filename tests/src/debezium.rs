@@ -85,6 +85,19 @@ impl Debezium {
         self.until("its slot", "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'PREFIX' AND active", "1");
     }
 
+    /// Ends it; its slot and what it has noted of its position stay.
+    ///
+    /// # Panics
+    /// When the worker refuses.
+    pub fn stop(&mut self) {
+        self.worker.delete(&self.prefix);
+        self.until(
+            "its end",
+            "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'PREFIX' AND NOT active",
+            "1",
+        );
+    }
+
     /// Waits until every change committed so far is in the topics.
     ///
     /// # Panics

@@ -24,6 +24,8 @@ pub(crate) struct Mark {
     pub(crate) is_past_cut: bool,
     /// Whether all rows so far are of a snapshot of Debezium's that has not ended.
     pub(crate) in_snapshot: bool,
+    /// Whether those take the place of rows that were there (P4): nothing of them is shown before the last one has come.
+    pub(crate) replaces: bool,
     /// Records that were set aside in the dead-letter queue.
     pub(crate) rejected: u64,
 }
@@ -47,7 +49,7 @@ pub(crate) struct Last {
 pub(crate) enum Verdict {
     /// It is new.
     Apply,
-    /// It is new, and the rows before it are of a snapshot that was given up: they go first.
+    /// It is new, and begins a snapshot; the rows before it, which may be of one that was given up, go first.
     ApplyAnew,
     /// It cannot be told whether it is new: several events share one place in the log.
     Tie,
@@ -64,9 +66,10 @@ const NO_OVERLAP: &str = "the events went back in the source's log to before the
                           missing: load the table again (--no-resume)";
 const NO_TRANSACTION: &str = "an event without a transaction: whether the load has it cannot be told";
 const NO_PLACE: &str = "an event that does not say where it stands in the source's log";
-const SNAPSHOT: &str = "Debezium sends a snapshot of a table that has rows, and rows that were deleted meanwhile would \
-                        stay: set its snapshot.mode to no_data and load the table again (--no-resume), or drop the \
-                        table for the snapshot to fill";
+pub(crate) const SNAPSHOT: &str = "Debezium sends a snapshot of a table that has rows, and it cannot take their place, for \
+                                   its first row is missing or the topic has several partitions: set its snapshot.mode \
+                                   to no_data and load the table again (--no-resume), or drop the table for the \
+                                   snapshot to fill";
 const INCREMENTAL: &str = "an incremental snapshot of a table without a key: its rows cannot be told from those there";
 
 impl Mark {
@@ -81,26 +84,48 @@ impl Mark {
             Snapshot::No => self.judge_change(event, cut),
             Snapshot::Incremental if has_key => (Verdict::Apply, self.clone()),
             Snapshot::Incremental => (Verdict::Stop(INCREMENTAL), self.clone()),
-            kind => self.judge_read(kind, cut.is_some()),
+            kind => self.judge_read(kind, event.own, cut),
         }
     }
 
-    fn judge_read(&self, kind: Snapshot, is_loaded: bool) -> (Verdict, Self) {
-        if is_loaded || self.last.is_some() || self.is_past_cut {
-            return (Verdict::Stop(SNAPSHOT), self.clone());
-        }
+    /// Judges a row of a snapshot. The rows of one come one after the other; the only one of a table bears the mark of the
+    /// last.
+    fn judge_read(&self, kind: Snapshot, own: Option<u64>, cut: Option<&Seen>) -> (Verdict, Self) {
         let begins = matches!(kind, Snapshot::First | Snapshot::FirstOfTable);
         let ends = matches!(kind, Snapshot::Last | Snapshot::LastOfTable);
-        let verdict = if begins && self.in_snapshot { Verdict::ApplyAnew } else { Verdict::Apply };
-        // `is_past_cut` stands for "has rows of another origin" from here on: a further snapshot stops the table.
-        (verdict, Self { in_snapshot: !ends, is_past_cut: ends, ..self.clone() })
+        // `is_past_cut` stands for "has rows of another origin" from here on.
+        let took = Self { in_snapshot: !ends, is_past_cut: ends, replaces: self.replaces && !ends, ..self.clone() };
+        let has_changed = self.last.is_some() || self.is_past_cut;
+        if self.replaces || cut.is_none() && !has_changed {
+            let given_up = begins && self.in_snapshot;
+            return (if given_up { Verdict::ApplyAnew } else { Verdict::Apply }, took);
+        }
+        // The table has rows of before, that go with the first row of a snapshot.
+        let is_later = || cut.zip(own).is_some_and(|(cut, own)| cut.is_past(own.saturating_sub(1)));
+        let is_only = ends && !self.in_snapshot && (has_changed || is_later());
+        if begins || is_only {
+            return (Verdict::ApplyAnew, took);
+        }
+        // What began before the log is read began before the load took its cut.
+        match self.in_snapshot || !has_changed && !ends {
+            true => (Verdict::Loaded, Self { in_snapshot: !ends, ..self.clone() }),
+            false => (Verdict::Stop(SNAPSHOT), self.clone()),
+        }
+    }
+
+    /// The mark once the rows before the first one of a snapshot have gone.
+    pub(crate) fn anew(&self, is_loaded: bool) -> Self {
+        let replaces = is_loaded || self.replaces || !self.in_snapshot;
+        Self { next: self.next, rejected: self.rejected, replaces, ..Self::default() }
     }
 
     fn judge_change(&self, event: &SourcePosition, cut: Option<&Seen>) -> (Verdict, Self) {
         let Some(own) = event.own else { return (Verdict::Stop(NO_PLACE), self.clone()) };
         let at = (event.preceding.unwrap_or(0), own);
         let order = event.total_order;
-        let mut after = Self { in_snapshot: false, ..self.clone() };
+        // A snapshot without a mark of its end has ended, and what follows it is not in it: no load's cut decides that.
+        let is_past_cut = self.is_past_cut || self.replaces;
+        let mut after = Self { in_snapshot: false, replaces: false, is_past_cut, ..self.clone() };
         let fresh = Last { at, count: 1, order, again: None };
         let is_tie = match self.last {
             None => {
@@ -137,7 +162,7 @@ impl Mark {
                 },
             },
         };
-        if let Some(cut) = cut.filter(|_| !self.is_past_cut) {
+        if let Some(cut) = cut.filter(|_| !is_past_cut) {
             if cut.is_past(at.0) {
                 after.is_past_cut = true;
             } else {
@@ -160,6 +185,7 @@ impl Mark {
             match (name, mark.last.as_mut()) {
                 ("past", _) => mark.is_past_cut = true,
                 ("snapshot", _) => mark.in_snapshot = true,
+                ("replaces", _) => mark.replaces = true,
                 ("rejected", _) => mark.rejected = value.parse().ok()?,
                 ("last", None) => {
                     let (preceding, own) = value.split_once(',')?;
@@ -191,7 +217,7 @@ impl fmt::Display for Mark {
                 }
             }
         }
-        for (name, is) in [("past", self.is_past_cut), ("snapshot", self.in_snapshot)] {
+        for (name, is) in [("past", self.is_past_cut), ("snapshot", self.in_snapshot), ("replaces", self.replaces)] {
             if is {
                 write!(f, " {name}")?;
             }
@@ -293,16 +319,40 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_fills_an_empty_table_only() {
+    fn a_snapshot_fills_a_table_or_takes_the_place_of_its_rows() {
         let read = |snapshot| SourcePosition { snapshot, ..event(0, 10, None) };
         let change = event(0, 11, None);
         let whole = [read(Snapshot::First), read(Snapshot::Yes), read(Snapshot::Last), change];
         assert_eq!(check(&whole, None).0, [Apply; 4]);
         let given_up = [read(Snapshot::First), read(Snapshot::Yes), read(Snapshot::First), read(Snapshot::Last)];
         assert_eq!(check(&given_up, None).0, [Apply, Apply, ApplyAnew, Apply]);
-        for before in [read(Snapshot::Last), change] {
-            assert_eq!(check(&[before, read(Snapshot::First)], None).0[1], Stop(SNAPSHOT));
-            assert_eq!(check(&[before, read(Snapshot::Incremental)], None).0[1], Apply);
+
+        let cut = Cut {
+            system: "s".into(),
+            position_type: "lsn".into(),
+            position: "0/64".into(),
+            visible: Some("8:10:8".into()),
+        };
+        let cut = Seen::of(&cut).unwrap();
+        let filled = Mark::at(0).judge(&read(Snapshot::Last), None, true).1;
+        let changed = Mark::at(0).judge(&change, None, true).1;
+        for (before, cut) in [(filled, None), (changed, None), (Mark::at(0), Some(&cut))] {
+            assert_eq!(before.judge(&read(Snapshot::Incremental), cut, true).0, Apply);
+            let begins = read(Snapshot::FirstOfTable);
+            assert_eq!(before.judge(&begins, cut, true).0, ApplyAnew);
+            let (verdict, within) = before.anew(cut.is_some()).judge(&begins, cut, true);
+            assert_eq!((verdict, within.replaces), (Apply, true));
+            // Given up once more, and whole at last.
+            assert_eq!(within.judge(&begins, cut, true).0, ApplyAnew);
+            let (verdict, within) = within.anew(cut.is_some()).judge(&begins, cut, true);
+            assert_eq!((verdict, within.replaces), (Apply, true));
+            let (verdict, after) = within.judge(&read(Snapshot::Last), cut, true);
+            assert_eq!((verdict, after.replaces), (Apply, false));
+            // What the load saw is in the snapshot, or came after it.
+            for ended in [within, after] {
+                let (verdict, after) = ended.judge(&change, cut, true);
+                assert_eq!((verdict, after.replaces, after.is_past_cut), (Apply, false, true));
+            }
         }
         assert_eq!(Mark::at(0).judge(&read(Snapshot::Incremental), None, false).0, Stop(INCREMENTAL));
     }
@@ -312,6 +362,24 @@ mod tests {
         for bad in ["", "-1", "x", "1 last=2", "1 count=2", "1 last=1,2 last=1,2", "1 what"] {
             assert_eq!(Mark::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn of_a_snapshot_that_began_before_the_load_nothing_is_new() {
+        let read = |snapshot, own| SourcePosition { snapshot, ..event(0, own, None) };
+        let (system, position_type, position) = ("s".into(), "lsn".into(), "0/64".into());
+        let cut = Seen::of(&Cut { system, position_type, position, visible: Some("8:10:8".into()) }).unwrap();
+        let change = event(200, 210, None);
+        let rest = [read(Snapshot::Yes, 100), read(Snapshot::LastOfTable, 100), change];
+        let (verdicts, mark) = check(&rest, Some(&cut));
+        assert_eq!((verdicts.as_slice(), mark.in_snapshot), (&[Loaded, Loaded, Apply][..], false));
+        let other = [read(Snapshot::Yes, 100), read(Snapshot::First, 300)];
+        assert_eq!(check(&other, Some(&cut)).0, [Loaded, ApplyAnew]);
+        // The last of many, or the only one: its place decides, or nothing does.
+        assert_eq!(check(&[read(Snapshot::Last, 100)], Some(&cut)).0, [Stop(SNAPSHOT)]);
+        assert_eq!(check(&[read(Snapshot::Last, 101)], Some(&cut)).0, [ApplyAnew]);
+        assert_eq!(check(&[change, read(Snapshot::Last, 300)], Some(&cut)).0, [Apply, ApplyAnew]);
+        assert_eq!(check(&[change, read(Snapshot::Yes, 300)], Some(&cut)).0, [Apply, Stop(SNAPSHOT)]);
     }
 
     proptest! {

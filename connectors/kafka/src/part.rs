@@ -13,7 +13,7 @@ use connector_debezium::{Decoder, Message, Pushed, Snapshot, SourcePosition, Tab
 use crate::convert;
 use crate::cut::Seen;
 use crate::ends::Ends;
-use crate::mark::{Mark, Verdict};
+use crate::mark::{Mark, SNAPSHOT, Verdict};
 use crate::topics::Topic;
 
 const OLD_KEY: &str = "__debezium.oldkey";
@@ -217,6 +217,7 @@ impl Part {
     /// `Data` for one that cannot be applied, by topic, partition and offset, and by its table if that is known; any
     /// other kind is the registry's. Nothing of the message was taken.
     pub(crate) fn take(&mut self, message: &Message<'_>) -> Result<Step> {
+        let is_divided = self.is_divided();
         let Self { decoder, lanes, absent, accepts_ties, .. } = self;
         let (due, tail) = (self.due && self.opened.is_some(), self.tail);
         let mut at_border = false;
@@ -238,6 +239,10 @@ impl Part {
             }
             let has_key = !lane.schema.key().is_empty();
             let (mut verdict, after) = lane.mark.judge(position, lane.cut.as_deref(), has_key);
+            if verdict == Verdict::ApplyAnew && is_divided {
+                // What other partitions have of the rows that go cannot be told from what they have of those that come.
+                verdict = Verdict::Stop(SNAPSHOT);
+            }
             if verdict == Verdict::Tie {
                 verdict = if has_key || *accepts_ties { Verdict::Apply } else { Verdict::Stop(TIE) };
             }
@@ -409,8 +414,8 @@ impl Part {
         for (table, lane) in self.lanes.iter_mut().filter(|(_, lane)| !lane.stopped) {
             let reached = Mark { next: self.next.max(lane.mark.next), ..lane.mark.clone() };
             // One that is ahead of the partition, which was set back for another, has not ended with it.
-            let whole =
-                !lane.torn || whole && lane.mark.next <= self.next || has_ended(&self.source, table, lane, ends);
+            let whole = !lane.mark.replaces
+                && (!lane.torn || whole && lane.mark.next <= self.next || has_ended(&self.source, table, lane, ends));
             let is_new = lane.delivered.as_deref() != Some(reached.to_string().as_str()) && reached.next > 0;
             if is_new || lane.torn && whole {
                 let span = span(&self.name, lane, self.next, whole);
@@ -428,11 +433,15 @@ impl Part {
         Some((lane.generation, LogEvent::Truncate(table.clone(), span)))
     }
 
-    /// The snapshot whose rows are there was given up.
-    pub(crate) fn begin_snapshot_anew(&mut self, table: &TableId) {
-        if let Some(lane) = self.lanes.get_mut(table) {
-            lane.mark.in_snapshot = false;
+    /// The rows of a table go, for a snapshot begins: those of one that was given up, or others, which it replaces. What was
+    /// open must have been taken.
+    pub(crate) fn begin_snapshot_anew(&mut self, table: &TableId, ends: &Ends) -> Option<(u64, LogEvent)> {
+        let lane = self.lanes.get_mut(table)?;
+        lane.mark = lane.mark.anew(lane.cut.is_some());
+        if lane.mark.replaces {
+            tracing::info!(%table, "Debezium sends a snapshot: it takes the place of the table's rows once all of it is there");
         }
+        self.truncated(table, ends)
     }
 
     /// Says where an error lies.
@@ -454,6 +463,7 @@ fn has_ended(source: &Arc<str>, table: &TableId, lane: &Lane, ends: &Ends) -> bo
 
 /// What a lane's next event covers.
 fn span(partition: &Arc<str>, lane: &mut Lane, next: i64, whole: bool) -> LogSpan {
+    let whole = whole && !lane.mark.replaces;
     lane.torn = !whole;
     // A lane may be ahead of the partition, which was set back for another.
     lane.mark.next = lane.mark.next.max(next);

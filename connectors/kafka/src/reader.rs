@@ -306,9 +306,8 @@ impl Reader {
                 }
                 Step::Anew(table) => {
                     self.flush(at)?;
-                    let truncated = self.parts[at].truncated(&table, &self.ends);
+                    let truncated = self.parts[at].begin_snapshot_anew(&table, &self.ends);
                     self.send(truncated)?;
-                    self.parts[at].begin_snapshot_anew(&table);
                 }
                 Step::Unknown(table) => {
                     self.discover(at, table)?;

@@ -1,13 +1,15 @@
 //! Change capture on real servers: PostgreSQL → Debezium in a Kafka Connect worker → Kafka → the program → Iceberg,
 //! read back by foreign readers and compared with the source.
 
+use std::collections::BTreeSet;
+
 use connect_tests::chance::Chance;
 use connect_tests::compare::{source_rows, until_rows};
 use connect_tests::connect::Worker;
 use connect_tests::debezium::{Debezium, Format};
 use connect_tests::http;
 use connect_tests::kafka::Kafka;
-use connect_tests::lake::Lake;
+use connect_tests::lake::{ENGINES, Lake};
 use connect_tests::postgres::{Database, Server, free_port};
 use connect_tests::proxy::Proxy;
 use connect_tests::registry::Registry;
@@ -115,6 +117,49 @@ fn a_registry_that_is_away_is_waited_for_and_no_record_is_set_aside() {
     running.terminate();
     running.wait().expect(OK);
     assert_eq!(Kafka::shared().read(&dead), []);
+}
+
+/// P4: a snapshot that Debezium makes of a table that has rows is shown when all of it is there, without the rows that
+/// were deleted while nobody was told of it.
+#[test]
+fn a_snapshot_of_debezium_takes_the_place_of_the_tables_rows() {
+    let database = Server::shared().database();
+    database.sql_as_user(
+        "CREATE TABLE t (id int PRIMARY KEY, v text); CREATE TABLE one (id int PRIMARY KEY);
+         INSERT INTO t SELECT n, 'v' || n FROM generate_series(1, 3000) n; INSERT INTO one VALUES (1)",
+    );
+    let mut debezium = Debezium::new(&database, Format::JsonWithSchemas);
+    debezium.set("snapshot.mode", "always");
+    debezium.start();
+    // Of a load and of a snapshot that was sent before it or while it ran.
+    let job = follower(&database, &debezium).sink("commit.max.rows", "500");
+    let lake = job.lake();
+    let mut running = job.start(&[]);
+    until_equal(&database, &lake, &["t", "one"], &mut running);
+    running.kill();
+    debezium.stop();
+    // Lost to the log: a slot made anew knows nothing of it.
+    database.sql("DELETE FROM t WHERE id > 1000 AND id % 2 = 0; UPDATE one SET id = 2");
+    let slot = &debezium.prefix;
+    database.sql(&format!("SELECT pg_replication_slot_advance('{slot}', pg_current_wal_lsn())"));
+    let running = job.start_with(&[], &[("CONNECT_FAILPOINTS", "iceberg.follow.after-part=kill")]);
+    debezium.start();
+    let outcome = running.wait();
+    assert_eq!(outcome.code, None, "{}", outcome.output);
+    assert_eq!(lake.count(ENGINES[0], "t", "id"), Some(3000));
+    let mut running = job.start(&[]);
+    until_equal(&database, &lake, &["t"], &mut running);
+    // The only row of the first table bears the mark of a beginning: that nothing follows is not told.
+    assert_eq!(lake.history("one", "id"), [(1, 1)]);
+    database.sql("UPDATE t SET v = 'w' WHERE id < 10; DELETE FROM t WHERE id = 2999; UPDATE one SET id = 3");
+    debezium.until_caught_up();
+    until_equal(&database, &lake, &["t", "one"], &mut running);
+    running.terminate();
+    running.wait().expect(OK);
+    let counts = lake.history("t", "id").into_iter().map(|(_, rows)| rows);
+    assert_eq!(counts.collect::<BTreeSet<u64>>(), BTreeSet::from([1999, 2000, 3000]));
+    let ids = lake.history("one", "id").into_iter();
+    assert_eq!(ids.collect::<BTreeSet<_>>(), BTreeSet::from([(1, 1), (3, 1)]));
 }
 
 #[test]

@@ -140,8 +140,7 @@ impl Lane {
     pub(super) async fn stage(&mut self, items: Vec<Item>) -> Result<()> {
         let (batches, clear) = self.take(items)?;
         if !batches.is_empty() || clear {
-            // The index knows each part by a name of its own; the last has the snapshot's.
-            let begun = self.write(new_snapshot_id(), batches, clear).await?;
+            let begun = self.write(batches, clear, false).await?;
             self.begun = Some(begun);
             failpoint::hit("iceberg.follow.after-part")?;
         }
@@ -196,8 +195,9 @@ impl Lane {
         Ok(reached)
     }
 
-    /// Writes a stretch, and stages its index under a name; it goes on where [`begun`](Self::begun) is.
-    async fn write(&mut self, name: i64, batches: Vec<LogBatch>, clear: bool) -> Result<Begun> {
+    /// Writes a stretch and stages its index, after what is begun. The index knows the last one of a commit by its
+    /// snapshot, and those before it by names of their own.
+    async fn write(&mut self, batches: Vec<LogBatch>, clear: bool, is_last: bool) -> Result<Begun> {
         let (grown, schema) = self.schema(&batches)?;
         let source = self.source_schema(&batches, &schema)?;
         let mut begun = match self.begun.take() {
@@ -232,7 +232,7 @@ impl Lane {
             },
             schema: begun.source.clone(),
             batches,
-            name,
+            name: if is_last { begun.snapshot_id } else { new_snapshot_id() },
         };
         let (index, prepared) = on_thread(move || stretch.prepare(index)).await?;
         self.index = Some(index);
@@ -242,9 +242,8 @@ impl Lane {
     }
 
     async fn commit(&mut self, batches: Vec<LogBatch>, clear: bool) -> Result<Flushed> {
-        let snapshot_id = self.begun.as_ref().map_or_else(new_snapshot_id, |begun| begun.snapshot_id);
-        let Begun { attempt, prepared, clear, schema: now, grown, source, .. } =
-            self.write(snapshot_id, batches, clear).await?;
+        let Begun { snapshot_id, attempt, prepared, clear, schema: now, grown, source } =
+            self.write(batches, clear, true).await?;
         let spec = self.spec(&now)?;
         let files = (prepared.add.len(), prepared.add.iter().map(|f| f.file_size_in_bytes()).sum());
         let written: Vec<String> = prepared.paths().collect();
