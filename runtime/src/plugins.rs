@@ -10,6 +10,7 @@ use connector_api::{ConnectorKind, Plugin};
 pub const PLUGINS: &[Plugin] = &[
     Plugin::of::<connector_iceberg::Iceberg>(),
     Plugin::of::<connector_kafka::Kafka>(),
+    Plugin::of::<connector_oracle::Oracle>(),
     Plugin::of::<connector_postgres::Postgres>(),
 ];
 

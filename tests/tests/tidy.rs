@@ -19,6 +19,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("connector-iceberg-index", &[]),
     ("connector-debezium", &["connector-api"]),
     ("connector-kafka", &["connector-api", "connector-debezium"]),
+    ("connector-oracle", &["connector-api"]),
     ("connector-postgres", &["connector-api"]),
     ("connect-engine", &["connector-api"]),
     (
@@ -29,6 +30,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
             "connector-api",
             "connector-iceberg",
             "connector-kafka",
+            "connector-oracle",
             "connector-postgres",
         ],
     ),
@@ -38,7 +40,17 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("example-runtime", &["connect-runtime", "connector-jsonl"]),
 ];
 /// Crates that talk to a system: the contract and the engine must do without.
-const DRIVERS: &[&str] = &["iceberg", "iceberg-catalog-sql", "parquet", "postgres-protocol", "rdkafka", "sqlx", "axum"];
+const DRIVERS: &[&str] = &[
+    "iceberg",
+    "iceberg-catalog-sql",
+    "oracle",
+    "oracledb",
+    "parquet",
+    "postgres-protocol",
+    "rdkafka",
+    "sqlx",
+    "axum",
+];
 /// Connectors and what they connect to: names that the contract and the engine must not know.
 const CONNECTOR_NAMES: &str = r"(?i)\b(postgres\w*|iceberg|oracle|debezium|parquet)\b";
 

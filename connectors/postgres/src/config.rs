@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use connector_api::{ConnectorConfig, Decimals, Filter, Unconstrained};
 use connector_api::config::{ConfigDef, Kind, Problem, Values};
+use connector_api::{ConnectorConfig, Decimals, Filter, Unconstrained};
 
 use crate::filter::RelationKind;
 use crate::slot::{Autocreate, SlotConfig};
