@@ -235,11 +235,7 @@ pub(crate) struct Details {
 }
 
 /// What there is to know of the tables of a schema.
-pub(crate) fn details(
-    session: &mut dyn Session,
-    owner: &str,
-    extents: bool,
-) -> Answer<HashMap<String, Details>> {
+pub(crate) fn details(session: &mut dyn Session, owner: &str, extents: bool) -> Answer<HashMap<String, Details>> {
     let mut all: HashMap<String, Details> = HashMap::new();
     let binds = [Bind::Text(owner)];
     columns(session, &binds, &mut all)?;
@@ -247,7 +243,8 @@ pub(crate) fn details(
     for row in records(session, sql, &binds, &[T, T])? {
         of(&mut all, &row)?.comment = row.get(1).map(str::to_owned);
     }
-    let sql = "SELECT table_name, column_name, comments FROM all_col_comments WHERE owner = :1 AND comments IS NOT NULL";
+    let sql =
+        "SELECT table_name, column_name, comments FROM all_col_comments WHERE owner = :1 AND comments IS NOT NULL";
     for row in records(session, sql, &binds, &[T, T, T])? {
         let (column, comment) = (row.text(1)?.to_owned(), row.text(2)?.to_owned());
         of(&mut all, &row)?.column_comments.insert(column, comment);

@@ -48,7 +48,8 @@ impl Endpoint {
     pub(crate) fn connect_string(&self) -> String {
         if let Some(url) = &self.url {
             // As operators have it for JDBC.
-            let url = url.strip_prefix("jdbc:oracle:").and_then(|rest| rest.split_once('@')).map_or(&**url, |(_, to)| to);
+            let url =
+                url.strip_prefix("jdbc:oracle:").and_then(|rest| rest.split_once('@')).map_or(&**url, |(_, to)| to);
             return url.strip_prefix("//").unwrap_or(url).to_owned();
         }
         let Self { protocol, host, port, .. } = self;
@@ -56,9 +57,7 @@ impl Endpoint {
             Target::Service(name) => ("SERVICE_NAME", name),
             Target::Sid(sid) => ("SID", sid),
         };
-        format!(
-            "(DESCRIPTION=(ADDRESS=(PROTOCOL={protocol})(HOST={host})(PORT={port}))(CONNECT_DATA=({key}={value})))"
-        )
+        format!("(DESCRIPTION=(ADDRESS=(PROTOCOL={protocol})(HOST={host})(PORT={port}))(CONNECT_DATA=({key}={value})))")
     }
 }
 

@@ -212,10 +212,10 @@ pub(crate) fn connect(endpoint: &Endpoint) -> Result<Box<dyn Session>> {
 }
 
 fn prepare(session: &mut dyn Session, endpoint: &Endpoint) -> Answer<()> {
-    if let Some(pdb) = &endpoint.pdb {
-        if catalog::container(session)?.0 != *pdb {
-            session.run(&format!("ALTER SESSION SET CONTAINER = {}", quoted(pdb)), &[])?;
-        }
+    if let Some(pdb) = &endpoint.pdb
+        && catalog::container(session)?.0 != *pdb
+    {
+        session.run(&format!("ALTER SESSION SET CONTAINER = {}", quoted(pdb)), &[])?;
     }
     // TIMESTAMP WITH LOCAL TIME ZONE comes in the session's.
     session.run("ALTER SESSION SET TIME_ZONE = '+00:00'", &[])?;
@@ -281,7 +281,9 @@ fn choose(
     // A standby shows no transactions of the primary's.
     let oldest = match database.standby {
         true => None,
-        false => catalog::oldest_transaction(session).map_err(taking)?.ok().map(|open| open.unwrap_or(before).min(before)),
+        false => {
+            catalog::oldest_transaction(session).map_err(taking)?.ok().map(|open| open.unwrap_or(before).min(before))
+        }
     };
     let scn = catalog::current_scn(session, database).map_err(taking)?;
     Ok((scn, oldest.map(|oldest| oldest.to_string())))
@@ -301,11 +303,7 @@ fn probe(session: &mut dyn Session, wanted: &[Relation], scn: u64) -> Answer<Opt
 }
 
 /// What the dictionary has of the tables, asked schema by schema.
-fn details(
-    session: &mut dyn Session,
-    config: &OracleConfig,
-    wanted: &[Relation],
-) -> Result<HashMap<TableId, Details>> {
+fn details(session: &mut dyn Session, config: &OracleConfig, wanted: &[Relation]) -> Result<HashMap<TableId, Details>> {
     let reading = |e: Failure| e.while_doing("reading the tables' columns");
     let owners: HashSet<&str> = wanted.iter().map(|r| r.id.schema()).collect();
     let mut extents = matches!(config.chunk_method, ChunkMethod::Auto | ChunkMethod::Extents);

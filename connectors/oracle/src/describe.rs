@@ -88,7 +88,12 @@ pub(crate) fn target(table: &TableId) -> String {
 }
 
 /// Makes of the dictionary's answers a table that can be read, or the reason why not.
-pub(crate) fn describe(relation: &Relation, details: &Details, filter: &Filter, handling: &Handling) -> Result<Readable> {
+pub(crate) fn describe(
+    relation: &Relation,
+    details: &Details,
+    filter: &Filter,
+    handling: &Handling,
+) -> Result<Readable> {
     let table = &relation.id;
     if let Some(why) = relation.unfit {
         let remedy = "leave it out by table.exclude.list";

@@ -63,8 +63,34 @@ impl ServerError {
         match self.code {
             // Of the instance and of the way to it: sessions and processes used up, starting, stopping, not yet open,
             // killed, end of file, lost contact, inactive; the listener without a handler or a service just now.
-            18 | 20 | 28 | 600 | 1012 | 1013 | 1033 | 1034 | 1089 | 1090 | 1092 | 2396 | 3113 | 3114 | 3135 | 12152
-            | 12170 | 12516..=12520 | 12528 | 12537 | 12541 | 12543 | 12547 | 12570 | 12571 | 12609 | 16000 | 27101
+            18
+            | 20
+            | 28
+            | 600
+            | 1012
+            | 1013
+            | 1033
+            | 1034
+            | 1089
+            | 1090
+            | 1092
+            | 2396
+            | 3113
+            | 3114
+            | 3135
+            | 12152
+            | 12170
+            | 12516..=12520
+            | 12528
+            | 12537
+            | 12541
+            | 12543
+            | 12547
+            | 12570
+            | 12571
+            | 12609
+            | 16000
+            | 27101
             | 25408 => retriable,
             // Resources: a lock, temporary space, memory, time, undo.
             54 | 60 | 1652 | 4021 | 4030 | 4031 | 8177 | 30006 | SNAPSHOT_TOO_OLD => retriable,

@@ -49,10 +49,9 @@ impl Part {
             (None, None) => ("", vec![]),
             (Some(from), None) => (" WHERE ROWID >= CHARTOROWID(:2)", vec![Bind::Text(from)]),
             (None, Some(to)) => (" WHERE ROWID < CHARTOROWID(:2)", vec![Bind::Text(to)]),
-            (Some(from), Some(to)) => (
-                " WHERE ROWID >= CHARTOROWID(:2) AND ROWID < CHARTOROWID(:3)",
-                vec![Bind::Text(from), Bind::Text(to)],
-            ),
+            (Some(from), Some(to)) => {
+                (" WHERE ROWID >= CHARTOROWID(:2) AND ROWID < CHARTOROWID(:3)", vec![Bind::Text(from), Bind::Text(to)])
+            }
         }
     }
 }

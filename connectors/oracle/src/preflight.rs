@@ -99,7 +99,8 @@ fn facts(session: &mut dyn Session) -> Answer<Facts> {
         }
     }
     let sql = "SELECT value FROM nls_database_parameters WHERE parameter = 'NLS_CHARACTERSET'";
-    let character_set = catalog::records(session, sql, &[], &[T])?.first().and_then(|row| row.get(0).map(str::to_owned));
+    let character_set =
+        catalog::records(session, sql, &[], &[T])?.first().and_then(|row| row.get(0).map(str::to_owned));
     Ok(Facts {
         user: database.user,
         major_version: session.major_version(),
@@ -117,12 +118,17 @@ fn judge(facts: &Facts, config: &OracleConfig, relations: &[Relation]) -> Vec<Fi
     let mut find = |severity, what: String, remedy: String| findings.push(Finding::new(severity, what, remedy));
     let user = format!("\"{}\"", facts.user);
     if facts.major_version > 0 && facts.major_version < 12 {
-        let what = format!("the server is of version {}: 12.1 or newer is needed, 19 or newer is tested", facts.major_version);
+        let what =
+            format!("the server is of version {}: 12.1 or newer is needed, 19 or newer is tested", facts.major_version);
         find(Severity::Blocking, what, "upgrade the server".into());
     }
     if relations.is_empty() {
         let what = "no table is selected: the lists, the filter, or what the user may see, leave none";
-        find(Severity::Warning, what.into(), "look at schema.include.list and table.include.list, and at its grants".into());
+        find(
+            Severity::Warning,
+            what.into(),
+            "look at schema.include.list and table.include.list, and at its grants".into(),
+        );
     }
     for (view, object, what_for) in VIEWS {
         let unused = view == "dba_extents" && !matches!(config.chunk_method, ChunkMethod::Auto | ChunkMethod::Extents)
@@ -201,8 +207,7 @@ mod tests {
     use super::*;
 
     fn config(more: &[(&str, &str)]) -> OracleConfig {
-        let needed =
-            [("database.url", "db/x"), ("database.user", "me"), ("database.password", "x")];
+        let needed = [("database.url", "db/x"), ("database.user", "me"), ("database.password", "x")];
         let raw: BTreeMap<_, _> = needed.iter().chain(more).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         OracleConfig::from_values(&OracleConfig::definition().parse(&raw).0).unwrap()
     }

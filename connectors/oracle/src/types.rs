@@ -287,7 +287,14 @@ mod tests {
     use super::*;
 
     fn attribute(data_type: &str, precision: Option<i16>, scale: Option<i16>) -> Attribute {
-        Attribute { name: "C".into(), data_type: data_type.into(), precision, scale, length: 30, ..Attribute::default() }
+        Attribute {
+            name: "C".into(),
+            data_type: data_type.into(),
+            precision,
+            scale,
+            length: 30,
+            ..Attribute::default()
+        }
     }
 
     fn wire(attribute: &Attribute, handling: &Handling) -> Option<Wire> {

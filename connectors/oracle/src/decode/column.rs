@@ -121,6 +121,8 @@ impl ColumnBuilder {
                     Cell::Text(text) => data.extend_from_slice(text.as_bytes()),
                     Cell::Made(text) => data.extend_from_slice(text.as_bytes()),
                     Cell::Bytes(bytes) => data.extend_from_slice(bytes),
+                    #[cfg(feature = "oci")]
+                    Cell::Taken(bytes) => data.extend_from_slice(&bytes),
                     Cell::Number(number) => number.write(data),
                     Cell::YearMonth(years, months) => time::year_month(years, months, data),
                     Cell::DaySecond(parts) => time::day_second(parts, data),

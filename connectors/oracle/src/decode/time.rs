@@ -13,7 +13,7 @@ const DAY_MICROS: i64 = 86_400_000_000;
 
 /// Microseconds since 1970-01-01; what is below them is cut off.
 pub(super) fn micros(stamp: Stamp) -> Result<i64, Wrong> {
-    let Stamp { year, month, day, hour, minute, second, nanos } = stamp;
+    let Stamp { year, month, day, hour, minute, second, nanos, offset } = stamp;
     // Oracle's range is −4712 to 9999, without 0.
     let year = match year {
         -4712..=-1 => year + 1,
@@ -26,7 +26,7 @@ pub(super) fn micros(stamp: Stamp) -> Result<i64, Wrong> {
     if day == 0 || day > days_in(year, month) {
         return Err("the day does not exist in the Gregorian calendar");
     }
-    let seconds = (i64::from(hour) * 60 + i64::from(minute)) * 60 + i64::from(second);
+    let seconds = (i64::from(hour) * 60 + i64::from(minute)) * 60 + i64::from(second) - i64::from(offset);
     Ok(days(year, month, day) * DAY_MICROS + seconds * 1_000_000 + i64::from(nanos / 1000))
 }
 
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     fn stamp(year: i32, month: u8, day: u8) -> Stamp {
-        Stamp { year, month, day, hour: 0, minute: 0, second: 0, nanos: 0 }
+        Stamp { year, month, day, hour: 0, minute: 0, second: 0, nanos: 0, offset: 0 }
     }
 
     #[test]
@@ -106,8 +106,14 @@ mod tests {
         assert_eq!(check(-1, 12, 31), Ok(-719_163), "the day before, in the year before");
         // Day 0 of the Julian day number is −4713-11-24, 2,440,588 days before; 38 and 366 days later comes this one.
         assert_eq!(check(-4712, 1, 1), Ok(-2_440_184));
-        assert_eq!(check(1582, 10, 4), Ok(-141_438), "the fields stay: in Julian days it would be the day before the 15th");
-        for (y, m, d) in [(0, 1, 1), (10_000, 1, 1), (-4713, 1, 1), (2023, 2, 29), (1500, 2, 29), (2024, 13, 1), (2024, 4, 0)] {
+        assert_eq!(
+            check(1582, 10, 4),
+            Ok(-141_438),
+            "the fields stay: in Julian days it would be the day before the 15th"
+        );
+        for (y, m, d) in
+            [(0, 1, 1), (10_000, 1, 1), (-4713, 1, 1), (2023, 2, 29), (1500, 2, 29), (2024, 13, 1), (2024, 4, 0)]
+        {
             assert!(check(y, m, d).is_err(), "{y}-{m}-{d}");
         }
     }
@@ -119,6 +125,8 @@ mod tests {
         assert_eq!(check(0, 0, 0, 1_999), Ok(1));
         let before = Stamp { hour: 20, minute: 17, second: 40, nanos: 123_456_789, ..stamp(1969, 7, 20) };
         assert_eq!(micros(before), Ok(-14_182_939_876_544));
+        let east = Stamp { hour: 5, minute: 30, offset: 19_800, ..stamp(1970, 1, 1) };
+        assert_eq!(micros(east), Ok(0));
         assert!(check(24, 0, 0, 0).is_err() && check(0, 60, 0, 0).is_err() && check(0, 0, 60, 0).is_err());
     }
 

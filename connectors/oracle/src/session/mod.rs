@@ -88,6 +88,9 @@ pub(crate) enum Cell<'a> {
     /// Text that the driver makes for us, such as a ROWID.
     Made(String),
     Bytes(&'a [u8]),
+    /// Bytes that the driver does not keep.
+    #[cfg(feature = "oci")]
+    Taken(Vec<u8>),
     Number(Digits),
     Float(f32),
     Double(f64),
@@ -132,6 +135,8 @@ pub(crate) struct Stamp {
     pub(crate) minute: u8,
     pub(crate) second: u8,
     pub(crate) nanos: u32,
+    /// Seconds east of UTC.
+    pub(crate) offset: i32,
 }
 
 /// Which driver.
@@ -201,7 +206,8 @@ impl Digits {
     /// Its value, if it is whole and not too large.
     pub(crate) fn whole(&self) -> Option<i128> {
         let digits = self.digits.get(..usize::from(self.count))?;
-        let value = digits.iter().try_fold(0_i128, |value, digit| value.checked_mul(10)?.checked_add((*digit).into()))?;
+        let value =
+            digits.iter().try_fold(0_i128, |value, digit| value.checked_mul(10)?.checked_add((*digit).into()))?;
         let value = value.checked_mul(10_i128.checked_pow(u32::try_from(self.exponent).ok()?)?)?;
         Some(if self.negative { -value } else { value })
     }
@@ -281,8 +287,7 @@ mod tests {
     fn numbers_are_read() {
         let check = |text: &str| {
             Digits::parse(text).map(|n| {
-                let digits: String =
-                    n.digits[..usize::from(n.count)].iter().map(|d| char::from(b'0' + d)).collect();
+                let digits: String = n.digits[..usize::from(n.count)].iter().map(|d| char::from(b'0' + d)).collect();
                 (n.negative, digits, n.exponent)
             })
         };

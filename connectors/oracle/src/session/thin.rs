@@ -66,8 +66,7 @@ impl Session for Thin {
 
     fn query(&mut self, query: &Query<'_>, each: Each<'_>) -> Answer<()> {
         contained(|| {
-            let mut cursor = self.cursor(query).map_err(failure)?;
-            while let Some(row) = cursor.next() {
+            for row in self.cursor(query).map_err(failure)? {
                 each(&mut ThinRow(row.map_err(failure)?))?;
             }
             Ok(())
@@ -145,6 +144,8 @@ impl Row for ThinRow {
                     minute: t.minute(),
                     second: t.second(),
                     nanos: t.nanoseconds(),
+                    // What has a zone comes as UTC.
+                    offset: 0,
                 })
             }),
             Wanted::YearMonth => {
@@ -259,7 +260,9 @@ fn failure(e: Error) -> Failure {
         | K::WalletPasswordMissingOrInvalid(..)
         | K::WalletPrivateKeyInvalid(_)
         | K::WalletUnreadable(_) => Failure::Setup(text.into()),
-        K::InvalidEncodedString => Failure::Value("text that is not in the character set of its column", Some(text.into())),
+        K::InvalidEncodedString => {
+            Failure::Value("text that is not in the character set of its column", Some(text.into()))
+        }
         K::InvalidEncodedVector | K::UnsupportedVectorFormat(_) | K::UnsupportedVectorVersion(_) => {
             Failure::Value("a vector that the driver cannot read", Some(text.into()))
         }
