@@ -222,7 +222,7 @@ impl ConnectorConfig for OracleConfig {
             .defaulted(
                 "snapshot.mode",
                 Kind::Text,
-                "initial_only",
+                "initial",
                 "What to read: initial_only loads the tables as of one SCN.",
             )
             .defaulted(
@@ -396,11 +396,12 @@ mod tests {
     use super::*;
     use crate::PLUGIN;
 
-    const NEEDED: [(&str, &str); 4] = [
+    const NEEDED: [(&str, &str); 5] = [
         ("database.hostname", "db"),
         ("database.user", "me"),
         ("database.password", "hunter2"),
         ("database.dbname", "orclpdb1"),
+        ("snapshot.mode", "initial_only"),
     ];
 
     fn raw(needed: &[(&str, &str)], more: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -450,7 +451,7 @@ mod tests {
                 "parallel.chunk.size: must be at least 64KiB",
             ]
         );
-        let nowhere = [("database.user", "p[u]"), ("database.password", "x")];
+        let nowhere = [("database.user", "p[u]"), ("database.password", "x"), ("snapshot.mode", "initial_only")];
         assert_eq!(
             check(&nowhere, &[]),
             [
@@ -464,7 +465,7 @@ mod tests {
     #[test]
     fn connect_strings() {
         let check = |needed: &[(&str, &str)]| {
-            let user = [("database.user", "u"), ("database.password", "p")];
+            let user = [("database.user", "u"), ("database.password", "p"), ("snapshot.mode", "initial_only")];
             config(&user, needed).endpoint.connect_string()
         };
         assert_eq!(

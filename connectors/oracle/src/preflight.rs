@@ -207,7 +207,12 @@ mod tests {
     use super::*;
 
     fn config(more: &[(&str, &str)]) -> OracleConfig {
-        let needed = [("database.url", "db/x"), ("database.user", "me"), ("database.password", "x")];
+        let needed = [
+            ("database.url", "db/x"),
+            ("database.user", "me"),
+            ("database.password", "x"),
+            ("snapshot.mode", "initial_only"),
+        ];
         let raw: BTreeMap<_, _> = needed.iter().chain(more).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         OracleConfig::from_values(&OracleConfig::definition().parse(&raw).0).unwrap()
     }
