@@ -87,7 +87,8 @@ fn manifest(members: &BTreeMap<String, Vec<(String, bool)>>) -> Vec<String> {
         };
         for (name, dev) in dependencies {
             // A member's tests may use the harness, and the contract's doubles.
-            let test_only = *dev && ["connect-tests", "connector-api"].contains(&name.as_str());
+            let test_only =
+                *dev && ["connect-oracle-double", "connect-tests", "connector-api"].contains(&name.as_str());
             if members.contains_key(name) && !may.contains(&name.as_str()) && !test_only {
                 complaints.push(format!("{member} must not depend on {name}"));
             }

@@ -30,6 +30,8 @@ struct Facts {
     objects: HashMap<(TableId, String), ()>,
     /// Views of the dictionary that cannot be read.
     hidden: Vec<&'static str>,
+    /// Whether the SCN can be asked of DBMS_FLASHBACK, where V$DATABASE is hidden.
+    flashback: bool,
     undo: Option<Undo>,
     character_set: Option<String>,
 }
@@ -98,6 +100,14 @@ fn facts(session: &mut dyn Session) -> Answer<Facts> {
             Err(e) => return Err(e),
         }
     }
+    let flashback = match database.sees_database {
+        true => false,
+        false => match catalog::current_scn(session, &database) {
+            Ok(_) => true,
+            Err(e) if e.is_missing_right() => false,
+            Err(e) => return Err(e),
+        },
+    };
     let sql = "SELECT value FROM nls_database_parameters WHERE parameter = 'NLS_CHARACTERSET'";
     let character_set =
         catalog::records(session, sql, &[], &[T])?.first().and_then(|row| row.get(0).map(str::to_owned));
@@ -108,6 +118,7 @@ fn facts(session: &mut dyn Session) -> Answer<Facts> {
         system,
         objects,
         hidden,
+        flashback,
         undo: catalog::undo(session)?,
         character_set,
     })
@@ -134,7 +145,8 @@ fn judge(facts: &Facts, config: &OracleConfig, relations: &[Relation]) -> Vec<Fi
         let unused = view == "dba_extents" && !matches!(config.chunk_method, ChunkMethod::Auto | ChunkMethod::Extents)
             || view == "gv$transaction" && facts.standby;
         if facts.hidden.contains(&view) && !unused {
-            let needed = view == "dba_extents" && config.chunk_method == ChunkMethod::Extents;
+            let needed = view == "dba_extents" && config.chunk_method == ChunkMethod::Extents
+                || view == "v$database" && !facts.flashback;
             let severity = if needed { Severity::Blocking } else { Severity::Warning };
             let what = format!("the user may not read {}: {what_for}", view.to_uppercase());
             find(severity, what, format!("GRANT SELECT ON SYS.{object} TO {user}"));
@@ -263,7 +275,8 @@ mod tests {
         one(Severity::Blocking, "of version 11", |f| f.major_version = 11);
         one(Severity::Warning, "GRANT SELECT ON SYS.GV_$TRANSACTION TO \"APP\"", |f| f.hidden = vec!["gv$transaction"]);
         one(Severity::Warning, "GRANT SELECT ON SYS.DBA_EXTENTS TO \"APP\"", |f| f.hidden = vec!["dba_extents"]);
-        one(Severity::Warning, "GRANT SELECT ON SYS.V_$DATABASE", |f| f.hidden = vec!["v$database"]);
+        one(Severity::Blocking, "GRANT SELECT ON SYS.V_$DATABASE", |f| f.hidden = vec!["v$database"]);
+        one(Severity::Warning, "V$DATABASE", |f| (f.hidden, f.flashback) = (vec!["v$database"], true));
         one(Severity::Warning, "a standby", |f| (f.standby, f.hidden) = (true, vec!["gv$transaction"]));
         one(Severity::Warning, "WE8MSWIN1252", |f| f.character_set = Some("WE8MSWIN1252".into()));
         one(Severity::Warning, "7 queries failed", |f| f.undo = Some(Undo { too_old: 7, ..Undo::default() }));

@@ -40,6 +40,8 @@ pub(super) fn connect(endpoint: &Endpoint) -> Answer<Box<dyn Session>> {
     if let Some(wallet) = &endpoint.wallet {
         config = config.set_wallet_location(wallet.as_str()).set_wallet_password(endpoint.wallet_password.expose());
     }
+    // The driver's TLS takes the process's choice, which is open where two providers are linked.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let config = config.set_connect_string(&endpoint.connect_string()).map_err(failure)?;
     // An account without a verifier of 12c makes it panic, after the server has named the verifiers.
     let connection = contained(|| oracledb::connect(config).map_err(failure)).map_err(|e| match e {
@@ -182,7 +184,7 @@ impl Row for ThinRow {
                 }
                 read => read,
             };
-            match read.map_err(lost)? {
+            match read.map_err(of_lob)? {
                 0 => return Ok(Lob::Read),
                 n => out.extend_from_slice(&piece[..n]),
             }
@@ -217,8 +219,17 @@ fn numbers(data: &VectorData) -> Answer<Vec<f64>> {
     })
 }
 
-fn lost(e: io::Error) -> Failure {
-    Failure::Lost(e.into())
+/// What an error of reading a LOB is: of the server's errors only the text is left.
+fn of_lob(e: io::Error) -> Failure {
+    let text = e.to_string();
+    let code = text.split("ORA-").nth(1).and_then(|rest| rest.get(..5)).and_then(|digits| digits.parse().ok());
+    match code {
+        Some(code) => Failure::server(code, text),
+        None if e.kind() == io::ErrorKind::InvalidData => {
+            Failure::Value("text that is not in the character set of its column", Some(e.into()))
+        }
+        None => Failure::Lost(e.into()),
+    }
 }
 
 /// What the driver's error is.
@@ -237,6 +248,13 @@ fn failure(e: Error) -> Failure {
     }
     // The driver's error is no std error; its text holds its causes.
     let text = e.to_string();
+    // An untrusted server does not become trusted by asking again.
+    if text.contains("invalid peer certificate") {
+        let remedy = "the server's authority must be public or in ewallet.pem of database.wallet.location, and its \
+                      certificate made out to database.hostname; of a wallet with a client's key the driver thin takes \
+                      no authorities";
+        return Failure::Setup(format!("{text}: {remedy}").into());
+    }
     match e.kind() {
         K::CallTimeoutExceeded
         | K::DeadConnection
