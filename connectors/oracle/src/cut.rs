@@ -31,11 +31,11 @@ pub(crate) struct Snapshot {
     tables: HashMap<TableId, Arc<Readable>>,
     /// Sessions that no split is using.
     idle: Mutex<Vec<Box<dyn Session>>>,
-    /// Of each split, what was handed on of it.
+    /// Of each split, what was read of it.
     splits: Mutex<HashMap<SplitId, Split>>,
 }
 
-/// What is known of a split that was read in part.
+/// What is known of a split that was read, in part or whole.
 #[derive(Clone, Debug, Default)]
 struct Split {
     /// Rows and digest of each batch.
@@ -144,30 +144,21 @@ impl Snapshot {
         Err(Error::data(what).with("table", table.schema.table()).with("remedy", remedy))
     }
 
-    /// The batches of a split that hold its first rows, so many: what they were when they were read before.
-    pub(crate) fn read_before(&self, split: &SplitId, rows: u64) -> Result<Vec<(u64, u64)>> {
+    /// The rows of a split's batch, counted from 0, and their digest: the same as when it was read before, or that is the
+    /// error. Whether it was.
+    pub(crate) fn same_as_before(&self, split: &SplitId, at: usize, is: (u64, u64)) -> Result<bool> {
         let mut splits = lock(&self.splits);
-        let known = splits.entry(split.clone()).or_default();
-        let (mut reached, mut count) = (0, 0);
-        while reached < rows {
-            let Some((batch, _)) = known.batches.get(count) else { break };
-            (reached, count) = (reached + batch, count + 1);
+        let known = &mut splits.entry(split.clone()).or_default().batches;
+        match known.get(at) {
+            Some(was) if *was == is => Ok(true),
+            Some(_) => Err(Error::cut_lost(
+                "a split that was read again had other rows, or in another order: its table begins anew",
+            )),
+            None => {
+                known.push(is);
+                Ok(false)
+            }
         }
-        if reached != rows {
-            return Err(Error::cut_lost("what was read of a split before is not known any more").with("split", split));
-        }
-        known.batches.truncate(count);
-        Ok(known.batches.clone())
-    }
-
-    /// Remembers a batch before it is handed on.
-    pub(crate) fn remember(&self, split: &SplitId, rows: u64, digest: u64) {
-        lock(&self.splits).entry(split.clone()).or_default().batches.push((rows, digest));
-    }
-
-    /// A split is complete.
-    pub(crate) fn forget(&self, split: &SplitId) {
-        lock(&self.splits).remove(split);
     }
 
     /// What to do about a query that undo did not reach back far enough for: it is tried again at the same SCN, and
@@ -375,4 +366,39 @@ pub(crate) fn longest_lob(session: &mut dyn Session, ask: &crate::describe::Ask<
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use connector_api::ConnectorConfig as _;
+
+    use super::*;
+
+    fn snapshot() -> Snapshot {
+        let keys = [("database.url", "db/x"), ("database.user", "u"), ("database.password", "p")];
+        let mut raw: BTreeMap<_, _> = keys.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        raw.insert("snapshot.mode".into(), "initial_only".into());
+        let config = OracleConfig::from_values(&OracleConfig::definition().parse(&raw).0).unwrap();
+        Snapshot {
+            endpoint: config.endpoint,
+            scn: 1,
+            restart_expired: true,
+            tables: HashMap::new(),
+            idle: Mutex::default(),
+            splits: Mutex::default(),
+        }
+    }
+
+    #[test]
+    fn other_rows_of_a_split_are_noticed() {
+        let (snapshot, a, b) = (snapshot(), SplitId::new("a"), SplitId::new("b"));
+        let same = |split, at, is| snapshot.same_as_before(split, at, is).map_err(|e| e.is_cut_lost());
+        assert_eq!([same(&a, 0, (9, 1)), same(&a, 1, (9, 2))], [Ok(false); 2]);
+        assert_eq!([same(&a, 0, (9, 1)), same(&a, 1, (9, 2))], [Ok(true); 2]);
+        assert_eq!(same(&a, 2, (3, 3)), Ok(false));
+        assert_eq!(same(&b, 0, (9, 2)), Ok(false), "another split");
+        assert_eq!([same(&a, 1, (9, 3)), same(&a, 1, (8, 2))], [Err(true); 2], "other rows, or fewer");
+    }
 }

@@ -4,8 +4,8 @@
 //! call cannot be interrupted: a thread that is told to stop does so when its round trip has ended, at the latest by
 //! `database.call.timeout.ms`, and nobody waits for it.
 //!
-//! A split that is opened again is read again from its start. Its first rows must be those that were handed on before:
-//! each batch's digest is compared, and if one differs the table begins anew.
+//! A split that is opened again is read again from its start, and must be what it was: each batch's digest is compared
+//! with that of when it was first read, and if one differs the table begins anew.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -166,11 +166,10 @@ impl Reader {
     }
 
     fn read(&self) -> Result<()> {
-        let Reading { table, snapshot, split, skip, .. } = &self.reading;
-        let before = snapshot.read_before(split, *skip)?;
+        let Reading { table, snapshot, split, .. } = &self.reading;
         self.go_on().map_err(|e| e.while_doing("reading rows"))?;
         let mut session = snapshot.worker()?;
-        let mut pump = Pump { reader: self, before, at: 0, delivered: 0, large: None };
+        let mut pump = Pump { reader: self, at: 0, reached: 0, large: None };
         if let Err(failure) = self.query(&mut *session, &mut pump) {
             let expired = failure.is_expired_scn();
             let lost = matches!(failure, Failure::Lost(_) | Failure::Driver(_));
@@ -195,7 +194,6 @@ impl Reader {
                 return Err(e);
             }
         }
-        snapshot.forget(split);
         Ok(())
     }
 
@@ -223,8 +221,8 @@ impl Reader {
         if let Some(batch) = decoder.finish()? {
             pump.deliver(batch)?;
         }
-        match pump.delivered < self.reading.skip {
-            true => Err(Failure::Stopped(other_rows())),
+        match pump.reached < self.reading.skip {
+            true => Err(Failure::Stopped(unknown())),
             false => Ok(()),
         }
     }
@@ -248,41 +246,42 @@ impl Reader {
     }
 }
 
-fn other_rows() -> Error {
-    Error::cut_lost("a split that was read again had other rows, or in another order: its table begins anew")
+fn unknown() -> Error {
+    Error::cut_lost("what was read of a split before is not known: its table begins anew")
 }
 
 /// From batches to the channel.
 struct Pump<'a> {
     reader: &'a Reader,
-    /// Rows and digest of the batches that were handed on before.
-    before: Vec<(u64, u64)>,
     /// Batches so far.
     at: usize,
-    /// Rows of the split handed on now or before.
-    delivered: u64,
+    /// Rows of the split so far.
+    reached: u64,
     large: Option<OwnedSemaphorePermit>,
 }
 
 impl Pump<'_> {
     fn deliver(&mut self, rows: RecordBatch) -> Answer<()> {
-        let Reading { table, snapshot, split, .. } = &self.reader.reading;
+        let Reading { table, snapshot, split, skip, .. } = &self.reader.reading;
         self.reader.go_on()?;
         let count = rows.num_rows() as u64;
         self.reader.rows.add(count);
-        let at = |n: u64| if n == 0 { Position::Start } else { Position::At(n) };
-        let upto = self.delivered + count;
-        let (is, was) = ((count, digest(&rows)), self.before.get(self.at));
-        self.at += 1;
-        if let Some(was) = was {
-            self.delivered = upto;
-            return if is == *was { Ok(()) } else { Err(Failure::Stopped(other_rows())) };
+        let (start, end) = (self.reached, self.reached + count);
+        let known = snapshot.same_as_before(split, self.at, (count, digest(&rows))).map_err(Failure::Stopped)?;
+        (self.at, self.reached) = (self.at + 1, end);
+        if start < *skip && !known {
+            return Err(Failure::Stopped(unknown()));
+        }
+        // The caller has the first of them, or all.
+        let first = start.max(*skip);
+        if first >= end {
+            return Ok(());
         }
         failpoint::hit("oracle.batch").map_err(Failure::Stopped)?;
-        let span = Span { split: split.clone(), after: at(self.delivered), upto: at(upto) };
-        self.delivered = upto;
+        let rows = rows.slice((first - start) as usize, (end - first) as usize);
+        let at = |n: u64| if n == 0 { Position::Start } else { Position::At(n) };
+        let span = Span { split: split.clone(), after: at(first), upto: at(end) };
         let batch = ChangeBatch::new(Arc::clone(&table.schema), span, rows).map_err(Failure::Stopped)?;
-        snapshot.remember(split, is.0, is.1);
         let sent = self.reader.sender.blocking_send(Ok(Message::Batch(batch)));
         sent.map_err(|_| Failure::Stopped(stopped()))
     }
