@@ -104,7 +104,7 @@ fn an_account_with_an_old_verifier_only_is_told_from_a_wrong_password() {
     let model = connect_oracle_double::Model::new().user(old).user(User::new("SHOP", "x")).table(small());
     let double = connect_oracle_double::Double::start(model, Options::new(Personality::V19c)).unwrap();
     let outcome = Job::of_oracle(double.port()).run(&["--max-retries", "0"]).expect(FAILED);
-    outcome.says(&["ORA-01017", "11g verifier", "ALTER USER", "database.driver=oci"]);
+    outcome.says(&["ORA-01017", "11g verifier", "ALTER USER", "use database.driver=oci"]);
 }
 
 #[test]

@@ -148,7 +148,7 @@ fn what_was_truncated_since_fails_its_table() {
         double.faults().statements().iter().any(|sql| sql.contains("CHARTOROWID")).then_some(())
     });
     database.truncate("SHOP", "LARGE");
-    running.wait().expect(SOME_TABLES_FAILED).says(&["SHOP.LARGE", "snapshot.scn=current"]);
+    running.wait().expect(SOME_TABLES_FAILED).says(&["SHOP.LARGE", "with snapshot.scn=current"]);
     let lake = job.lake();
     assert_eq!(lake.loaded_tables(), ["NONE", "SMALL"]);
     // Once more, at an SCN after it.
