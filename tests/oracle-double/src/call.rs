@@ -7,8 +7,8 @@ use crate::encode::Column;
 use crate::error::OraError;
 use crate::faults::{Effect, Moment};
 use crate::lob::Lobs;
-use crate::request::{Call, Execute, Oac, option};
-use crate::response::{self, End};
+use crate::request::{Call, Driver, Execute, Oac, option};
+use crate::response::{self, End, Ending};
 use crate::row::RowWriter;
 use crate::server::Shared;
 use crate::sql::{self, Cursor, Expr, Query, Session, Statement};
@@ -28,6 +28,7 @@ struct Open {
 /// What a session has open.
 pub(crate) struct Calls {
     pub(crate) session: Session,
+    driver: Driver,
     /// The types of the binds of open cursors.
     pub(crate) bind_types: HashMap<u32, Vec<Oac>>,
     shared: Arc<Shared>,
@@ -41,9 +42,9 @@ pub(crate) struct Calls {
 type Answered = Result<End, OraError>;
 
 impl Calls {
-    pub(crate) fn new(session: Session, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(session: Session, driver: Driver, shared: Arc<Shared>) -> Self {
         let (bind_types, open, lobs) = Default::default();
-        Self { session, bind_types, shared, open, lobs, next: 1, row_starts: Vec::new() }
+        Self { session, driver, bind_types, shared, open, lobs, next: 1, row_starts: Vec::new() }
     }
 
     /// The fault that strikes a call, whose statement is written down.
@@ -76,26 +77,28 @@ impl Calls {
         for cursor in cursors {
             self.open.remove(cursor);
             self.bind_types.remove(cursor);
-            self.lobs.close(*cursor);
         }
     }
 
     /// Answers a call.
-    pub(crate) fn answer(&mut self, call: Call, fields: u8, sequence: u64, out: &mut Vec<u8>) {
+    pub(crate) fn answer(&mut self, call: Call, ending: &Ending, out: &mut Vec<u8>) {
         self.row_starts.clear();
         let answered = match call {
-            Call::Execute(e) => self.execute(e, fields, out),
+            Call::Execute(e) => self.execute(e, ending.fields, out),
             Call::Again { cursor, rows, binds } => {
-                self.again(cursor, &binds, out).and_then(|()| self.rows(cursor, rows, out))
+                self.again(cursor, &binds, out).and_then(|()| self.executed(cursor, rows, out))
             }
-            Call::Fetch { cursor, rows } => self.rows(cursor, rows, out),
-            Call::Lob(call) => self.lobs.operate(&call, out).map(|()| End::default()),
+            Call::Fetch { cursor, rows } => self.rows(cursor, rows, out).map(|(end, _)| end),
+            Call::Lob(call) => {
+                let state = self.shared.database.read();
+                self.lobs.operate(&state, &call, out).map(|()| End::default())
+            }
             _ => Ok(End::default()),
         };
         match answered {
-            Ok(end) if end.done => response::end(fields, sequence, Some(&OraError::known(1403)), &end, out),
-            Ok(end) => response::end(fields, sequence, None, &end, out),
-            Err(error) => response::end(fields, sequence, Some(&error), &End::default(), out),
+            Ok(end) if end.done => ending.write(Some(&OraError::known(1403)), &end, out),
+            Ok(end) => ending.write(None, &end, out),
+            Err(error) => ending.write(Some(&error), &End::default(), out),
         }
     }
 
@@ -118,7 +121,7 @@ impl Calls {
                 self.again(e.cursor, &e.binds, out)?;
             }
             let rows = if e.options & option::FETCH != 0 { e.rows } else { 0 };
-            return self.rows(e.cursor, rows, out);
+            return self.executed(e.cursor, rows, out);
         };
         let (statement, binds) = sql::binds(&text)?;
         let only_described = e.options & (option::EXECUTE | option::DESCRIBE) == option::DESCRIBE;
@@ -131,7 +134,7 @@ impl Calls {
         self.run(&mut open, &values, out)?;
         let described = open.rows.is_some();
         if described {
-            response::describe(fields, &open.columns, out);
+            response::describe(fields, self.driver, &open.columns, out);
         }
         let cursor = if e.cursor == 0 { self.number() } else { e.cursor };
         // The data of LOBs, JSON and the like is sent when the client has said how it wants to have it.
@@ -143,8 +146,7 @@ impl Calls {
         if !described {
             return Ok(End { cursor, ..End::default() });
         }
-        let end = self.rows(cursor, rows, out)?;
-        Ok(end)
+        self.executed(cursor, rows, out)
     }
 
     fn number(&mut self) -> u32 {
@@ -155,7 +157,6 @@ impl Calls {
     /// Executes an open statement again, with other values.
     fn again(&mut self, cursor: u32, values: &[Value], out: &mut Vec<u8>) -> Result<(), OraError> {
         let mut open = self.open.remove(&cursor).ok_or_else(|| OraError::known(1001))?;
-        self.lobs.close(cursor);
         open.sent = 0;
         let ran = self.run(&mut open, values, out);
         self.open.insert(cursor, open);
@@ -195,10 +196,21 @@ impl Calls {
         sql::prepare(&state, &self.session, query, values)
     }
 
-    /// Sends so many rows of a cursor.
-    fn rows(&mut self, cursor: u32, count: usize, out: &mut Vec<u8>) -> Answered {
+    /// Sends so many rows of a cursor, and what else an execution gives back.
+    fn executed(&mut self, cursor: u32, count: usize, out: &mut Vec<u8>) -> Answered {
+        let (end, is_query) = self.rows(cursor, count, out)?;
+        if is_query {
+            // Six numbers: the SCN's parts and the cursor, which some clients take from here; nothing in three lists.
+            let scn = self.shared.database.scn();
+            out.u8(8).ub(6).ub(scn & 0xFFFF_FFFF).ub(scn >> 32).ub(cursor.into()).put(&[0; 6]);
+        }
+        Ok(end)
+    }
+
+    /// Sends so many rows of a cursor; whether there may be any.
+    fn rows(&mut self, cursor: u32, count: usize, out: &mut Vec<u8>) -> Result<(End, bool), OraError> {
         let open = self.open.get_mut(&cursor).ok_or_else(|| OraError::known(1001))?;
-        let Some(rows) = &mut open.rows else { return Ok(End { cursor, ..End::default() }) };
+        let Some(rows) = &mut open.rows else { return Ok((End { cursor, ..End::default() }, false)) };
         let mut done = false;
         if count > 0 {
             let state = self.shared.database.read();
@@ -207,7 +219,7 @@ impl Calls {
             out.u8(6).u8(0x22).count(open.columns.len()).ub(1).count(count).ub(0).ub(0).ub(0);
             let time_zone = self.session.time_zone;
             let (columns, defines) = (&open.columns[..], &open.defines[..]);
-            let mut writer = RowWriter { out, columns, defines, lobs: &mut self.lobs, cursor, time_zone };
+            let mut writer = RowWriter { out, columns, defines, lobs: &mut self.lobs, time_zone };
             let mut sent = 0;
             while sent < count {
                 let start = writer.out.len();
@@ -220,11 +232,7 @@ impl Calls {
             }
             open.sent += sent as u64;
         }
-        if open.sent == 0 || count > 0 {
-            // What the call gives back besides rows: six numbers, and nothing in three lists.
-            out.u8(8).ub(6).put(&[0; 9]);
-        }
-        Ok(End { cursor, rows: open.sent, done })
+        Ok((End { cursor, rows: open.sent, done }, true))
     }
 
     fn alter(&mut self, set: &[(String, String)]) -> Result<(), OraError> {

@@ -97,6 +97,14 @@ impl Description {
     }
 }
 
+impl Description {
+    /// Whether a scale is a part of the type.
+    pub(crate) fn has_scale(&self) -> bool {
+        use code::{INTERVAL_DS, INTERVAL_YM, NUMBER, TIMESTAMP, TIMESTAMP_LTZ, TIMESTAMP_TZ};
+        [NUMBER, TIMESTAMP, TIMESTAMP_TZ, TIMESTAMP_LTZ, INTERVAL_YM, INTERVAL_DS].contains(&self.code)
+    }
+}
+
 /// Writes a date of seven bytes.
 pub(crate) fn date(moment: &Moment) -> [u8; 7] {
     // Centuries and years are in excess of 100, both of the year's sign.
@@ -165,7 +173,7 @@ pub(crate) fn rowid(rowid: &Rowid, out: &mut Vec<u8>) {
     out.ub(rowid.object.into()).ub(rowid.file.into()).u8(0).ub(rowid.block.into()).ub(rowid.row.into());
 }
 
-fn vector(values: &[f32]) -> Vec<u8> {
+pub(crate) fn vector(values: &[f32]) -> Vec<u8> {
     let mut all = Vec::new();
     // Magic, version, flags (a norm follows), format FLOAT32.
     all.u8(0xDB).u8(0).u16(0x0012).u8(2).u32(values.len() as u32).put(&[0; 8]);
@@ -199,11 +207,6 @@ pub(crate) fn value(kind: &Type, value: &Value, out: &mut Vec<u8>) {
             // Type, object and snapshot identifiers, version, the image and its flags.
             out.ub(0).ub(0).ub(0).ub(0).count(image.len()).ub(1).bytes(&image);
         }
-        (Type::Json | Type::Vector(_), Value::Null) => {
-            out.ub(0);
-        }
-        (Type::Json, Value::Json(json)) => quasi_lob(&json.encode(), out),
-        (Type::Vector(_), Value::Vector(values)) => quasi_lob(&vector(values), out),
         (Type::Boolean, Value::Boolean(true)) => {
             out.put(&[2, 1, 1]);
         }
@@ -264,11 +267,6 @@ fn logical_rowid(text: &str) -> Vec<u8> {
         }
     }
     all
-}
-
-/// JSON and vectors travel as LOBs whose data comes along, with a locator that is of no use.
-fn quasi_lob(data: &[u8], out: &mut Vec<u8>) {
-    out.ub(40).count(data.len()).ub(8132).bytes(data).bytes(&[0; 40]);
 }
 
 /// Writes LONG, and LOBs that a client asked to have as LONG: the data in chunks, a null indicator, a return code.

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use crate::encode;
 use crate::error::OraError;
 use crate::request::{LobCall, Oac};
+use crate::sql::Cell;
+use crate::store::State;
 use crate::types::{Type, Value};
 use crate::wire::Write;
 
@@ -21,18 +23,37 @@ const PREFETCH: u64 = 0x0200_0000;
 #[derive(Default)]
 pub(crate) struct Lobs {
     next: u64,
-    open: HashMap<u64, Lob>,
+    open: HashMap<u64, Origin>,
+    /// The one that was read last.
+    last: Option<(u64, Lob)>,
+}
+
+/// Where a LOB's value is. Locators live as long as the session, so that data is not kept for them.
+enum Origin {
+    /// In a row of a table.
+    Cell(Cell),
+    /// An expression's.
+    Value(Value),
 }
 
 struct Lob {
-    /// The cursor that it came from, which it goes with.
-    cursor: u32,
     /// Bytes; of text: UTF-16.
     data: Vec<u8>,
     is_text: bool,
 }
 
 impl Lob {
+    /// `None` of NULL.
+    fn of(value: &Value) -> Option<Self> {
+        match value {
+            Value::Null => None,
+            Value::Bytes(bytes) => Some(Self { data: bytes.clone(), is_text: false }),
+            Value::Json(json) => Some(Self { data: json.encode(), is_text: false }),
+            Value::Vector(values) => Some(Self { data: encode::vector(values), is_text: false }),
+            other => Some(Self { data: encode::utf16(&crate::sql::text_of(other)), is_text: true }),
+        }
+    }
+
     /// Bytes, or UTF-16 units.
     fn len(&self) -> u64 {
         self.data.len() as u64 / if self.is_text { 2 } else { 1 }
@@ -48,17 +69,20 @@ impl Lob {
 
 impl Lobs {
     /// Writes a value of a row as a locator, with as much of its data as the client asked for.
-    pub(crate) fn write(&mut self, cursor: u32, kind: &Type, value: &Value, define: Option<&Oac>, out: &mut Vec<u8>) {
-        let (data, is_text) = match value {
-            Value::Null => {
-                out.ub(0);
-                return;
-            }
-            Value::Bytes(bytes) => (bytes.clone(), false),
-            other => (encode::utf16(&crate::sql::text_of(other)), true),
+    pub(crate) fn write(
+        &mut self,
+        kind: &Type,
+        value: &Value,
+        cell: Option<Cell>,
+        define: Option<&Oac>,
+        out: &mut Vec<u8>,
+    ) {
+        let Some(lob) = Lob::of(value) else {
+            out.ub(0);
+            return;
         };
+        let is_text = lob.is_text;
         self.next += 1;
-        let lob = Lob { cursor, data, is_text };
         let mut locator = [0_u8; LOCATOR];
         locator[..2].copy_from_slice(&(LOCATOR as u16 - 2).to_be_bytes());
         // Version; kind; initialised; text of a character set of variable length, which travels as UTF-16.
@@ -79,16 +103,24 @@ impl Lobs {
             }
         }
         out.bytes(&locator);
-        self.open.insert(self.next, lob);
+        self.open.insert(self.next, cell.map_or_else(|| Origin::Value(value.clone()), Origin::Cell));
     }
 
-    /// Forgets those of a cursor.
-    pub(crate) fn close(&mut self, cursor: u32) {
-        self.open.retain(|_, lob| lob.cursor != cursor);
+    /// The LOB of a locator.
+    fn find(&mut self, state: &State, locator: &[u8]) -> Option<&Lob> {
+        let number = u64::from_be_bytes(locator.get(10..18)?.try_into().ok()?);
+        if self.last.as_ref().is_none_or(|(last, _)| *last != number) {
+            let lob = match self.open.get(&number)? {
+                Origin::Cell(cell) => Lob::of(cell.value(state)?)?,
+                Origin::Value(value) => Lob::of(value)?,
+            };
+            self.last = Some((number, lob));
+        }
+        self.last.as_ref().map(|(_, lob)| lob)
     }
 
     /// Answers an operation.
-    pub(crate) fn operate(&self, call: &LobCall, out: &mut Vec<u8>) -> Result<(), OraError> {
+    pub(crate) fn operate(&mut self, state: &State, call: &LobCall, out: &mut Vec<u8>) -> Result<(), OraError> {
         /// Operations by their numbers.
         const LENGTH: u64 = 0x0001;
         const READ: u64 = 0x0002;
@@ -97,8 +129,7 @@ impl Lobs {
         const CLOSE: u64 = 0x1_0000;
         const IS_OPEN: u64 = 0x1_1000;
         const FREE: u64 = 0x0111;
-        let number = call.locator.get(10..18).and_then(|b| b.try_into().ok()).map(u64::from_be_bytes);
-        let lob = number.and_then(|n| self.open.get(&n)).ok_or_else(|| OraError::known(22922))?;
+        let lob = self.find(state, &call.locator).ok_or_else(|| OraError::known(22922))?;
         let amount = match call.operation {
             LENGTH => lob.len(),
             READ => {

@@ -20,13 +20,33 @@ pub(crate) mod option {
     pub(crate) const DESCRIBE: u64 = 0x2_0000;
 }
 
+/// Which dialect a client speaks, by the name of its driver: what a capability says of it is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Driver {
+    /// Scales of described columns are one byte.
+    Thin,
+    /// JDBC: scales are integers of variable length where a type has one.
+    Java,
+}
+
+/// Reads a driver's name, which ends with a zero.
+fn driver(reader: &mut Reader<'_>) -> Result<Driver, Short> {
+    let mut name = Vec::new();
+    loop {
+        match reader.u8()? {
+            0 => return Ok(if name.starts_with(b"Java") { Driver::Java } else { Driver::Thin }),
+            b => name.push(b),
+        }
+    }
+}
+
 /// What a client asks for.
 pub(crate) enum Call {
-    /// Who are you?
-    Protocol,
+    /// Who are you? With the client's own name.
+    Protocol(Driver),
     DataTypes(DataTypes),
     /// The first three exchanges in one.
-    FastAuth(DataTypes, Login),
+    FastAuth(Driver, DataTypes, Login),
     AuthOne(Login),
     AuthTwo(Login),
     Execute(Execute),
@@ -105,46 +125,56 @@ pub(crate) struct Context<'a> {
     pub(crate) binds: &'a HashMap<u32, Vec<Oac>>,
 }
 
-/// Reads a request.
-pub(crate) fn read(bytes: &[u8], context: &Context<'_>) -> Result<(Vec<Piggyback>, Call), Short> {
+/// Reads a request: what rides in front of the call, the call, and the number that the client gave it.
+pub(crate) fn read(bytes: &[u8], context: &Context<'_>) -> Result<(Vec<Piggyback>, Call, u8), Short> {
     let mut reader = Reader::new(bytes);
     let mut piggybacks = Vec::new();
     loop {
         match reader.u8()? {
             1 => {
+                // The versions that it speaks, up to a zero.
                 while reader.u8()? != 0 {}
-                return Ok((piggybacks, Call::Protocol));
+                return Ok((piggybacks, Call::Protocol(driver(&mut reader)?), 0));
             }
-            2 => return Ok((piggybacks, Call::DataTypes(DataTypes::read(&mut reader)?))),
-            34 => return Ok((piggybacks, fast_auth(&mut reader)?)),
+            2 => return Ok((piggybacks, Call::DataTypes(DataTypes::read(&mut reader)?), 0)),
+            34 => {
+                let (call, number) = fast_auth(&mut reader)?;
+                return Ok((piggybacks, call, number));
+            }
             17 => piggybacks.push(piggyback(&mut reader, context)?),
-            3 => return Ok((piggybacks, function(&mut reader, context)?)),
-            other => return Ok((piggybacks, Call::Unknown(other))),
+            3 => {
+                let (call, number) = function(&mut reader, context)?;
+                return Ok((piggybacks, call, number));
+            }
+            other => return Ok((piggybacks, Call::Unknown(other), 0)),
         }
     }
 }
 
-fn fast_auth(reader: &mut Reader<'_>) -> Result<Call, Short> {
+fn fast_auth(reader: &mut Reader<'_>) -> Result<(Call, u8), Short> {
     // Version and flags; then a protocol message with the driver's name.
     reader.skip(3)?;
-    reader.skip(3)?;
+    reader.skip(1)?;
     while reader.u8()? != 0 {}
-    // Character sets that the server had last time, the version of fields; then a data types message.
-    reader.skip(6)?;
+    let driver = driver(reader)?;
+    // Character sets that the server had last time, the version of this message; then a data types message.
+    reader.skip(5)?;
+    let fields = reader.u8()?;
     reader.skip(1)?;
     let types = DataTypes::read(reader)?;
-    // The function's header: no token yet, whatever version comes out.
-    reader.skip(3)?;
-    Ok(Call::FastAuth(types, Login::read(reader)?))
+    // The mark of a function and its number.
+    reader.skip(2)?;
+    let number = header(reader, &Context { fields, binds: &HashMap::new() })?;
+    Ok((Call::FastAuth(driver, types, Login::read(reader)?), number))
 }
 
 /// Reads the sequence number and the token that follow a function's number.
-fn header(reader: &mut Reader<'_>, context: &Context<'_>) -> Result<(), Short> {
-    reader.skip(1)?;
+fn header(reader: &mut Reader<'_>, context: &Context<'_>) -> Result<u8, Short> {
+    let number = reader.u8()?;
     if context.fields >= 18 {
         reader.ub()?;
     }
-    Ok(())
+    Ok(number)
 }
 
 fn piggyback(reader: &mut Reader<'_>, context: &Context<'_>) -> Result<Piggyback, Short> {
@@ -164,6 +194,13 @@ fn piggyback(reader: &mut Reader<'_>, context: &Context<'_>) -> Result<Piggyback
         }
         // The state of a session at a request's boundary.
         176 => drop(reader.ub()?),
+        // What JDBC counts of its own features.
+        191 => {
+            reader.skip(1)?;
+            let length = reader.count()?;
+            reader.skip(1)?;
+            reader.bytes_of(length)?;
+        }
         154 => keys(reader)?,
         135 => end_to_end(reader)?,
         // Temporary LOBs to free.
@@ -236,10 +273,10 @@ fn end_to_end(reader: &mut Reader<'_>) -> Result<(), Short> {
     Ok(())
 }
 
-fn function(reader: &mut Reader<'_>, context: &Context<'_>) -> Result<Call, Short> {
+fn function(reader: &mut Reader<'_>, context: &Context<'_>) -> Result<(Call, u8), Short> {
     let function = reader.u8()?;
-    header(reader, context)?;
-    Ok(match function {
+    let number = header(reader, context)?;
+    let call = match function {
         118 => Call::AuthOne(Login::read(reader)?),
         115 => Call::AuthTwo(Login::read(reader)?),
         94 => Call::Execute(execute(reader, context)?),
@@ -257,7 +294,8 @@ fn function(reader: &mut Reader<'_>, context: &Context<'_>) -> Result<Call, Shor
         9 => Call::Logoff,
         14 | 15 | 147 => Call::Simple,
         other => Call::Unknown(other),
-    })
+    };
+    Ok((call, number))
 }
 
 fn execute(reader: &mut Reader<'_>, context: &Context<'_>) -> Result<Execute, Short> {
@@ -302,9 +340,9 @@ fn execute(reader: &mut Reader<'_>, context: &Context<'_>) -> Result<Execute, Sh
         true => Some(String::from_utf8_lossy(&reader.bytes_of(length)?).to_string()),
         false => None,
     };
-    for _ in 0..numbers {
-        reader.ub()?;
-    }
+    let numbers = (0..numbers).map(|_| reader.count()).collect::<Result<Vec<_>, _>>()?;
+    // JDBC says how many rows it wants in the second of the numbers.
+    let rows = if rows == 0 { numbers.get(1).copied().unwrap_or(0) } else { rows };
     let mut oacs = |count: usize| (0..count).map(|_| oac(reader, context)).collect::<Result<Vec<_>, _>>();
     let defines = if options & option::DEFINE != 0 { oacs(define_count)? } else { Vec::new() };
     let bind_types = if options & option::BIND != 0 { oacs(bind_count)? } else { Vec::new() };

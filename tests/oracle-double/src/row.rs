@@ -14,7 +14,6 @@ pub(crate) struct RowWriter<'a> {
     /// What the client asked for; empty: as described.
     pub(crate) defines: &'a [Oac],
     pub(crate) lobs: &'a mut Lobs,
-    pub(crate) cursor: u32,
     /// Minutes.
     pub(crate) time_zone: i16,
 }
@@ -28,8 +27,9 @@ impl Out for RowWriter<'_> {
         let kind = &self.columns[n].kind;
         let define = self.defines.get(n);
         match (kind, define.map(|d| d.code)) {
-            (Type::Clob | Type::Nclob | Type::Blob, Some(code::CLOB | code::BLOB) | None) => {
-                self.lobs.write(self.cursor, kind, value, define, self.out);
+            (Type::Json | Type::Vector(_), _)
+            | (Type::Clob | Type::Nclob | Type::Blob, Some(code::CLOB | code::BLOB) | None) => {
+                self.lobs.write(kind, value, None, define, self.out);
             }
             (Type::Clob | Type::Nclob | Type::Blob | Type::Long | Type::LongRaw, _) => {
                 let national = define.is_some_and(|d| d.form == 2);
@@ -59,7 +59,7 @@ impl Out for RowWriter<'_> {
     fn written(&mut self, n: usize, row: &TableRow<'_>, from: usize) {
         let kind = &self.columns[n].kind;
         let as_it_is = match kind {
-            Type::Clob | Type::Nclob | Type::Blob | Type::Long | Type::LongRaw => false,
+            Type::Clob | Type::Nclob | Type::Blob | Type::Json | Type::Vector(_) | Type::Long | Type::LongRaw => false,
             Type::TimestampLtz(_) => self.time_zone == 0,
             Type::Number(..) | Type::Float(_) => self.defines.get(n).is_none_or(|d| d.code == code::NUMBER),
             _ => true,
@@ -68,6 +68,11 @@ impl Out for RowWriter<'_> {
             return row.write(from, kind, self.out);
         }
         match row.kept(from) {
+            Some(value)
+                if kind.is_lob() && self.defines.get(n).is_none_or(|d| [code::CLOB, code::BLOB].contains(&d.code)) =>
+            {
+                self.lobs.write(kind, value, Some(row.cell(from)), self.defines.get(n), self.out);
+            }
             Some(value) => self.value(n, value),
             None => self.value(n, &crate::sql::Row::get(row, from)),
         }

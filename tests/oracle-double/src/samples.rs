@@ -125,7 +125,7 @@ fn classic() -> Columns {
                 Value::Bytes((0..=255).cycle().take(76_800).collect()),
             ],
         ),
-        ("RID", Type::Rowid, [rowid(73_001, 12, 171, 3), rowid(0, 0, 0, 0), rowid(u32::MAX, 1023, 0x3F_FFFF, 4095)]),
+        ("RID", Type::Rowid, [rowid(73_001, 12, 171, 3), rowid(1, 1, 0, 0), rowid(u32::MAX, 1023, 0x3F_FFFF, 4095)]),
         ("L", Type::Long, [Value::text("a long"), Value::text(" "), Value::text(long)]),
     ]
 }

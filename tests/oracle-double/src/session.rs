@@ -13,7 +13,7 @@ use crate::error::OraError;
 use crate::faults::Effect;
 use crate::handshake::{self, Connect, Personality};
 use crate::packet::{Packet, Packets, kind};
-use crate::request::{self, Call, Context, Piggyback};
+use crate::request::{self, Call, Context, Driver, Piggyback};
 use crate::response;
 use crate::server::Shared;
 use crate::sql::Session as SqlSession;
@@ -36,7 +36,10 @@ pub(crate) struct Session {
     personality: Personality,
     /// The version of messages that was agreed on.
     fields: u8,
+    driver: Driver,
     sequence: u64,
+    /// The number that the client gave the call.
+    number: u8,
     challenge: Option<(Challenge, String)>,
     calls: Option<Calls>,
     service: String,
@@ -49,9 +52,22 @@ impl Session {
     pub(crate) fn serve(packets: Packets, shared: Arc<Shared>, id: u32, protocol: &'static str) -> io::Result<()> {
         let personality = shared.personality;
         let service = String::new();
-        let (fields, sequence, challenge, calls) = (personality.fields(), 0, None, None);
-        let mut session =
-            Self { packets, shared, personality, fields, sequence, challenge, calls, service, protocol, id };
+        let (fields, driver, sequence, challenge, calls) = (personality.fields(), Driver::Thin, 0, None, None);
+        let number = 0;
+        let mut session = Self {
+            packets,
+            shared,
+            personality,
+            fields,
+            driver,
+            sequence,
+            number,
+            challenge,
+            calls,
+            service,
+            protocol,
+            id,
+        };
         if session.connect()? { session.requests() } else { Ok(()) }
     }
 
@@ -127,7 +143,7 @@ impl Session {
 
     /// Reads a request whole and answers it. `false` at the end of the session.
     fn request(&mut self, mut data: Vec<u8>) -> io::Result<bool> {
-        let (piggybacks, call) = loop {
+        let (piggybacks, call, number) = loop {
             let none = Default::default();
             let binds = self.calls.as_ref().map_or(&none, |calls| &calls.bind_types);
             match request::read(&data, &Context { fields: self.fields, binds }) {
@@ -142,6 +158,7 @@ impl Session {
                 }
             }
         };
+        self.number = number;
         let latency = self.shared.faults.saw_round_trip();
         if !latency.is_zero() && self.stall(latency)? {
             return Ok(true);
@@ -162,12 +179,16 @@ impl Session {
         let mut out = Vec::new();
         let mut cut = None;
         match call {
-            Call::Protocol => handshake::protocol(self.personality, &mut out),
+            Call::Protocol(driver) => {
+                self.driver = driver;
+                handshake::protocol(self.personality, &mut out);
+            }
             Call::DataTypes(types) => {
                 self.agree(&types);
                 types.answer(&mut out);
             }
-            Call::FastAuth(types, login) => {
+            Call::FastAuth(driver, types, login) => {
+                self.driver = driver;
                 self.agree(&types);
                 handshake::protocol(self.personality, &mut out);
                 types.answer(&mut out);
@@ -200,9 +221,9 @@ impl Session {
                     Some(Effect::Cut(bytes)) => cut = Some(bytes),
                     _ => {}
                 }
-                let sequence = self.next();
+                let ending = self.ending();
                 if let Some(calls) = &mut self.calls {
-                    calls.answer(call, self.fields, sequence, &mut out);
+                    calls.answer(call, &ending, &mut out);
                     if let Some(Effect::CutAfterRows(rows)) = effect {
                         cut = Some(calls.cut_after(rows, out.len()));
                     }
@@ -222,9 +243,13 @@ impl Session {
         self.sequence
     }
 
+    fn ending(&mut self) -> response::Ending {
+        response::Ending { fields: self.fields, sequence: self.next(), call: self.number }
+    }
+
     fn end(&mut self, error: Option<&OraError>, out: &mut Vec<u8>) {
-        let sequence = self.next();
-        response::end(self.fields, sequence, error, &response::End::default(), out);
+        let ending = self.ending();
+        ending.write(error, &response::End::default(), out);
     }
 
     fn respond(&mut self, mut out: Vec<u8>, cut: Option<usize>) -> io::Result<()> {
@@ -319,7 +344,7 @@ impl Session {
             container,
             program: login.pairs.get("SESSION_CLIENT_DRIVER_NAME").cloned().unwrap_or_default(),
         };
-        let mut calls = Calls::new(session, self.shared.clone());
+        let mut calls = Calls::new(session, self.driver, self.shared.clone());
         if let Some(sql) = login.pairs.get("AUTH_ALTER_SESSION") {
             calls.alter_session(sql.trim_end_matches('\0'));
         }

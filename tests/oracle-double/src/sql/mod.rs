@@ -16,5 +16,5 @@ mod syntax;
 pub(crate) use eval::Row;
 pub(crate) use functions::text as text_of;
 pub(crate) use plan::{Cursor, Out, Session, binds, describe_view, prepare};
-pub(crate) use scan::TableRow;
+pub(crate) use scan::{Cell, TableRow};
 pub(crate) use syntax::{Expr, Query, Statement};

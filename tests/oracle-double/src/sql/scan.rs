@@ -7,7 +7,7 @@
 use super::eval::Row;
 use crate::encode::{self, Description};
 use crate::error::OraError;
-use crate::model::{Cell, Generator, Scn};
+use crate::model::{Cell as Target, Generator, Scn};
 use crate::store::{Rows, Segment, State, Stored};
 use crate::types::{Rowid, Type, Value};
 
@@ -100,7 +100,8 @@ impl Scan {
             {
                 continue;
             }
-            return Some(TableRow { stored, segment, row, data });
+            let cell = Cell { table: self.table, segment: self.segments[self.segment], row, column: 0, scn: self.scn };
+            return Some(TableRow { stored, segment, row, data, cell });
         }
     }
 
@@ -136,6 +137,26 @@ pub(crate) struct TableRow<'a> {
     segment: &'a Segment,
     row: u64,
     data: Data<'a>,
+    cell: Cell,
+}
+
+/// Where a value lies, and as of which SCN.
+#[derive(Clone, Copy)]
+pub(crate) struct Cell {
+    table: usize,
+    segment: usize,
+    row: u64,
+    column: usize,
+    scn: Scn,
+}
+
+impl Cell {
+    /// The value, unless its segment has gone.
+    pub(crate) fn value(self, state: &State) -> Option<&Value> {
+        let segment = state.tables[self.table].segments.get(self.segment)?;
+        let Rows::Kept(rows) = &segment.rows else { return None };
+        rows.get(self.row as usize)?.at(self.scn)?.get(self.column)
+    }
 }
 
 enum Data<'a> {
@@ -148,11 +169,16 @@ impl<'a> TableRow<'a> {
     pub(crate) fn write(&self, column: usize, kind: &Type, out: &mut Vec<u8>) {
         match &self.data {
             Data::Synthetic(generator) if column < self.stored.def.columns.len() => {
-                generator.cell(self.row, column, &mut Cell { out });
+                generator.cell(self.row, column, &mut Target { out });
             }
             Data::Kept(values) if column < values.len() => encode::value(kind, &values[column], out),
             _ => encode::value(kind, &self.rowid(), out),
         }
+    }
+
+    /// Where a column's value lies.
+    pub(crate) fn cell(&self, column: usize) -> Cell {
+        Cell { column, ..self.cell }
     }
 
     /// A column's value, where it is kept as it is.
@@ -178,7 +204,7 @@ impl Row for TableRow<'_> {
             Data::Kept(values) if column < values.len() => values[column].clone(),
             Data::Synthetic(generator) if column < self.stored.def.columns.len() => {
                 let mut bytes = Vec::new();
-                generator.cell(self.row, column, &mut Cell { out: &mut bytes });
+                generator.cell(self.row, column, &mut Target { out: &mut bytes });
                 let description = Description::of(&self.stored.def.columns[column].kind);
                 let sent = crate::wire::Reader::new(&bytes).bytes().unwrap_or_default();
                 encode::bound(description.code, description.form, &sent)
