@@ -10,6 +10,7 @@ use connector_api::{ConnectorKind, Plugin};
 pub const PLUGINS: &[Plugin] = &[
     Plugin::of::<connector_iceberg::Iceberg>(),
     Plugin::of::<connector_kafka::Kafka>(),
+    Plugin::of::<connector_oracle::Oracle>(),
     Plugin::of::<connector_postgres::Postgres>(),
 ];
 
@@ -114,7 +115,7 @@ mod tests {
         let version = env!("CARGO_PKG_VERSION");
         let all = describe(PLUGINS, None).unwrap();
         assert_eq!(all[0], "class     type    version  also called");
-        assert!(all[3].starts_with(&format!("postgres  source  {version:<7}  io.debezium")), "{all:?}");
+        assert!(all[4].starts_with(&format!("postgres  source  {version:<7}  io.debezium")), "{all:?}");
         let keys = describe(PLUGINS, Some("io.debezium.connector.postgresql.PostgresConnector")).unwrap().join("\n");
         assert!(
             keys.contains("  database.port  (whole number from 1 to 65535, default 5432)\n      Port of the"),
@@ -123,7 +124,7 @@ mod tests {
         assert!(keys.contains("database.hostname  (text, required)") && keys.contains("  sink  (text)"), "{keys}");
         assert_eq!(
             describe(PLUGINS, Some("postgre")),
-            Err("no connector is called \"postgre\"; did you mean \"postgres\"? (known: iceberg, kafka, postgres)"
+            Err("no connector is called \"postgre\"; did you mean \"postgres\"? (known: iceberg, kafka, oracle, postgres)"
                 .into())
         );
     }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use connector_api::ConnectorConfig;
 use connector_api::config::{ConfigDef, Kind, Problem, Values};
+use connector_api::{ConnectorConfig, Decimals, Filter, Unconstrained};
 
-use crate::filter::{Filter, Like, List, RelationKind};
+use crate::filter::RelationKind;
 use crate::slot::{Autocreate, SlotConfig};
-use crate::types::{Decimals, Handling, Unconstrained};
+use crate::types::Handling;
 use crate::wire::{Endpoint, Files, SSL_MODES, SslMode, Tls};
 
 /// Smallest value of `parallel.chunk.size`, bytes: below it the splits cost more than they give.
@@ -103,7 +103,7 @@ impl ConnectorConfig for PostgresConfig {
             )
             .defaulted(
                 "decimal.handling.mode",
-                Kind::OneOf(&["precise", "string", "double"]),
+                Kind::OneOf(Decimals::WORDS),
                 "precise",
                 "numeric as decimal where its precision allows, as text, or as the nearest double.",
             )
@@ -176,29 +176,7 @@ impl ConnectorConfig for PostgresConfig {
 
     fn from_values(values: &Values) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
-        let mut list = |sort: &str, include: &'static str, exclude: &'static str| match (
-            values.regexes(include),
-            values.regexes(exclude),
-        ) {
-            ([], []) => List::All,
-            (include, []) => List::Include(include.to_vec()),
-            ([], exclude) => List::Exclude(exclude.to_vec()),
-            _ => {
-                let both = format!("{include} is set too: {sort} are either included or excluded");
-                problems.push(Problem::new(exclude, both));
-                List::All
-            }
-        };
-        let schemas = list("schemas", "schema.include.list", "schema.exclude.list");
-        let tables = list("tables", "table.include.list", "table.exclude.list");
-        let columns = list("columns", "column.include.list", "column.exclude.list");
-        let mut like = None;
-        if values.has("table.filter") {
-            match Like::new(values.text("table.filter")) {
-                Ok(pattern) => like = Some(pattern),
-                Err(what) => problems.push(Problem::new("table.filter", what)),
-            }
-        }
+        let filter = Filter::of(values, &mut problems);
         let mut kinds = vec![];
         for word in values.text("table.types").split(',') {
             match RelationKind::parse(word) {
@@ -221,11 +199,7 @@ impl ConnectorConfig for PostgresConfig {
             Unconstrained::default()
         });
         let handling = Handling {
-            decimals: match values.text("decimal.handling.mode") {
-                "string" => Decimals::String,
-                "double" => Decimals::Double,
-                _ => Decimals::Precise,
-            },
+            decimals: Decimals::of(values.text("decimal.handling.mode")),
             unconstrained,
             arrays_as_text: values.text("array.handling.mode") == "text",
             infinite_is_null: values.text("infinity.handling.mode") == "null",
@@ -270,7 +244,7 @@ impl ConnectorConfig for PostgresConfig {
                 tls,
                 connect_timeout: values.millis("connect.timeout.ms"),
             },
-            filter: Filter { schemas, tables, columns, like },
+            filter,
             kinds,
             handling,
             slot: values.has("slot.name").then(|| SlotConfig {

@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use connector_api::{Error, Result, TableSchema};
+use connector_api::{Error, Filter, Result, TableSchema};
 use postgres_protocol::escape::escape_identifier;
 
 use crate::catalog::{Attribute, Leaf, Relation};
-use crate::filter::Filter;
 use crate::plan::Part;
 use crate::types::{Form, Handling, Layout, Type, resolve};
 
@@ -103,10 +102,10 @@ pub(crate) fn describe(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::{List, RelationKind};
+    use crate::filter::RelationKind;
     use crate::plan::Pages;
     use crate::types::{Declared, Kind, Wire};
-    use connector_api::TableId;
+    use connector_api::{List, TableId};
 
     fn check(
         columns: &[(&str, u32, Option<u32>)],

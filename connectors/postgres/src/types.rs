@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use arrow_schema::{DataType, TimeUnit};
-use connector_api::{Column, instant};
+use connector_api::{Column, Decimals, Unconstrained, instant};
 
 /// How a column's binary values are read, and so its Arrow type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,43 +141,6 @@ pub(crate) struct Handling {
     /// Arrays as text instead of lists.
     pub(crate) arrays_as_text: bool,
     pub(crate) infinite_is_null: bool,
-}
-
-/// `decimal.handling.mode`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Decimals {
-    #[default]
-    Precise,
-    String,
-    Double,
-}
-
-/// `number.unconstrained`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Unconstrained {
-    #[default]
-    String,
-    Double,
-    Decimal {
-        precision: u8,
-        scale: u8,
-    },
-}
-
-impl Unconstrained {
-    /// Reads the key's value.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let text = text.to_ascii_lowercase();
-        match text.as_str() {
-            "string" => return Some(Self::String),
-            "double" => return Some(Self::Double),
-            _ => {}
-        }
-        let inside = text.strip_prefix("decimal(")?.strip_suffix(')')?;
-        let (precision, scale) = inside.split_once(',').unwrap_or((inside, "0"));
-        let (precision, scale) = (precision.trim().parse().ok()?, scale.trim().parse().ok()?);
-        ((1..=38).contains(&precision) && scale <= precision).then_some(Self::Decimal { precision, scale })
-    }
 }
 
 /// A type that is not in [`scalar`], as the server's catalog has it.
@@ -366,18 +329,6 @@ mod tests {
         assert_eq!(check(Decimals::Precise, twenty), (decimal(9, 2), decimal(20, 5)));
         assert_eq!(check(Decimals::String, twenty), (Wire::NumericText, Wire::NumericText));
         assert_eq!(check(Decimals::Double, twenty), (Wire::NumericDouble, Wire::NumericDouble));
-    }
-
-    #[test]
-    fn unconstrained_numbers_are_read() {
-        assert_eq!(Unconstrained::parse("String"), Some(Unconstrained::String));
-        assert_eq!(Unconstrained::parse("double"), Some(Unconstrained::Double));
-        let decimal = |precision, scale| Some(Unconstrained::Decimal { precision, scale });
-        assert_eq!(Unconstrained::parse("decimal(38, 10)"), decimal(38, 10));
-        assert_eq!(Unconstrained::parse("DECIMAL(9)"), decimal(9, 0));
-        for bad in ["", "decimal", "decimal(39,0)", "decimal(5,6)", "decimal(0)", "decimal(9,-1)", "float"] {
-            assert_eq!(Unconstrained::parse(bad), None, "{bad}");
-        }
     }
 
     fn catalog() -> HashMap<u32, Type> {

@@ -23,6 +23,7 @@ mod log_chaos;
 mod log_faults;
 mod memory;
 mod operator;
+mod oracle;
 mod panics;
 mod random;
 mod rest;

@@ -1,0 +1,158 @@
+//! Whole loads: as of one SCN, in parts, killed and gone on with.
+
+use std::path::PathBuf;
+
+use connect_oracle_double::{Personality, Scn, Value};
+use connect_tests::runtime::{OK, SOME_TABLES_FAILED};
+
+use super::{assert_loaded, assert_rows, double, expected, job, large, none, scn, small};
+
+/// Both releases, in parts: every row once, and nothing is read but as of the SCN.
+#[test]
+fn a_load_is_of_one_scn() {
+    for personality in [Personality::V19c, Personality::V23ai] {
+        let double = double(personality, [large(), small(), none()]);
+        let database = double.database();
+        let before = database.scn();
+        let job = job(&double);
+        let mut running = job.start_with(&[], &[("CONNECT_FAILPOINTS", "oracle.cut-taken=delay(1500)")]);
+        // The cut is taken, and nothing is read yet.
+        running.until("the cut", || {
+            let taken = |sql: &String| sql.contains("current_scn");
+            (double.faults().statements().iter().filter(|sql| taken(sql)).count() == 2).then_some(())
+        });
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        let mut after = database.begin();
+        after.delete("SHOP", "LARGE", |row| matches!(&row[0], Value::Number(n) if n.whole().unwrap() % 3 == 0));
+        after.update("SHOP", "LARGE", |_| true, |row| row[1] = Value::text("changed"));
+        after.insert("SHOP", "SMALL", vec![Value::text("late")]);
+        after.insert("SHOP", "NONE", vec![Value::int(1)]);
+        after.commit();
+        running.wait().expect(OK);
+        let cut = assert_loaded(&database, &job.lake());
+        assert!(cut >= before && cut < database.scn(), "{before} {cut} {}", database.scn());
+        for table in ["LARGE", "SMALL", "NONE"] {
+            assert_eq!(scn(&job.lake(), table), cut, "{table}");
+        }
+        let statements = double.faults().statements();
+        let reads: Vec<_> = statements.iter().filter(|sql| sql.contains("FROM \"SHOP\".")).collect();
+        assert!(reads.iter().all(|sql| sql.contains("AS OF SCN :1")), "{reads:?}");
+        let ranges = reads.iter().filter(|sql| sql.contains("\"LARGE\"") && sql.contains("ROWID")).count();
+        assert!(ranges > 3, "the table was read in {ranges} parts");
+    }
+}
+
+/// Dies as the failpoint says and is run again; what is loaded later is of the same SCN as what was loaded before.
+fn killed(failpoint: &str) {
+    let double = double(Personality::V19c, [large(), small(), none()]);
+    let database = double.database();
+    let job = job(&double);
+    let died = job.run_with_failpoint(failpoint);
+    assert_eq!(died.code, None, "{failpoint} did not kill: {}", died.output);
+    let lake = job.lake();
+    let before: Vec<(String, Scn)> =
+        lake.loaded_tables().into_iter().map(|table| (table.clone(), cut(&lake, &table))).collect();
+    database.insert("SHOP", "SMALL", vec![Value::text("late")]);
+    database.insert("SHOP", "LARGE", vec![Value::int(1_000_000), Value::Null]);
+    job.run(&[]).expect(OK);
+    let cut = assert_loaded(&database, &lake);
+    for (table, scn) in &before {
+        assert_eq!(*scn, cut, "{failpoint}: {table} was loaded before");
+    }
+    assert_eq!(lake.orphans(), Vec::<PathBuf>::new(), "what the dead run left is gone");
+    job.run(&[]).expect(OK).says(&["already loaded"]);
+}
+
+/// The SCN in a table's own properties.
+fn cut(lake: &connect_tests::lake::Lake, table: &str) -> Scn {
+    let properties = lake.describe(table)["properties"].clone();
+    let cut: serde_json::Value = serde_json::from_str(properties["connect-runtime.cut"].as_str().unwrap()).unwrap();
+    cut["position"].as_str().unwrap().parse().unwrap()
+}
+
+#[test]
+fn killed_with_the_cut_taken() {
+    killed("oracle.cut-taken=kill");
+}
+
+#[test]
+fn killed_between_batches() {
+    killed("oracle.batch=kill@5");
+}
+
+#[test]
+fn killed_between_the_parts_of_a_table() {
+    killed("oracle.split-read=kill@3");
+}
+
+#[test]
+fn killed_after_the_first_commit() {
+    killed("iceberg.after-commit=kill");
+}
+
+#[test]
+fn killed_after_the_second_commit() {
+    killed("iceberg.after-commit=kill@2");
+}
+
+/// The twin of going on at the same SCN: where undo does not reach back to it, what is left is of a new one, and that is
+/// said.
+#[test]
+fn without_undo_the_rest_is_of_a_new_scn() {
+    let double = double(Personality::V19c, [large(), small(), none()]);
+    let database = double.database();
+    let job = job(&double);
+    assert_eq!(job.run_with_failpoint("iceberg.after-commit=kill").code, None);
+    let lake = job.lake();
+    let first = lake.loaded_tables();
+    assert_eq!(first.len(), 1, "{first:?}");
+    database.insert("SHOP", "SMALL", vec![Value::text("late")]);
+    database.insert("SHOP", "NONE", vec![Value::int(1)]);
+    database.insert("SHOP", "LARGE", vec![Value::int(1_000_000), Value::Null]);
+    database.forget_undo_before(database.scn());
+    job.run(&[]).expect(OK).says(&["the SCN of the tables that are loaded is gone"]);
+    assert_loaded_at_two(&database, &lake, &first[0]);
+}
+
+fn assert_loaded_at_two(database: &connect_oracle_double::Database, lake: &connect_tests::lake::Lake, first: &str) {
+    let old = scn(lake, first);
+    for (table, columns) in [("LARGE", &["ID", "V"][..]), ("SMALL", &["V"]), ("NONE", &["ID"])] {
+        let at = scn(lake, table);
+        assert_eq!(at > old, table != first, "{table}: {at}, {first}: {old}");
+        assert_rows(lake, table, &expected(database, table, columns, at));
+    }
+}
+
+/// An operator may ask for the SCN.
+#[test]
+fn the_scn_is_the_operators() {
+    let double = double(Personality::V23ai, [small()]);
+    let database = double.database();
+    let then = database.scn();
+    database.insert("SHOP", "SMALL", vec![Value::text("late")]);
+    let asked = job(&double).source("snapshot.scn", &then.to_string());
+    asked.run(&[]).expect(OK);
+    assert_eq!(scn(&asked.lake(), "SMALL"), then);
+    assert_rows(&asked.lake(), "SMALL", &expected(&database, "SMALL", &["V"], then));
+    assert_eq!(asked.lake().rows(connect_tests::lake::Engine::DuckDb, "SMALL").unwrap().rows.len(), 3);
+}
+
+/// What was truncated or moved since the SCN fails its table, and no row is passed over.
+#[test]
+fn what_was_truncated_since_fails_its_table() {
+    let double = double(Personality::V19c, [large(), small(), none()]);
+    let database = double.database();
+    let job = job(&double);
+    let mut running = job.start_with(&[], &[("CONNECT_FAILPOINTS", "oracle.split-read=delay(300)")]);
+    running.until("a part of the table", || {
+        double.faults().statements().iter().any(|sql| sql.contains("CHARTOROWID")).then_some(())
+    });
+    database.truncate("SHOP", "LARGE");
+    running.wait().expect(SOME_TABLES_FAILED).says(&["SHOP.LARGE", "with snapshot.scn=current"]);
+    let lake = job.lake();
+    assert_eq!(lake.loaded_tables(), ["NONE", "SMALL"]);
+    // Once more, at an SCN after it.
+    let again = job.source("snapshot.scn", "current");
+    again.run(&[]).expect(OK);
+    assert_rows(&lake, "LARGE", &expected(&database, "LARGE", &["ID", "V"], database.scn()));
+}
