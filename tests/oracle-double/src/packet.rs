@@ -175,6 +175,8 @@ impl Packets {
             true => packet.extend_from_slice(&(length as u32).to_be_bytes()),
             false => packet.extend_from_slice(&[(length >> 8) as u8, length as u8, 0, 0]),
         }
-        packet.extend_from_slice(&[kind, 0, 0, 0]);
+        // A redirection brings the connect data along, behind a zero.
+        let flags = if kind == self::kind::REDIRECT { 0x02 } else { 0 };
+        packet.extend_from_slice(&[kind, flags, 0, 0]);
     }
 }

@@ -110,7 +110,7 @@ fn classic() -> Columns {
             [Value::text("\u{17c}\u{f3}\u{142}w"), Value::text(" "), Value::text("\u{1F600}".repeat(25))],
         ),
         ("R", Type::Raw(16), [Value::Bytes(vec![0, 255, 16]), Value::Bytes(vec![0]), Value::Bytes(vec![255; 16])]),
-        ("CL", Type::Clob, [Value::text("a clob"), Value::text(" "), Value::text("L\u{f6}b\u{1F600}".repeat(20_000))]),
+        ("CL", Type::Clob, [Value::text("a clob"), Value::text(" "), Value::text("L\u{f6}\u{1F600}".repeat(25_000))]),
         (
             "NCL",
             Type::Nclob,
@@ -125,7 +125,7 @@ fn classic() -> Columns {
                 Value::Bytes((0..=255).cycle().take(76_800).collect()),
             ],
         ),
-        ("RID", Type::Rowid, [rowid(73_001, 12, 171, 3), rowid(1, 1, 0, 0), rowid(u32::MAX, 1023, 0x3F_FFFF, 4095)]),
+        ("RID", Type::Rowid, [rowid(73_001, 12, 171, 3), rowid(1, 1, 0, 0), rowid(0x7FFF_FFFF, 1023, 0x3F_FFFF, 4095)]),
         ("L", Type::Long, [Value::text("a long"), Value::text(" "), Value::text(long)]),
     ]
 }

@@ -1,5 +1,6 @@
 //! A listener on loopback, and a thread for each connection.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -17,6 +18,7 @@ use crate::model::Model;
 use crate::packet::{Packets, Stream};
 use crate::session::Session;
 use crate::store::Database;
+use crate::types::Type;
 
 /// What all sessions share.
 pub(crate) struct Shared {
@@ -27,7 +29,8 @@ pub(crate) struct Shared {
     tls: Option<Arc<ServerConfig>>,
     next: AtomicU32,
     ended: AtomicBool,
-    streams: Mutex<Vec<TcpStream>>,
+    /// The connections that there are, by their sessions' numbers.
+    streams: Mutex<HashMap<u32, TcpStream>>,
 }
 
 /// How a server is secured.
@@ -157,6 +160,16 @@ impl Double {
         self.shared.database.clone()
     }
 
+    /// The names and types of a table's columns.
+    ///
+    /// # Panics
+    /// When there is no such table.
+    pub fn columns(&self, owner: &str, table: &str) -> Vec<(String, Type)> {
+        let state = self.shared.database.read();
+        let table = state.find(owner, table).unwrap_or_else(|| panic!("there is no table {owner}.{table}"));
+        state.tables[table].def.columns.iter().map(|c| (c.name.clone(), c.kind)).collect()
+    }
+
     /// Its faults, and what it has seen.
     pub fn faults(&self) -> Faults {
         self.shared.faults.clone()
@@ -165,7 +178,7 @@ impl Double {
     /// Cuts all connections that there are; new ones are served.
     pub fn cut_connections(&self) {
         let mut streams = self.shared.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        for stream in streams.drain(..) {
+        for (_, stream) in streams.drain() {
             // One that has ended already is cut.
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }
@@ -190,19 +203,23 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             return;
         }
         let Ok(stream) = stream else { continue };
-        if let Ok(clone) = stream.try_clone() {
-            shared.streams.lock().unwrap_or_else(PoisonError::into_inner).push(clone);
-        }
+        let id = shared.next.fetch_add(1, Ordering::Relaxed);
+        let Ok(other) = stream.try_clone() else { continue };
+        shared.streams.lock().unwrap_or_else(PoisonError::into_inner).insert(id, other);
         let shared = shared.clone();
-        let name = "oracle-session".to_owned();
-        // A session that ends with an error ends as a client's connection does: the client sees it.
-        let _ = std::thread::Builder::new().name(name).spawn(move || serve(stream, shared));
+        let session = move || {
+            // One that ends with an error ends as a client's connection does: the client sees it.
+            let _ = serve(stream, shared.clone(), id);
+            let stream = shared.streams.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            stream.map(|stream| stream.shutdown(std::net::Shutdown::Both))
+        };
+        // Without a thread to serve it, the connection is closed.
+        let _ = std::thread::Builder::new().name("oracle-session".into()).spawn(session);
     }
 }
 
-fn serve(stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
+fn serve(stream: TcpStream, shared: Arc<Shared>, id: u32) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let id = shared.next.fetch_add(1, Ordering::Relaxed);
     let (stream, protocol) = match &shared.tls {
         None => (Stream::Plain(stream), "tcp"),
         Some(config) => {

@@ -73,12 +73,14 @@ impl<'a> Planner<'a> {
             Source::Table { owner, name, partition, sample, scn, at } => {
                 let alias = from.alias.clone().unwrap_or_else(|| name.clone());
                 let scn = self.snapshot(scn.as_ref())?;
-                let schema = owner.as_deref().unwrap_or(&self.session.schema);
+                let schema = owner.as_deref().or(self.definer).unwrap_or(&self.session.schema);
                 if let Some(table) = self.state.find(schema, name) {
                     return self.table(table, alias, partition.as_deref(), *sample, scn, *at);
                 }
                 let view = dictionary::find(owner.as_deref(), name);
-                let Some(view) = view.filter(|view| dictionary::may_read(self.state, &self.session.user, view)) else {
+                let Some(view) = view
+                    .filter(|view| dictionary::may_read(self.state, self.definer.unwrap_or(&self.session.user), view))
+                else {
                     return Err(self.missing(schema, name).at(*at));
                 };
                 let columns = view.columns.iter().map(|(name, kind)| field(name, *kind)).collect();
