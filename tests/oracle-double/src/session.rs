@@ -29,6 +29,9 @@ mod marker {
 /// How often a stalled call looks whether the client broke it off.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How long it takes to stop a call that is broken off.
+const STOPPING: Duration = Duration::from_millis(20);
+
 /// A session under way.
 pub(crate) struct Session {
     packets: Packets,
@@ -126,14 +129,19 @@ impl Session {
         }
     }
 
-    /// A client that breaks a call off is told to reset; when it has, the call ends with ORA-01013.
+    /// A client that breaks a call off is told that it broke; then it resets, and so does the server, and the call ends
+    /// with ORA-01013.
     fn marker(&mut self, packet: &Packet) -> io::Result<()> {
         match packet.body.get(2) {
             Some(&(marker::BREAK | marker::INTERRUPT)) => {
                 self.shared.faults.saw_break();
-                self.packets.write(kind::MARKER, &[1, 0, marker::RESET])
+                // As long as a server takes to stop what it does. An answer sooner than JDBC's thread that broke the call
+                // off has noted so is one that its other thread waits on for ever.
+                std::thread::sleep(STOPPING);
+                self.packets.write(kind::MARKER, &[1, 0, marker::BREAK])
             }
             _ => {
+                self.packets.write(kind::MARKER, &[1, 0, marker::RESET])?;
                 let mut out = Vec::new();
                 self.end(Some(&OraError::known(1013)), &mut out);
                 self.respond(out, None)

@@ -177,6 +177,25 @@ impl Moment {
         Self { nanos, ..self }
     }
 
+    /// `YYYY-MM-DD[ HH:MI:SS[.FF]]`
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (date, time) = text.trim().split_once([' ', 'T']).unwrap_or((text.trim(), "0:0:0"));
+        let (before, date) = match date.strip_prefix('-') {
+            Some(rest) => (-1, rest),
+            None => (1, date),
+        };
+        let mut date = date.split('-');
+        let mut part = || date.next()?.parse::<i16>().ok();
+        let (year, month, day) = (part()? * before, part()?, part()?);
+        let (clock, fraction) = time.split_once('.').unwrap_or((time, ""));
+        let mut clock = clock.split(':');
+        let mut part = || clock.next().map_or(Some(0), |p| p.parse::<u8>().ok());
+        let (hour, minute, second) = (part()?, part()?, part()?);
+        let nanos = if fraction.is_empty() { 0 } else { format!("{fraction:0<9}").get(..9)?.parse().ok()? };
+        let in_range = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 60;
+        in_range.then(|| Self::new(year, month as u8, day as u8, hour, minute, second).nanos(nanos))
+    }
+
     /// So many minutes later. Of the Gregorian calendar only.
     pub fn plus_minutes(self, minutes: i64) -> Self {
         let all = self.epoch_seconds() + minutes * 60;

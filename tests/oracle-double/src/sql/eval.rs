@@ -7,7 +7,7 @@ use super::functions::Function;
 use super::syntax::Operator;
 use crate::error::OraError;
 use crate::number::Number;
-use crate::types::{Rowid, Value};
+use crate::types::{Moment, Rowid, Value};
 
 /// A row that an expression looks at.
 pub(crate) trait Row {
@@ -226,8 +226,8 @@ pub(crate) fn compare(a: &Value, b: &Value, padded: bool) -> Evaluated<Option<Or
         (Id(a), Text(b)) => a.cmp(&rowid(b)?),
         (Text(a), Id(b)) => rowid(a)?.cmp(b),
         (Date(a) | Timestamp(a) | Zoned(a, _), Date(b) | Timestamp(b) | Zoned(b, _)) => a.cmp(b),
-        (Date(a) | Timestamp(a), Text(b)) => a.cmp(&super::parser::moment(b).ok_or_else(|| no_date(b))?),
-        (Text(a), Date(b) | Timestamp(b)) => super::parser::moment(a).ok_or_else(|| no_date(a))?.cmp(b),
+        (Date(a) | Timestamp(a), Text(b)) => a.cmp(&Moment::parse(b).ok_or_else(|| no_date(b))?),
+        (Text(a), Date(b) | Timestamp(b)) => Moment::parse(a).ok_or_else(|| no_date(a))?.cmp(b),
         (Bytes(a), Bytes(b)) => a.cmp(b),
         (Bytes(a), Text(b)) => super::functions::hex(a).cmp(&b.to_uppercase()),
         (Months(a), Months(b)) => a.cmp(b),

@@ -536,8 +536,8 @@ impl Parser<'_> {
             TokenKind::Word(word) if ["DATE", "TIMESTAMP"].contains(&word.as_str()) => {
                 let TokenKind::Text(text) = self.peek_after(1).clone() else { return self.name(at) };
                 self.at += 2;
-                let moment =
-                    moment(&text).ok_or_else(|| OraError::new(1861, "literal does not match format string").at(at))?;
+                let moment = Moment::parse(&text)
+                    .ok_or_else(|| OraError::new(1861, "literal does not match format string").at(at))?;
                 Ok(Expr::Literal(if word == "DATE" { Value::Date(moment) } else { Value::Timestamp(moment) }))
             }
             TokenKind::Word(word) if RESERVED.contains(&word.as_str()) => self.error(936),
@@ -624,25 +624,6 @@ fn binary(operator: Operator, left: Expr, right: Expr) -> Expr {
 
 fn negated(negative: bool, expr: Expr) -> Expr {
     if negative { Expr::Not(Box::new(expr)) } else { expr }
-}
-
-/// `YYYY-MM-DD[ HH:MI:SS[.FF]]`
-pub(super) fn moment(text: &str) -> Option<Moment> {
-    let (date, time) = text.trim().split_once([' ', 'T']).unwrap_or((text.trim(), "0:0:0"));
-    let (before, date) = match date.strip_prefix('-') {
-        Some(rest) => (-1, rest),
-        None => (1, date),
-    };
-    let mut date = date.split('-');
-    let mut part = || date.next()?.parse::<i16>().ok();
-    let (year, month, day) = (part()? * before, part()?, part()?);
-    let (clock, fraction) = time.split_once('.').unwrap_or((time, ""));
-    let mut clock = clock.split(':');
-    let mut part = || clock.next().map_or(Some(0), |p| p.parse::<u8>().ok());
-    let (hour, minute, second) = (part()?, part()?, part()?);
-    let nanos = if fraction.is_empty() { 0 } else { format!("{fraction:0<9}").get(..9)?.parse().ok()? };
-    let in_range = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 60;
-    in_range.then(|| Moment::new(year, month as u8, day as u8, hour, minute, second).nanos(nanos))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use super::eval::{Frame, Op, Row, combine, compare, key};
 use super::names::{Aggregate, Aggregates, Data, Resolved};
 use super::plan::{Planned, Planner, narrow};
+use super::scan::Scan;
 use super::syntax::{Expr, Join, Operator, Order, Query};
 use crate::dictionary::{self, Wanted};
 use crate::encode::Column;
@@ -38,19 +39,21 @@ impl Planner<'_> {
         mut aggregates: Aggregates,
         columns: &[Column],
     ) -> Planned<Table> {
-        // Whether a column is needed at all: nothing else is taken out of a table.
         let group = query.group.iter().map(|g| Ok(self.compile(g, from, None)?.0)).collect::<Planned<Vec<_>>>()?;
         let having = query.having.as_ref().map(|h| self.compile(h, from, Some(&mut aggregates))).transpose()?;
         let mut order = Vec::new();
         for by in &query.order {
-            order.push(self.order(by, query, from, columns, &mut aggregates)?);
+            order.push(self.order(by, from, columns, &mut aggregates)?);
         }
-        let joined = self.joined(query, from, filter)?;
-        let grouped = !aggregates.list.is_empty() || !group.is_empty();
         // Each row with the values of its aggregates.
-        let rows: Vec<(Vec<Value>, Vec<Value>)> = match grouped {
-            true => groups(joined, &group, &aggregates)?,
-            false => joined.into_iter().map(|row| (row, Vec::new())).collect(),
+        let rows: Vec<(Vec<Value>, Vec<Value>)> = match from {
+            _ if aggregates.list.is_empty() && group.is_empty() => {
+                self.joined(query, from, filter)?.into_iter().map(|row| (row, Vec::new())).collect()
+            }
+            [Resolved { data: Data::Table(scan), columns, .. }] if group.is_empty() => {
+                vec![(Vec::new(), self.folded(scan, columns.len() - 1, filter, &aggregates)?)]
+            }
+            _ => groups(self.joined(query, from, filter)?, &group, &aggregates)?,
         };
         let mut made = Vec::new();
         for (row, values) in rows {
@@ -84,15 +87,7 @@ impl Planner<'_> {
     }
 
     /// What rows are sorted by: an item by its place or its alias, or an expression.
-    fn order(
-        &self,
-        by: &Order,
-        query: &Query,
-        from: &[Resolved],
-        columns: &[Column],
-        aggregates: &mut Aggregates,
-    ) -> Planned<By> {
-        let _ = query;
+    fn order(&self, by: &Order, from: &[Resolved], columns: &[Column], aggregates: &mut Aggregates) -> Planned<By> {
         match &by.expr {
             Expr::Literal(Value::Number(n)) => match n.whole().and_then(|n| usize::try_from(n - 1).ok()) {
                 Some(n) if n < columns.len() => Ok(By::Item(n)),
@@ -106,6 +101,25 @@ impl Planner<'_> {
             }
             expr => Ok(By::Op(self.compile(expr, from, Some(aggregates))?.0)),
         }
+    }
+
+    /// The aggregates of a whole table, whose rows go by one at a time.
+    fn folded(&self, scan: &Scan, rowid: usize, filter: Option<Op>, aggregates: &Aggregates) -> Planned<Vec<Value>> {
+        let mut scan = scan.clone();
+        let filter = narrow(filter, rowid, &mut scan.range);
+        let mut states: Vec<State> = aggregates.list.iter().map(|_| State::default()).collect();
+        while let Some(row) = scan.next(self.state) {
+            if let Some(filter) = &filter
+                && filter.holds(&row, Frame::default())? != Some(true)
+            {
+                continue;
+            }
+            for (state, (kind, argument, distinct)) in states.iter_mut().zip(&aggregates.list) {
+                let value = argument.as_ref().map(|op| op.eval(&row, Frame::default())).transpose()?;
+                state.add(*kind, value, *distinct)?;
+            }
+        }
+        states.iter().zip(&aggregates.list).map(|(state, (kind, ..))| state.value(*kind)).collect()
     }
 
     fn joined(&self, query: &Query, from: &[Resolved], filter: Option<Op>) -> Planned<Table> {

@@ -7,7 +7,7 @@ use connect_oracle_double::{
 use serde_json::json;
 
 use crate::foreign::{Client, FOREIGN, Outcome, Request, run};
-use crate::{BOTH, PASSWORD, start};
+use crate::{BOTH, PASSWORD, model, start};
 
 fn every_client(check: impl Fn(Client, Personality)) {
     for client in FOREIGN.into_iter().chain([Client::Rust]) {
@@ -298,5 +298,78 @@ fn a_listener_may_send_clients_elsewhere() {
         assert_eq!(outcome.rows(), [some(&["1"])], "{client:?}");
         assert_eq!(there.faults().sessions(), before + 1, "{client:?}");
         assert_eq!(here.faults().sessions(), 0, "{client:?}");
+    }
+}
+
+/// The statements of a bulk load, each in the words of the source.
+#[test]
+fn the_statements_of_a_load_are_answered() {
+    for personality in BOTH {
+        let (double, database) = library(personality);
+        database.alter_user("APP", |u| u.grant("EXECUTE", "SYS", "DBMS_FLASHBACK"));
+        let parts = "object_type IN ('TABLE', 'TABLE PARTITION', 'TABLE SUBPARTITION')";
+        let statements = [
+            "ALTER SESSION SET TIME_ZONE = '+00:00'".to_owned(),
+            "ALTER SESSION DISABLE PARALLEL QUERY".into(),
+            "ALTER SESSION SET CONTAINER = \"ORCLPDB1\"".into(),
+            "SELECT SYS_CONTEXT('USERENV', 'CON_NAME'), SYS_CONTEXT('USERENV', 'SESSION_USER') FROM dual".into(),
+            "SELECT dbid, name, database_role, open_mode FROM v$database".into(),
+            "SELECT DBMS_FLASHBACK.GET_SYSTEM_CHANGE_NUMBER FROM dual".into(),
+            "SELECT username FROM all_users WHERE oracle_maintained = 'Y'".into(),
+            "SELECT owner, table_name, partitioned, temporary, iot_type, nested, cluster_name, secondary, num_rows, blocks, \
+             avg_row_len FROM all_tables"
+                .into(),
+            "SELECT owner, view_name FROM all_views".into(),
+            "SELECT table_name, column_name, data_type, data_type_owner, data_length, data_precision, data_scale, nullable, \
+             column_id, char_used, char_length FROM all_tab_columns WHERE owner = 'LIB'"
+                .into(),
+            "SELECT table_name, comments FROM all_tab_comments WHERE owner = 'LIB' AND comments IS NOT NULL".into(),
+            "SELECT table_name, column_name, comments FROM all_col_comments WHERE owner = 'LIB' AND comments IS NOT NULL".into(),
+            "SELECT table_name, constraint_name FROM all_constraints WHERE owner = 'LIB' AND constraint_type = 'P' \
+             AND status = 'ENABLED' AND validated = 'VALIDATED'"
+                .into(),
+            "SELECT table_name, constraint_name, column_name, position FROM all_cons_columns WHERE owner = 'LIB'".into(),
+            format!("SELECT object_name, subobject_name, data_object_id FROM all_objects WHERE owner = 'LIB' AND {parts}"),
+            "SELECT segment_name, partition_name, relative_fno, block_id, blocks, bytes FROM dba_extents WHERE owner = 'LIB' \
+             AND segment_type IN ('TABLE', 'TABLE PARTITION', 'TABLE SUBPARTITION')"
+                .into(),
+            "SELECT ROWIDTOCHAR(ROWID) FROM \"LIB\".\"BOOKS\" SAMPLE BLOCK (99.000000)".into(),
+            format!("SELECT MAX(DBMS_LOB.GETLENGTH(\"TITLE\")) FROM \"LIB\".\"BOOKS\" AS OF SCN {}", database.scn()),
+            format!("SELECT 1 FROM \"LIB\".\"BOOKS\" AS OF SCN {} WHERE ROWNUM <= 1", database.scn()),
+            "SELECT privilege FROM session_privs".into(),
+            "SELECT role FROM session_roles".into(),
+            "SELECT tuned_undoretention, ssolderrcnt, nospaceerrcnt FROM v$undostat".into(),
+            "SELECT value FROM nls_database_parameters WHERE parameter = 'NLS_CHARACTERSET'".into(),
+        ];
+        let request = statements.iter().fold(Request::new(double.port()), |r, sql| r.statement(sql));
+        for (sql, outcome) in statements.iter().zip(run(Client::Rust, &request)) {
+            let rows = outcome.rows();
+            assert!(!rows.is_empty() || sql.starts_with("ALTER"), "{sql}: no rows");
+        }
+        let none = [
+            "SELECT start_scn FROM gv$transaction",
+            "SELECT owner, table_name FROM all_external_tables",
+            "SELECT owner, mview_name FROM all_mviews",
+            "SELECT 1 FROM v$undostat WHERE 1 = 0",
+            "SELECT DISTINCT owner, table_name FROM all_tab_columns WHERE data_type IN ('LONG', 'LONG RAW')",
+            "SELECT grantee, table_schema, table_name, privilege FROM all_tab_privs WHERE privilege IN ('SELECT', 'READ')",
+        ];
+        for sql in none {
+            assert_eq!(ask(&double, sql).rows(), [] as [Vec<Option<String>>; 0], "{sql}");
+        }
+    }
+}
+
+#[test]
+fn xml_and_json_are_text_by_their_functions() {
+    let xml = Table::new("APP", "X").column("X", Type::Xml).row(vec![Value::text("<a>\u{e9}</a>")]);
+    let double = Double::start(model(Personality::V23ai).table(xml), Options::new(Personality::V23ai)).unwrap();
+    for client in FOREIGN.into_iter().chain([Client::Rust]) {
+        let request = Request::new(double.port())
+            .statement("SELECT XMLSERIALIZE(CONTENT \"X\" AS CLOB) FROM x")
+            .statement("SELECT JSON_SERIALIZE(\"J\" RETURNING CLOB) FROM types WHERE id = 3");
+        let outcomes = run(client, &request);
+        assert_eq!(outcomes[0].rows(), [some(&["<a>\u{e9}</a>"])], "{client:?}");
+        assert_eq!(outcomes[1].rows(), [some(&["[]"])], "{client:?}");
     }
 }
