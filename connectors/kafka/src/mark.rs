@@ -26,6 +26,10 @@ pub(crate) struct Mark {
     pub(crate) in_snapshot: bool,
     /// Whether those take the place of rows that were there (P4): nothing of them is shown before the last one has come.
     pub(crate) replaces: bool,
+    /// Whether the snapshot has rows whose end Debezium marks: it does not where the first row is the only one.
+    pub(crate) has_end: bool,
+    /// Where the last snapshot stood in the source's log: all of its rows stand there.
+    pub(crate) read: Option<u64>,
     /// Records that were set aside in the dead-letter queue.
     pub(crate) rejected: u64,
 }
@@ -67,9 +71,11 @@ const NO_OVERLAP: &str = "the events went back in the source's log to before the
 const NO_TRANSACTION: &str = "an event without a transaction: whether the load has it cannot be told";
 const NO_PLACE: &str = "an event that does not say where it stands in the source's log";
 pub(crate) const SNAPSHOT: &str = "Debezium sends a snapshot of a table that has rows, and it cannot take their place, for \
-                                   its first row is missing or the topic has several partitions: set its snapshot.mode \
+                                   its first row is missing, the table has no key, or the topic has several partitions: set its snapshot.mode \
                                    to no_data and load the table again (--no-resume), or drop the table for the \
                                    snapshot to fill";
+const UNFINISHED: &str = "a change of a table comes before the end of the snapshot that Debezium sends of it: what the \
+                          snapshot lacks is not known; have Debezium send it again, or load the table again (--no-resume)";
 const INCREMENTAL: &str = "an incremental snapshot of a table without a key: its rows cannot be told from those there";
 
 impl Mark {
@@ -84,31 +90,43 @@ impl Mark {
             Snapshot::No => self.judge_change(event, cut),
             Snapshot::Incremental if has_key => (Verdict::Apply, self.clone()),
             Snapshot::Incremental => (Verdict::Stop(INCREMENTAL), self.clone()),
-            kind => self.judge_read(kind, event.own, cut),
+            kind => self.judge_read(kind, event.own, cut, has_key),
         }
     }
 
     /// Judges a row of a snapshot. The rows of one come one after the other; the only one of a table bears the mark of the
-    /// last.
-    fn judge_read(&self, kind: Snapshot, own: Option<u64>, cut: Option<&Seen>) -> (Verdict, Self) {
+    /// last, but in the first table, where it bears that of the first.
+    fn judge_read(&self, kind: Snapshot, own: Option<u64>, cut: Option<&Seen>, has_key: bool) -> (Verdict, Self) {
         let begins = matches!(kind, Snapshot::First | Snapshot::FirstOfTable);
         let ends = matches!(kind, Snapshot::Last | Snapshot::LastOfTable);
+        if own.is_some() && self.read == own && !self.in_snapshot && !self.replaces {
+            // A producer that had no answer has sent it twice.
+            return (Verdict::Repeated, self.clone());
+        }
         // `is_past_cut` stands for "has rows of another origin" from here on.
-        let took = Self { in_snapshot: !ends, is_past_cut: ends, replaces: self.replaces && !ends, ..self.clone() };
+        let took = Self {
+            in_snapshot: !ends,
+            is_past_cut: ends,
+            replaces: self.replaces && !ends,
+            has_end: !ends && (self.has_end || kind != Snapshot::First),
+            read: own,
+            ..self.clone()
+        };
         let has_changed = self.last.is_some() || self.is_past_cut;
         if self.replaces || cut.is_none() && !has_changed {
             let given_up = begins && self.in_snapshot;
             return (if given_up { Verdict::ApplyAnew } else { Verdict::Apply }, took);
         }
-        // The table has rows of before, that go with the first row of a snapshot.
-        let is_later = || cut.zip(own).is_some_and(|(cut, own)| cut.is_past(own.saturating_sub(1)));
-        let is_only = ends && !self.in_snapshot && (has_changed || is_later());
-        if begins || is_only {
+        // The table has rows of before, that go with the first row of a snapshot. What the snapshot read of changes
+        // that follow it is told by keys.
+        let is_later = cut.zip(own).is_some_and(|(cut, own)| cut.is_past(own.saturating_sub(1)));
+        let is_only = ends && !self.in_snapshot && (has_changed || is_later);
+        if has_key && (begins || is_only) {
             return (Verdict::ApplyAnew, took);
         }
         // What began before the log is read began before the load took its cut.
-        match self.in_snapshot || !has_changed && !ends {
-            true => (Verdict::Loaded, Self { in_snapshot: !ends, ..self.clone() }),
+        match !is_later && !begins && (self.in_snapshot || !has_changed && !ends) {
+            true => (Verdict::Loaded, Self { in_snapshot: !ends, read: own, ..self.clone() }),
             false => (Verdict::Stop(SNAPSHOT), self.clone()),
         }
     }
@@ -123,9 +141,12 @@ impl Mark {
         let Some(own) = event.own else { return (Verdict::Stop(NO_PLACE), self.clone()) };
         let at = (event.preceding.unwrap_or(0), own);
         let order = event.total_order;
+        if self.replaces && self.has_end {
+            return (Verdict::Stop(UNFINISHED), self.clone());
+        }
         // A snapshot without a mark of its end has ended, and what follows it is not in it: no load's cut decides that.
         let is_past_cut = self.is_past_cut || self.replaces;
-        let mut after = Self { in_snapshot: false, replaces: false, is_past_cut, ..self.clone() };
+        let mut after = Self { in_snapshot: false, replaces: false, has_end: false, is_past_cut, ..self.clone() };
         let fresh = Last { at, count: 1, order, again: None };
         let is_tie = match self.last {
             None => {
@@ -186,6 +207,8 @@ impl Mark {
                 ("past", _) => mark.is_past_cut = true,
                 ("snapshot", _) => mark.in_snapshot = true,
                 ("replaces", _) => mark.replaces = true,
+                ("ends", _) => mark.has_end = true,
+                ("read", _) => mark.read = Some(value.parse().ok()?),
                 ("rejected", _) => mark.rejected = value.parse().ok()?,
                 ("last", None) => {
                     let (preceding, own) = value.split_once(',')?;
@@ -217,10 +240,17 @@ impl fmt::Display for Mark {
                 }
             }
         }
-        for (name, is) in [("past", self.is_past_cut), ("snapshot", self.in_snapshot), ("replaces", self.replaces)] {
-            if is {
-                write!(f, " {name}")?;
-            }
+        let told = [
+            ("past", self.is_past_cut),
+            ("snapshot", self.in_snapshot),
+            ("replaces", self.replaces),
+            ("ends", self.has_end),
+        ];
+        for (name, _) in told.iter().filter(|(_, is)| *is) {
+            write!(f, " {name}")?;
+        }
+        if let Some(read) = self.read {
+            write!(f, " read={read}")?;
         }
         if self.rejected > 0 {
             write!(f, " rejected={}", self.rejected)?;
@@ -336,23 +366,33 @@ mod tests {
         let cut = Seen::of(&cut).unwrap();
         let filled = Mark::at(0).judge(&read(Snapshot::Last), None, true).1;
         let changed = Mark::at(0).judge(&change, None, true).1;
+        let later = |snapshot| SourcePosition { snapshot, ..event(0, 300, None) };
+        let next = event(0, 310, None);
         for (before, cut) in [(filled, None), (changed, None), (Mark::at(0), Some(&cut))] {
-            assert_eq!(before.judge(&read(Snapshot::Incremental), cut, true).0, Apply);
-            let begins = read(Snapshot::FirstOfTable);
+            assert_eq!(before.judge(&later(Snapshot::Incremental), cut, true).0, Apply);
+            let begins = later(Snapshot::First);
             assert_eq!(before.judge(&begins, cut, true).0, ApplyAnew);
+            // What is between the snapshot and what Debezium goes on with cannot be told without a key.
+            assert_eq!(before.judge(&begins, cut, false).0, Stop(SNAPSHOT));
             let (verdict, within) = before.anew(cut.is_some()).judge(&begins, cut, true);
             assert_eq!((verdict, within.replaces), (Apply, true));
+            // The only row of the first table: the next change ends it. What the load saw is in it, or came later.
+            let (verdict, after) = within.judge(&next, cut, true);
+            assert_eq!((verdict, after.replaces, after.is_past_cut), (Apply, false, true));
+            let (_, more) = within.judge(&later(Snapshot::Yes), cut, true);
+            assert_eq!(more.judge(&next, cut, true).0, Stop(UNFINISHED));
             // Given up once more, and whole at last.
-            assert_eq!(within.judge(&begins, cut, true).0, ApplyAnew);
-            let (verdict, within) = within.anew(cut.is_some()).judge(&begins, cut, true);
-            assert_eq!((verdict, within.replaces), (Apply, true));
-            let (verdict, after) = within.judge(&read(Snapshot::Last), cut, true);
+            assert_eq!(more.judge(&begins, cut, true).0, ApplyAnew);
+            let (verdict, within) = more.anew(cut.is_some()).judge(&later(Snapshot::FirstOfTable), cut, true);
+            assert_eq!((verdict, within.replaces, within.has_end), (Apply, true, true));
+            let (verdict, after) = within.judge(&later(Snapshot::Last), cut, true);
             assert_eq!((verdict, after.replaces), (Apply, false));
-            // What the load saw is in the snapshot, or came after it.
-            for ended in [within, after] {
-                let (verdict, after) = ended.judge(&change, cut, true);
-                assert_eq!((verdict, after.replaces, after.is_past_cut), (Apply, false, true));
+            // Sent twice by a producer that had no answer.
+            for again in [Snapshot::Yes, Snapshot::Last] {
+                assert_eq!(after.judge(&later(again), cut, true), (Repeated, after.clone()));
             }
+            let (verdict, after) = after.judge(&next, cut, true);
+            assert_eq!((verdict, after.replaces, after.is_past_cut), (Apply, false, true));
         }
         assert_eq!(Mark::at(0).judge(&read(Snapshot::Incremental), None, false).0, Stop(INCREMENTAL));
     }
@@ -373,6 +413,8 @@ mod tests {
         let rest = [read(Snapshot::Yes, 100), read(Snapshot::LastOfTable, 100), change];
         let (verdicts, mark) = check(&rest, Some(&cut));
         assert_eq!((verdicts.as_slice(), mark.in_snapshot), (&[Loaded, Loaded, Apply][..], false));
+        // One that began later, of which the first row is missing.
+        assert_eq!(check(&[read(Snapshot::Yes, 300)], Some(&cut)).0, [Stop(SNAPSHOT)]);
         let other = [read(Snapshot::Yes, 100), read(Snapshot::First, 300)];
         assert_eq!(check(&other, Some(&cut)).0, [Loaded, ApplyAnew]);
         // The last of many, or the only one: its place decides, or nothing does.

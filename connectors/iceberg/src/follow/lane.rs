@@ -201,11 +201,11 @@ impl Lane {
         let (grown, schema) = self.schema(&batches)?;
         let source = self.source_schema(&batches, &schema)?;
         let mut begun = match self.begun.take() {
-            Some(begun) if batches.is_empty() => begun,
-            Some(begun) => Begun { schema, grown: begun.grown || grown, source, ..begun },
+            Some(begun) => begun,
             None => {
                 let snapshot_id = new_snapshot_id();
                 let attempt = self.shared.journal.attempt(snapshot_id, &self.ident);
+                let (schema, source) = (schema.clone(), source.clone());
                 Begun { snapshot_id, attempt, prepared: Prepared::default(), clear, schema, grown, source }
             }
         };
@@ -214,12 +214,25 @@ impl Lane {
             delete_best_effort(storage, gone.paths().collect::<Vec<_>>().iter().map(String::as_str)).await;
             begun.clear = true;
         }
+        if !batches.is_empty() {
+            (begun.schema, begun.source, begun.grown) = (schema, source, begun.grown || grown);
+        }
+        match self.put(&mut begun, batches, clear, is_last).await {
+            Ok(()) => Ok(begun),
+            Err(e) => {
+                self.discard(begun).await;
+                Err(e)
+            }
+        }
+    }
+
+    async fn put(&mut self, begun: &mut Begun, batches: Vec<LogBatch>, clear: bool, is_last: bool) -> Result<()> {
         if batches.is_empty() && !begun.clear && begun.prepared.is_empty() {
-            return Ok(begun);
+            return Ok(());
         }
         let spec = self.spec(&begun.schema)?;
         let arrow = schema::file_schema(&begun.source, &begun.schema);
-        let index = self.index(&begun, &spec, clear).await?;
+        let index = self.index(begun, &spec, clear).await?;
         let stretch = Stretch {
             shape: Shape { schema: Arc::new(begun.schema.clone()), arrow, spec: Arc::new(spec) },
             target: Target {
@@ -238,7 +251,20 @@ impl Lane {
         self.index = Some(index);
         begun.prepared.add.extend(prepared.add);
         begun.prepared.deletes.extend(prepared.deletes);
-        Ok(begun)
+        Ok(())
+    }
+
+    /// Gives up what is begun, if anything is: it was not sent, so nothing refers to it.
+    pub(super) async fn abandon(mut self) {
+        if let Some(begun) = self.begun.take() {
+            self.discard(begun).await;
+        }
+    }
+
+    async fn discard(&self, begun: Begun) {
+        let written: Vec<String> = begun.prepared.paths().collect();
+        delete_best_effort(&self.site.storage, written.iter().map(String::as_str)).await;
+        begun.attempt.done();
     }
 
     async fn commit(&mut self, batches: Vec<LogBatch>, clear: bool) -> Result<Flushed> {
@@ -302,8 +328,17 @@ impl Lane {
     /// The schema that the table has after these changes, and whether it grows with them.
     fn schema(&self, batches: &[LogBatch]) -> Result<(bool, Schema)> {
         let Some(base) = &self.base else {
-            let first = batches.first().map_or(&self.wanted, |b| b.schema());
-            return Ok((false, schema::iceberg_schema(first, None)?));
+            // The last knows all columns: a log only adds some, and widens others.
+            let schema = schema::iceberg_schema(batches.last().map_or(&self.wanted, |b| b.schema()), None)?;
+            return match self.begun.as_ref().filter(|begun| !batches.is_empty() && !begun.prepared.is_empty()) {
+                // The catalog numbers the columns of a new table, and files are written by those numbers.
+                Some(begun) if begun.schema != schema => Err(Error::data(
+                    "the table's columns changed within a snapshot or a transaction that is to make it, and is larger \
+                     than a commit: raise commit.max.rows and commit.max.bytes",
+                )
+                .with("table", &self.table)),
+                _ => Ok((false, schema)),
+            };
         };
         let metadata = base.metadata();
         let now = metadata.current_schema().as_ref();

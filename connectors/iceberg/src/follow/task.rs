@@ -193,11 +193,11 @@ impl Worker {
             match command {
                 Command::Open { schema, source, create } => {
                     self.source = source;
-                    self.lane = None;
+                    self.abandon().await;
                     self.failed.store(false, Ordering::Release);
                     match Lane::open(Arc::clone(&self.shared), schema, create).await {
                         Ok(lane) => self.lane = Some(lane),
-                        Err(e) => self.fail(e),
+                        Err(e) => self.fail(e).await,
                     }
                 }
                 Command::Flush(items, bytes) => {
@@ -208,11 +208,14 @@ impl Worker {
                     if let Some(lane) = self.lane.as_mut()
                         && let Err(e) = lane.stage(items).await
                     {
-                        self.fail(e);
+                        self.fail(e).await;
                     }
                     done_with = bytes;
                 }
-                Command::Failed(error) => self.record(&error),
+                Command::Failed(error) => {
+                    self.abandon().await;
+                    self.record(&error);
+                }
                 // Whoever waited may have gone.
                 Command::Done(done) => drop(done.send(())),
             }
@@ -238,12 +241,18 @@ impl Worker {
                 }
                 self.shared.durable(&self.table, flushed.marks);
             }
-            Err(e) => self.fail(e),
+            Err(e) => self.fail(e).await,
         }
     }
 
-    fn fail(&mut self, error: Error) {
-        self.lane = None;
+    async fn abandon(&mut self) {
+        if let Some(lane) = self.lane.take() {
+            lane.abandon().await;
+        }
+    }
+
+    async fn fail(&mut self, error: Error) {
+        self.abandon().await;
         self.failed.store(true, Ordering::Release);
         self.record(&error);
         self.shared.failed(&self.table, error);

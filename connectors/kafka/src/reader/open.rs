@@ -10,6 +10,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::{End, Lane, Mark, Part, Reader, topics};
 use crate::cut::Seen;
 use crate::error;
+use crate::mark::SNAPSHOT;
 use crate::registry::NoRegistry;
 use crate::topics::Topic;
 
@@ -115,6 +116,11 @@ impl Reader {
             self.parts.push(Part::new(Arc::clone(&topic), number, decoder, self.config.accepts_ties));
         }
         let news: Vec<usize> = places[from as usize..].to_vec();
+        let lanes = places[..from as usize].iter().flat_map(|at| &self.parts[*at].lanes);
+        let within = lanes.filter(|(_, lane)| lane.mark.replaces && !lane.stopped);
+        for table in within.map(|(table, _)| table.clone()).collect::<Vec<_>>() {
+            self.fail(&table, Error::data(SNAPSHOT).with("topic", &topic.name))?;
+        }
         if topic.is_of_transactions {
             return Ok(());
         }
