@@ -1,5 +1,5 @@
 //! Reads tables to nowhere and says how fast and at what cost of processor time: what a load can reach
-//! at best. `read_speed KEY=VALUE…` with the connector's own keys. With `raw.sql=SELECT …` and `raw.fetch=ROWS` the driver
+//! at best. `oracle_speed KEY=VALUE…` with the connector's own keys. With `raw.sql=SELECT …` and `raw.fetch=ROWS` the driver
 //! alone fetches that and looks at nothing: what is lost on the way to Arrow is the difference.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
