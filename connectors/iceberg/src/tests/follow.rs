@@ -362,6 +362,34 @@ async fn what_there_is_no_room_for_waits_in_the_store() {
     task.close().await.unwrap();
 }
 
+/// What a log tells a table's columns to be may change before the table is made.
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_come_within_the_first_stretch_are_there() {
+    let lake = Lake::with(&[]);
+    let schema = table(true);
+    let mut columns = schema.columns().to_vec();
+    columns.push(Column::new("late", DataType::Utf8, true, "text"));
+    let grown = Arc::new(TableSchema::new(schema.table().clone(), columns, vec![0]).unwrap());
+    let (mut task, _) = open(&lake, &schema).await;
+    for event in puts(&schema, 1, "1", &[]) {
+        task.apply(event).await.unwrap();
+    }
+    let text = |v: &str| -> ArrayRef { Arc::new(StringArray::from(vec![v])) };
+    let columns = vec![Arc::new(Int64Array::from(vec![7])) as ArrayRef, text("v"), text("big"), text("late")];
+    let rows = RecordBatch::try_new(Arc::clone(grown.arrow()), columns).unwrap();
+    let (partition, after) = ("t-0".into(), Some("1".into()));
+    let span = LogSpan { partition, after, upto: "2".into(), whole: true, told: None };
+    task.apply(LogEvent::Changes(LogBatch::new(grown, span, rows, vec![Op::Put]).unwrap())).await.unwrap();
+    assert_eq!(told(&task.checkpoint().await.unwrap()), None);
+    let mut found: Vec<Option<String>> = Vec::new();
+    for batch in lake.scan("t").await {
+        found.extend(batch["late"].as_string::<i32>().iter().map(|v| v.map(str::to_owned)));
+    }
+    found.sort();
+    assert_eq!(found, [None, Some("late".to_owned())]);
+    task.close().await.unwrap();
+}
+
 async fn snapshots(lake: &Lake) -> usize {
     lake.table("t").await.unwrap().metadata().snapshots().count()
 }
