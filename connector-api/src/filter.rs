@@ -8,7 +8,7 @@ use std::str::Chars;
 use regex::Regex;
 
 use crate::TableId;
-use crate::config::{Problem, Values};
+use crate::config::{ConfigDef, Kind, Problem, Values};
 
 /// An include or an exclude list, or neither.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +46,29 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Adds the keys that [`of`](Self::of) reads to a source's.
+    pub fn keys(def: ConfigDef) -> ConfigDef {
+        def.optional("schema.include.list", Kind::Regexes, "Schemas to read; not together with schema.exclude.list.")
+            .optional("schema.exclude.list", Kind::Regexes, "Schemas not to read.")
+            .optional(
+                "table.include.list",
+                Kind::Regexes,
+                "Tables to read, as `schema\\.table`; not together with table.exclude.list.",
+            )
+            .optional("table.exclude.list", Kind::Regexes, "Tables not to read.")
+            .optional(
+                "column.include.list",
+                Kind::Regexes,
+                "Columns to read, as `schema\\.table\\.column`; not together with column.exclude.list.",
+            )
+            .optional("column.exclude.list", Kind::Regexes, "Columns not to read.")
+            .optional(
+                "table.filter",
+                Kind::Text,
+                "SQL LIKE pattern that a table's name must match too; `schema.table` when it holds a dot.",
+            )
+    }
+
     /// The selection that these keys make: `schema`, `table` and `column`, each `.include.list` or `.exclude.list`,
     /// and `table.filter`. What is wrong with them is added to the problems.
     pub fn of(values: &Values, problems: &mut Vec<Problem>) -> Self {

@@ -276,6 +276,12 @@ mod tests {
         }
     }
 
+    /// At place 100, when 8 was running and 9 had ended.
+    fn cut() -> Seen {
+        let (system, position_type, position) = ("s".into(), "lsn".into(), "0/64".into());
+        Seen::of(&Cut { system, position_type, position, visible: Some("8:10:8".into()) }).unwrap()
+    }
+
     /// The verdicts on a sequence of events, and the mark at its end.
     fn check(events: &[SourcePosition], cut: Option<&Seen>) -> (Vec<Verdict>, Mark) {
         let mut mark = Mark::default();
@@ -331,13 +337,7 @@ mod tests {
 
     #[test]
     fn what_the_load_saw_is_dropped_until_a_commit_after_the_cut() {
-        let cut = Cut {
-            system: "s".into(),
-            position_type: "lsn".into(),
-            position: "0/64".into(),
-            visible: Some("8:10:8".into()),
-        };
-        let cut = Seen::of(&cut).unwrap();
+        let cut = cut();
         let e = |preceding, own, xid| SourcePosition { transaction: Some(xid), ..event(preceding, own, None) };
         // 8 was running: its change is new though its place is before the cut. 9 was not.
         let events = [e(10, 20, 7), e(20, 25, 8), e(30, 35, 9), e(100, 90, 11), e(100, 95, 7)];
@@ -357,13 +357,7 @@ mod tests {
         let given_up = [read(Snapshot::First), read(Snapshot::Yes), read(Snapshot::First), read(Snapshot::Last)];
         assert_eq!(check(&given_up, None).0, [Apply, Apply, ApplyAnew, Apply]);
 
-        let cut = Cut {
-            system: "s".into(),
-            position_type: "lsn".into(),
-            position: "0/64".into(),
-            visible: Some("8:10:8".into()),
-        };
-        let cut = Seen::of(&cut).unwrap();
+        let cut = cut();
         let filled = Mark::at(0).judge(&read(Snapshot::Last), None, true).1;
         let changed = Mark::at(0).judge(&change, None, true).1;
         let later = |snapshot| SourcePosition { snapshot, ..event(0, 300, None) };
@@ -407,8 +401,7 @@ mod tests {
     #[test]
     fn of_a_snapshot_that_began_before_the_load_nothing_is_new() {
         let read = |snapshot, own| SourcePosition { snapshot, ..event(0, own, None) };
-        let (system, position_type, position) = ("s".into(), "lsn".into(), "0/64".into());
-        let cut = Seen::of(&Cut { system, position_type, position, visible: Some("8:10:8".into()) }).unwrap();
+        let cut = cut();
         let change = event(200, 210, None);
         let rest = [read(Snapshot::Yes, 100), read(Snapshot::LastOfTable, 100), change];
         let (verdicts, mark) = check(&rest, Some(&cut));

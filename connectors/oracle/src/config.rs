@@ -156,32 +156,12 @@ impl ConnectorConfig for OracleConfig {
                 Kind::Text,
                 "Logical name of the source: topics are `{topic.prefix}.{schema}.{table}`.",
             );
-        let selection = connection
-            .optional("schema.include.list", Kind::Regexes, "Schemas to read; not together with schema.exclude.list.")
-            .optional("schema.exclude.list", Kind::Regexes, "Schemas not to read.")
-            .optional(
-                "table.include.list",
-                Kind::Regexes,
-                "Tables to read, as `schema\\.table`; not together with table.exclude.list.",
-            )
-            .optional("table.exclude.list", Kind::Regexes, "Tables not to read.")
-            .optional(
-                "column.include.list",
-                Kind::Regexes,
-                "Columns to read, as `schema\\.table\\.column`; not together with column.exclude.list.",
-            )
-            .optional("column.exclude.list", Kind::Regexes, "Columns not to read.")
-            .optional(
-                "table.filter",
-                Kind::Text,
-                "SQL LIKE pattern that a table's name must match too; `schema.table` when it holds a dot.",
-            )
-            .defaulted(
-                "table.types",
-                Kind::Text,
-                "TABLE",
-                "Kinds of tables to read, separated by commas: TABLE, VIEW, MATERIALIZED VIEW.",
-            );
+        let selection = Filter::keys(connection).defaulted(
+            "table.types",
+            Kind::Text,
+            "TABLE",
+            "Kinds of tables to read, separated by commas: TABLE, VIEW, MATERIALIZED VIEW.",
+        );
         let values = selection
             .defaulted(
                 "decimal.handling.mode",

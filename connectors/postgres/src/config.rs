@@ -42,7 +42,7 @@ pub struct PostgresConfig {
 
 impl ConnectorConfig for PostgresConfig {
     fn definition() -> ConfigDef {
-        ConfigDef::default()
+        let connection = ConfigDef::default()
             .required("database.hostname", Kind::Text, "Host name or address of the PostgreSQL server.")
             .defaulted("database.port", Kind::Int(1, 65535), "5432", "Port of the server.")
             .required("database.user", Kind::Text, "User to log in as; needs SELECT on the tables.")
@@ -69,26 +69,8 @@ impl ConnectorConfig for PostgresConfig {
                 "topic.prefix",
                 Kind::Text,
                 "Logical name of the source: topics are `{topic.prefix}.{schema}.{table}`.",
-            )
-            .optional("schema.include.list", Kind::Regexes, "Schemas to read; not together with schema.exclude.list.")
-            .optional("schema.exclude.list", Kind::Regexes, "Schemas not to read.")
-            .optional(
-                "table.include.list",
-                Kind::Regexes,
-                "Tables to read, as `schema\\.table`; not together with table.exclude.list.",
-            )
-            .optional("table.exclude.list", Kind::Regexes, "Tables not to read.")
-            .optional(
-                "column.include.list",
-                Kind::Regexes,
-                "Columns to read, as `schema\\.table\\.column`; not together with column.exclude.list.",
-            )
-            .optional("column.exclude.list", Kind::Regexes, "Columns not to read.")
-            .optional(
-                "table.filter",
-                Kind::Text,
-                "SQL LIKE pattern that a table's name must match too; `schema.table` when it holds a dot.",
-            )
+            );
+        Filter::keys(connection)
             .defaulted(
                 "table.types",
                 Kind::Text,

@@ -201,11 +201,11 @@ impl Lane {
         let (grown, schema) = self.schema(&batches)?;
         let source = self.source_schema(&batches, &schema)?;
         let mut begun = match self.begun.take() {
-            Some(begun) => begun,
+            Some(begun) if batches.is_empty() => begun,
+            Some(begun) => Begun { schema, grown: begun.grown || grown, source, ..begun },
             None => {
                 let snapshot_id = new_snapshot_id();
                 let attempt = self.shared.journal.attempt(snapshot_id, &self.ident);
-                let (schema, source) = (schema.clone(), source.clone());
                 Begun { snapshot_id, attempt, prepared: Prepared::default(), clear, schema, grown, source }
             }
         };
@@ -213,9 +213,6 @@ impl Lane {
             let (gone, storage) = (std::mem::take(&mut begun.prepared), &self.site.storage);
             delete_best_effort(storage, gone.paths().collect::<Vec<_>>().iter().map(String::as_str)).await;
             begun.clear = true;
-        }
-        if !batches.is_empty() {
-            (begun.schema, begun.source, begun.grown) = (schema, source, begun.grown || grown);
         }
         match self.put(&mut begun, batches, clear, is_last).await {
             Ok(()) => Ok(begun),

@@ -4,6 +4,7 @@
 //! views and the dictionary. What is not understood fails as it does on a real server.
 
 mod eval;
+mod expression;
 mod functions;
 mod lexer;
 mod names;
