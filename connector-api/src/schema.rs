@@ -3,6 +3,7 @@
 //! Row images travel with every Arrow field nullable (a delete carries only its key); whether NULL is
 //! allowed stands in [`Column::nullable`] and is checked where rows are written.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
@@ -15,10 +16,26 @@ use crate::{Error, Result};
 pub const UTC: &str = "+00:00";
 
 /// A table's name at the source: schema (or owner) and name, as the source spells them.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct TableId {
     schema: Arc<str>,
     name: Arc<str>,
+}
+
+impl Ord for TableId {
+    /// By schema, then by name. Tables are looked up for every row, mostly by a clone of the name that is found.
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.name, &other.name) && Arc::ptr_eq(&self.schema, &other.schema) {
+            return Ordering::Equal;
+        }
+        (&self.schema, &self.name).cmp(&(&other.schema, &other.name))
+    }
+}
+
+impl PartialOrd for TableId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl TableId {

@@ -90,6 +90,11 @@ impl Proxy {
         self.state.held.load(Ordering::Acquire)
     }
 
+    /// Holds everything still from now on.
+    pub fn hold(&self) {
+        self.state.allowance.store(0, Ordering::Release);
+    }
+
     /// Lets everything through from now on.
     pub fn release(&self) {
         self.state.allowance.store(u64::MAX, Ordering::Release);

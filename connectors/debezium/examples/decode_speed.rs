@@ -90,7 +90,7 @@ fn measure(what: &str, format: Format, events: u64, key: &[u8], value: &[u8]) ->
     let (began, mut rows) = (processor_seconds(), 0);
     for offset in 0..events {
         decoder.push(
-            &Message { offset: offset.cast_signed(), key: Some(key), value: Some(value), headers: &[] },
+            &Message { offset: offset.cast_signed(), key: Some(key), value: Some(value), header: &|_| None },
             &mut |_, _| true,
         )?;
         if offset % 10_000 == 9_999 || offset + 1 == events {

@@ -57,8 +57,8 @@ pub struct Images {
 /// What a message came to.
 #[derive(Debug)]
 pub enum Pushed {
-    /// A row of that table's open batch.
-    Row(TableId),
+    /// A row of that table's open batch, and what happened to it.
+    Row(TableId, Op),
     /// Nothing to be applied.
     Skipped(Skipped),
     /// The table was emptied: every row of it before this message is gone.

@@ -358,13 +358,13 @@ impl Cells {
                 Arc::new(array.with_data_type(self.data_type.clone()))
             }
             Values::Uuid(v) => {
-                let data = Buffer::from_vec(std::mem::take(v));
+                let data = Buffer::from_vec(emptied(v));
                 Arc::new(FixedSizeBinaryArray::try_new(16, data, nulls).map_err(|_| NOT_OF_TYPE)?)
             }
             Values::Bytes { ends, data } => {
                 let offsets = OffsetBuffer::new(taken(ends));
                 ends.push(0);
-                let data = Buffer::from_vec(std::mem::take(data));
+                let data = Buffer::from_vec(emptied(data));
                 match self.data_type {
                     DataType::Binary => Arc::new(BinaryArray::new(offsets, data, nulls)),
                     _ => Arc::new(StringArray::try_new(offsets, data, nulls).map_err(|_| "text that is not UTF-8")?),
@@ -384,6 +384,17 @@ fn last(ends: &[i32]) -> usize {
     ends.last().copied().unwrap_or(0) as usize
 }
 
+/// The values, with room for about as many again: the next batch is of the same size mostly. Neither what is kept nor what
+/// is given away has more room than it could use.
+fn emptied<T>(values: &mut Vec<T>) -> Vec<T> {
+    let length = values.len();
+    let mut emptied = std::mem::replace(values, Vec::with_capacity(length + length / 8));
+    if emptied.capacity() / 2 > length {
+        emptied.shrink_to_fit();
+    }
+    emptied
+}
+
 fn taken<T: arrow_buffer::ArrowNativeType>(values: &mut Vec<T>) -> ScalarBuffer<T> {
-    ScalarBuffer::from(std::mem::take(values))
+    ScalarBuffer::from(emptied(values))
 }

@@ -71,6 +71,13 @@ pub(crate) struct Envelope {
     has_status: bool,
     /// Members other than `ts_ms`.
     others: bool,
+    /// Apart, for an envelope is passed on for every row.
+    metadata: Option<Box<Metadata>>,
+}
+
+/// What a record of transaction metadata says.
+#[derive(Debug, Default)]
+struct Metadata {
     end: Option<bool>,
     id: String,
     event_count: Option<u64>,
@@ -97,13 +104,17 @@ impl Envelope {
     pub(crate) fn set(&mut self, found: Found, value: Value<'_>) -> Result<(), Fault> {
         match (found, value) {
             (Found::Op, Value::Text(op)) => self.op = <[u8; 1]>::try_from(op.as_bytes()).ok().map(|[op]| op),
-            (Found::Status, Value::Text("BEGIN")) => self.end = Some(false),
-            (Found::Status, Value::Text("END")) => self.end = Some(true),
-            (Found::Id, Value::Text(id)) => id.clone_into(&mut self.id),
-            (Found::EventCount, value) => self.event_count = Some(count(value)?),
+            (Found::Status, Value::Text("BEGIN")) => self.metadata().end = Some(false),
+            (Found::Status, Value::Text("END")) => self.metadata().end = Some(true),
+            (Found::Id, Value::Text(id)) => id.clone_into(&mut self.metadata().id),
+            (Found::EventCount, value) => self.metadata().event_count = Some(count(value)?),
             _ => {}
         }
         Ok(())
+    }
+
+    fn metadata(&mut self) -> &mut Metadata {
+        self.metadata.get_or_insert_default()
     }
 
     /// Takes in a member of `transaction`.
@@ -119,12 +130,12 @@ impl Envelope {
 
     /// Begins an element of `data_collections`.
     pub(crate) fn add_table(&mut self) {
-        self.tables.push((String::new(), 0));
+        self.metadata().tables.push((String::new(), 0));
     }
 
     /// Takes in a member of the element that was begun last.
     pub(crate) fn in_table(&mut self, name: &str, value: Value<'_>) -> Result<(), Fault> {
-        match (self.tables.last_mut(), name, value) {
+        match (self.metadata().tables.last_mut(), name, value) {
             (Some((table, _)), "data_collection", Value::Text(text)) => text.clone_into(table),
             (Some((_, events)), "event_count", value) => *events = count(value)?,
             _ => {}
@@ -137,11 +148,9 @@ impl Envelope {
         if self.has_op {
             return self.op.map(Nature::Change).ok_or(Fault::of("an unknown operation"));
         }
-        match self.end {
-            Some(end) if self.has_status && !self.id.is_empty() => {
-                let events = if end { self.event_count } else { None };
-                let (id, tables) = (std::mem::take(&mut self.id), std::mem::take(&mut self.tables));
-                Ok(Nature::Transaction(Transaction { id, events, tables }))
+        match self.metadata.take().map(|metadata| *metadata) {
+            Some(Metadata { end: Some(end), id, event_count, tables }) if self.has_status && !id.is_empty() => {
+                Ok(Nature::Transaction(Transaction { id, events: event_count.filter(|_| end), tables }))
             }
             None if !self.others => Ok(Nature::Heartbeat),
             _ => Err(Fault::of(

@@ -8,7 +8,7 @@
 //! for message in messages {
 //!     loop {
 //!         match decoder.push(&message, &mut keep) {
-//!             Ok(Pushed::Row(table)) => {}                  // in that table's open batch
+//!             Ok(Pushed::Row(table, op)) => {}              // in that table's open batch
 //!             Ok(Pushed::Skipped(why)) => {}                // tombstone, heartbeat, logical message, not kept
 //!             Ok(Pushed::Transaction(t)) => …               // BEGIN or END of the metadata topic
 //!             Ok(Pushed::Truncate(table, position)) => …    // take(), apply, then the truncation

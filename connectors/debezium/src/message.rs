@@ -5,7 +5,7 @@ use std::sync::Arc;
 use connector_api::{Result, TableSchema};
 
 /// A message of the decoder's topic partition.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Message<'a> {
     /// Its offset.
     pub offset: i64,
@@ -13,8 +13,9 @@ pub struct Message<'a> {
     pub key: Option<&'a [u8]>,
     /// The value's bytes; `None` is a tombstone.
     pub value: Option<&'a [u8]>,
-    /// The headers' names and bytes. Only Debezium's own matter.
-    pub headers: &'a [(&'a str, &'a [u8])],
+    /// The bytes of the header of that name. Asked for Debezium's own, and only where one may matter: few messages have
+    /// headers, and to look for them has its price.
+    pub header: &'a dyn Fn(&str) -> Option<&'a [u8]>,
 }
 
 /// How keys and values are written.

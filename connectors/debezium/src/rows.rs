@@ -26,6 +26,8 @@ pub(crate) struct Rows {
     pub(crate) columns: Vec<Cells>,
     missing: Vec<Vec<u32>>,
     rows: usize,
+    /// Whether the open row may have cells.
+    begun: bool,
     /// Whether the open row is known to have a value in every column.
     full: bool,
 }
@@ -41,7 +43,7 @@ impl Rows {
             Cells::new(column.data_type()).map_err(of_column)
         });
         let columns = columns.collect::<Result<Vec<_>>>().map_err(|e| e.with("table", schema.table()))?;
-        Ok(Self { missing: vec![vec![]; columns.len()], columns, rows: 0, full: false })
+        Ok(Self { missing: vec![vec![]; columns.len()], columns, rows: 0, begun: false, full: false })
     }
 
     /// Whole rows.
@@ -54,18 +56,21 @@ impl Rows {
         self.columns.iter().map(Cells::bytes).sum()
     }
 
-    /// Takes back what the open row left.
-    pub(crate) fn roll_back(&mut self) {
-        self.truncate(self.rows);
+    /// To be called before a cell of the open row is written.
+    pub(crate) fn begin(&mut self) {
+        self.begun = true;
     }
 
-    /// Takes back all but the first rows.
-    pub(crate) fn truncate(&mut self, rows: usize) {
-        self.columns.iter_mut().for_each(|column| column.truncate(rows));
-        for missing in &mut self.missing {
-            missing.truncate(missing.partition_point(|row| (*row as usize) < rows));
+    /// Takes back what the open row left.
+    pub(crate) fn roll_back(&mut self) {
+        if !std::mem::take(&mut self.begun) {
+            return;
         }
-        (self.rows, self.full) = (rows, false);
+        self.columns.iter_mut().for_each(|column| column.truncate(self.rows));
+        for missing in &mut self.missing {
+            missing.truncate(missing.partition_point(|row| (*row as usize) < self.rows));
+        }
+        self.full = false;
     }
 
     /// Notes whether the open row has a value in every column.
@@ -86,6 +91,7 @@ impl Rows {
     /// Makes the open row whole: columns that it did not fill are NULL.
     pub(crate) fn close(&mut self) {
         self.rows += 1;
+        self.begun = false;
         if std::mem::take(&mut self.full) {
             return;
         }
@@ -116,7 +122,7 @@ impl Rows {
 
     /// The rows; it begins anew.
     pub(crate) fn finish(&mut self, schema: &TableSchema) -> Result<(RecordBatch, Missing)> {
-        (self.rows, self.full) = (0, false);
+        (self.rows, self.begun, self.full) = (0, false, false);
         let fresh = vec![vec![]; self.columns.len()];
         let missing = Missing { rows: std::mem::replace(&mut self.missing, fresh) };
         let arrays = self.columns.iter_mut().zip(schema.columns()).map(|(cells, column)| {
@@ -148,6 +154,7 @@ mod tests {
         let (mut rows, dialect) = (Rows::new(&schema).unwrap(), Dialect::POSTGRESQL);
         let rules = Rules { dialect: &dialect, infinite_is_null: false };
         for (a, b) in [(1, Value::Int(10)), (2, Value::Text("x")), (3, Value::Int(30))] {
+            rows.begin();
             rows.columns[0].append(&How::Int, Value::Int(a), rules).unwrap();
             match rows.columns[1].append(&How::Int, b, rules) {
                 Ok(_) => rows.close(),

@@ -10,6 +10,7 @@ use std::ops::Range;
 use crate::avro::varint;
 use crate::dialect::Dialect;
 use crate::fault::Fault;
+use crate::json::pull::begins;
 use crate::position::{Snapshot, SourcePosition};
 use crate::value::Value;
 
@@ -55,17 +56,17 @@ pub(crate) struct Source {
     pub(crate) schema: String,
     pub(crate) table: String,
     pub(crate) position: SourcePosition,
-    /// Whether there was one that names its connector.
+    /// Whether there was one that names its connector. Else the rest means nothing.
     pub(crate) known: bool,
     /// The last used first.
     blocks: Vec<Block>,
+    /// Whether schema and table are those of the first block.
+    named: bool,
 }
 
 impl Source {
     /// Nothing was said yet.
     pub(crate) fn clear(&mut self) {
-        self.schema.clear();
-        self.table.clear();
         (self.position, self.known) = (SourcePosition::default(), false);
     }
 
@@ -75,9 +76,12 @@ impl Source {
     pub(crate) fn again(&mut self, of: Option<u64>, bytes: &[u8]) -> Option<usize> {
         let (at, (position, length)) =
             self.blocks.iter().enumerate().find_map(|(at, block)| Some((at, block.match_start(of, bytes)?)))?;
-        self.blocks[..=at].rotate_right(1);
-        self.schema.clone_from(&self.blocks[0].schema);
-        self.table.clone_from(&self.blocks[0].table);
+        if at > 0 || !self.named {
+            self.blocks[..=at].rotate_right(1);
+            self.schema.clone_from(&self.blocks[0].schema);
+            self.table.clone_from(&self.blocks[0].table);
+            self.named = true;
+        }
         (self.position, self.known) = (position, true);
         Some(length)
     }
@@ -86,7 +90,7 @@ impl Source {
     pub(crate) fn read(&mut self, block: Block) {
         self.schema.clone_from(&block.schema);
         self.table.clone_from(&block.table);
-        (self.position, self.known) = (block.position, block.known);
+        (self.position, self.known, self.named) = (block.position, block.known, false);
         if block.known && !block.is_odd && block.done <= LARGEST {
             self.blocks.truncate(KEPT - 1);
             self.blocks.insert(0, block);
@@ -251,7 +255,7 @@ impl Block {
         }
         let (mut left, mut position, mut from) = (bytes, self.position, 0);
         for number in &self.numbers {
-            left = left.strip_prefix(self.rest.get(from..number.at)?)?;
+            left = without(left, self.rest.get(from..number.at)?)?;
             let (value, length) = starting_number(number.coding, left)?;
             match number.field {
                 SourceField::TsMs => position.ts_ms = i64::try_from(value).ok(),
@@ -262,9 +266,15 @@ impl Block {
             }
             (left, from) = (left.get(length..)?, number.at);
         }
-        left = left.strip_prefix(self.rest.get(from..)?)?;
+        left = without(left, self.rest.get(from..)?)?;
         Some((position, bytes.len() - left.len()))
     }
+}
+
+/// What follows what bytes must begin with, which is short mostly.
+#[inline(always)]
+fn without<'a>(bytes: &'a [u8], start: &[u8]) -> Option<&'a [u8]> {
+    begins(bytes, start).then(|| &bytes[start.len()..])
 }
 
 /// The number that bytes begin with, and how long it is; `None` for one that is negative or not written as usual.

@@ -66,9 +66,9 @@ impl State {
     /// Takes back what a failed message left.
     pub(crate) fn roll_back(&mut self) {
         (self.has_before, self.has_old_key) = (false, false);
-        self.rows.truncate(self.ops.len());
-        self.before.truncate(self.before_of.len());
-        self.old_keys.truncate(self.old_keys_of.len());
+        self.rows.roll_back();
+        self.before.roll_back();
+        self.old_keys.roll_back();
     }
 
     /// Checks the open row against what the table requires; `columns` are those that count.

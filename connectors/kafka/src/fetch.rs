@@ -203,6 +203,11 @@ impl Record<'_> {
             found.push((self.text(name), self.bytes(value, size)));
         }
     }
+
+    /// The bytes of the first header of that name that has some.
+    pub(crate) fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers().into_iter().find_map(|(of, value)| value.filter(|_| of == name))
+    }
 }
 
 impl Drop for Record<'_> {

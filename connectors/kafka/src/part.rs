@@ -8,16 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use connector_api::{Error, ErrorKind, LogEvent, LogSpan, Result, TableId, TableSchema, Told};
-use connector_debezium::{Decoder, Message, Pushed, Snapshot, SourcePosition, Table, Transaction};
+use connector_debezium::{Decoder, Message, Op, Pushed, Snapshot, SourcePosition, Table, Transaction};
 
 use crate::convert;
 use crate::cut::Seen;
 use crate::ends::Ends;
 use crate::mark::{Mark, SNAPSHOT, Verdict};
 use crate::topics::Topic;
-
-const OLD_KEY: &str = "__debezium.oldkey";
-const NEW_KEY: &str = "__debezium.newkey";
 
 const TIE: &str = "an event of a table without a key that cannot be told from one delivered twice, since several rows \
                    share its place in the source's log: set Debezium's provide.transaction.metadata to true, or \
@@ -276,13 +273,14 @@ impl Part {
             Some((Verdict::ApplyAnew, _)) => return Ok(named.map_or(Step::Done, Step::Anew)),
             _ => {}
         }
+        let mut awaits_twin = false;
         let step = match pushed {
             Pushed::Schema { schema, new } => return Ok(Step::Schema(schema, new)),
             Pushed::Full => return Ok(Step::Full),
             // What is open must not be said to cover it.
             Pushed::Truncate(..) if self.opened.is_some() => return Ok(Step::Full),
-            Pushed::Row(table) => {
-                named = Some(table);
+            Pushed::Row(table, op) => {
+                (named, awaits_twin) = (Some(table), op == Op::Moved);
                 self.opened.get_or_insert_with(Instant::now);
                 self.bytes += message.value.map_or(0, <[u8]>::len);
                 Step::Row
@@ -303,8 +301,7 @@ impl Part {
             if let Some(lane) = self.lanes.get_mut(&table) {
                 lane.mark = Mark { next: offset + 1, ..after };
                 if matches!(step, Step::Row) {
-                    let has = |header| message.headers.iter().any(|(name, _)| *name == header);
-                    lane.awaits_twin = has(NEW_KEY) && !has(OLD_KEY);
+                    lane.awaits_twin = awaits_twin;
                 }
                 if verdict == Verdict::Apply {
                     lane.tail = of;

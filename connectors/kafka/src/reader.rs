@@ -261,11 +261,8 @@ impl Reader {
             // Fetched before the partition was set to another offset.
             return Ok(());
         }
-        let headers = message.headers();
-        let headers: Vec<(&str, &[u8])> =
-            headers.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-        let record =
-            Message { offset: message.offset(), key: message.key(), value: message.value(), headers: &headers };
+        let header = |name: &str| message.header(name);
+        let record = Message { offset: message.offset(), key: message.key(), value: message.value(), header: &header };
         if self.parts[at].topic.is_of_transactions {
             return self.transaction(at, &record);
         }

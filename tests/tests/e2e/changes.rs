@@ -88,7 +88,6 @@ fn is_applied(format: Format, seed: u64) {
     running.wait().expect(OK);
 }
 
-/// Debezium sends again what it had not stored as sent (P24), real as it is, to tables with and without a key.
 /// Known of other sinks: the registry restarts, and its client gives the task up or a queue takes the records.
 #[test]
 fn a_registry_that_is_away_is_waited_for_and_no_record_is_set_aside() {
@@ -117,6 +116,43 @@ fn a_registry_that_is_away_is_waited_for_and_no_record_is_set_aside() {
     running.terminate();
     running.wait().expect(OK);
     assert_eq!(Kafka::shared().read(&dead), []);
+}
+
+/// A transaction whose second half has another schema, which the registry does not tell for a while: no reader sees the
+/// first half alone, however long that takes (P7).
+#[test]
+fn a_registry_that_goes_away_within_a_transaction_does_not_divide_it() {
+    let database = Server::shared().database();
+    database.sql("CREATE TABLE t (id int PRIMARY KEY, v int)");
+    let mut debezium = Debezium::new(&database, Format::Avro);
+    debezium.start();
+    database.sql("INSERT INTO t SELECT n, 0 FROM generate_series(1, 50) n");
+    debezium.until_caught_up();
+    let port = free_port();
+    let registry = format!("http://127.0.0.1:{port}/apis/ccompat/v7");
+    let mut job = Job::following(Kafka::shared(), "");
+    for (key, value) in debezium.sink_keys() {
+        job = job.sink(key, if key.ends_with(".registry.url") { &registry } else { &value });
+    }
+    let job = job.sink("iceberg.control.commit.interval-ms", "100").sink("errors.retry.delay.max.ms", "500");
+    let proxy = Proxy::at(port, Registry::shared().port, u64::MAX);
+    let mut running = job.start(&[]);
+    until_equal(&database, &job.lake(), &["t"], &mut running);
+    proxy.hold();
+    database.sql(
+        "BEGIN; UPDATE t SET v = 1 WHERE id <= 40; ALTER TABLE t ADD COLUMN more int;
+         UPDATE t SET v = v + 1, more = id WHERE id > 10; COMMIT",
+    );
+    debezium.until_caught_up();
+    running.until_it_says("the schema registry does not answer");
+    // Longer than a transaction's silence is waited for.
+    std::thread::sleep(std::time::Duration::from_secs(7));
+    proxy.cut();
+    until_equal(&database, &job.lake(), &["t"], &mut running);
+    running.terminate();
+    running.wait().expect(OK);
+    let sums: BTreeSet<i64> = job.lake().history("t", "v").into_iter().map(|(sum, _)| sum).collect();
+    assert_eq!(sums, BTreeSet::from([0, 80]));
 }
 
 /// P4: a snapshot that Debezium makes of a table that has rows is shown when all of it is there, without the rows that
@@ -191,6 +227,7 @@ fn a_registry_may_have_an_authority_of_its_own() {
     running.wait().expect(OK);
 }
 
+/// Debezium sends again what it had not stored as sent (P24), real as it is, to tables with and without a key.
 #[test]
 fn a_debezium_that_is_killed_is_followed_without_a_row_twice() {
     let database = Server::shared().database();

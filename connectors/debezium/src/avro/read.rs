@@ -299,6 +299,7 @@ pub(crate) fn image<'a>(
     rows: &mut Rows,
 ) -> Result<(), Fault> {
     let Reading { plan, placeholder, rules, .. } = reading;
+    rows.begin();
     let mut values = 0;
     for (field, planned) in record.iter().zip(&plan.fields) {
         let Some(column) = planned.column else {

@@ -88,7 +88,8 @@ impl Decoder {
         Ok(plan)
     }
 
-    /// Adds the row of a change. `read`: the image may have been read already, into this table's open row.
+    /// Adds the row of a change, and says what happened to it. `read`: the image may have been read already, into this
+    /// table's open row.
     pub(super) fn row(
         &mut self,
         message: &Message<'_>,
@@ -97,18 +98,20 @@ impl Decoder {
         body: &Body<'_>,
         envelope: Envelope,
         read: bool,
-    ) -> Result<(), Stop> {
+    ) -> Result<Op, Stop> {
         if !read {
             self.tables.iter_mut().for_each(State::roll_back);
         }
-        let headed = |name| message.headers.iter().find(|(n, _)| *n == name).map(|(_, bytes)| *bytes);
-        match op {
+        let op = match op {
             b'c' | b'r' | b'u' => {
-                let old_key = headed(OLD_KEY).filter(|_| op == b'c');
-                // Values are missing where they did not change: a placeholder anywhere else is a value.
-                let lacks = op == b'u' || old_key.is_some();
                 let from = envelope.after.ok_or(Fault::of("an event without the image after the change"))?;
                 let image = envelope.image.filter(|_| read);
+                let state = &self.tables[at];
+                let has_all =
+                    matches!(image, Some(Ok(()))) && !state.rows.open_has_missing() && state.check_nulls().is_ok();
+                let old_key = if op == b'c' && !has_all { (message.header)(OLD_KEY) } else { None };
+                // Values are missing where they did not change: a placeholder anywhere else is a value.
+                let lacks = op == b'u' || old_key.is_some();
                 match image {
                     Some(read) if lacks => read?,
                     Some(Ok(())) if !self.tables[at].rows.open_has_missing() => {}
@@ -119,22 +122,21 @@ impl Decoder {
                 }
                 self.check_key(at, message)?;
                 self.complete(at, body, op, envelope.before, old_key, message.key)?;
-                let op = match op {
+                match op {
                     b'c' => Op::Insert,
                     b'u' => Op::Update,
                     _ => Op::Read,
-                };
-                self.tables[at].close(op, message.offset);
+                }
             }
             b'd' => {
                 self.tables[at].roll_back();
                 self.deleted(message, at, body, envelope.before)?;
-                let op = if headed(NEW_KEY).is_some() { Op::Moved } else { Op::Delete };
-                self.tables[at].close(op, message.offset);
+                if (message.header)(NEW_KEY).is_some() { Op::Moved } else { Op::Delete }
             }
             _ => return Err(Fault::of("an unknown operation").with("op", char::from(op)).into()),
-        }
-        Ok(())
+        };
+        self.tables[at].close(op, message.offset);
+        Ok(op)
     }
 
     fn image(&mut self, at: usize, body: &Body<'_>, from: usize, into: Target, lacks: bool) -> Result<(), Stop> {

@@ -166,7 +166,7 @@ impl Decoder {
         keep: &mut dyn FnMut(&TableId, &SourcePosition) -> bool,
     ) -> Result<Pushed> {
         let stopped = match self.decode(message, keep) {
-            Ok(pushed @ Pushed::Row(_)) => return Ok(pushed),
+            Ok(pushed @ Pushed::Row(..)) => return Ok(pushed),
             Ok(pushed) => {
                 // An image may have been read before it was known that nothing comes of it.
                 self.tables.get_mut(self.current).map(State::roll_back);
@@ -232,10 +232,10 @@ impl Decoder {
         let Some(at) = found else { return Err(self.unknown_table(message, &body, table)) };
         let row = self.row(message, at, op, &body, envelope, at == guessed);
         match row {
-            Ok(()) => {
+            Ok(op) => {
                 self.current = at;
                 self.open_bytes += length;
-                Ok(Pushed::Row(table))
+                Ok(Pushed::Row(table, op))
             }
             Err(Stop::Fault(fault, None)) => Err(Stop::Fault(fault, Some(table))),
             Err(stop) => Err(stop),

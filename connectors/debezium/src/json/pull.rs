@@ -344,7 +344,7 @@ impl<'a> Pull<'a> {
 
 /// Whether bytes begin with a few others: eight at a time, which for names costs less than a call.
 #[inline(always)]
-fn begins(bytes: &[u8], with: &[u8]) -> bool {
+pub(crate) fn begins(bytes: &[u8], with: &[u8]) -> bool {
     let Some(bytes) = bytes.get(..with.len()) else { return false };
     let (eights, rest) = bytes.as_chunks::<8>();
     let (wanted, wanted_rest) = with.as_chunks::<8>();

@@ -156,6 +156,7 @@ pub(crate) fn image(
     scratch: &mut Scratch,
 ) -> Result<(), Fault> {
     let Reading { plan, placeholder, rules, whole } = reading;
+    rows.begin();
     let row = rows.len();
     pull.expect(b'{')?;
     let (mut first, mut next, mut seen, mut full) = (true, 0, 0, true);

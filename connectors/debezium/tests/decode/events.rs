@@ -194,7 +194,8 @@ fn each_row_says_where_it_stands_in_the_log() {
     let mut places = Vec::new();
     for event in [first, second] {
         let (key, value) = (r#"{"id":1}"#, event.to_string());
-        let message = Message { offset: 0, key: Some(key.as_bytes()), value: Some(value.as_bytes()), headers: &[] };
+        let message =
+            Message { offset: 0, key: Some(key.as_bytes()), value: Some(value.as_bytes()), header: &|_| None };
         decoder
             .push(&message, &mut |_, place| {
                 places.push(*place);
@@ -236,7 +237,8 @@ fn what_is_not_kept_need_not_fit() {
     let new = event("c", Value::Null, note(2, "b", None)).to_string();
     let gone = event("t", Value::Null, Value::Null).to_string();
     let mut outcomes = |value: &str, keep: bool| {
-        let message = Message { offset: 0, key: Some(br#"{"id":1}"#), value: Some(value.as_bytes()), headers: &[] };
+        let message =
+            Message { offset: 0, key: Some(br#"{"id":1}"#), value: Some(value.as_bytes()), header: &|_| None };
         outcome(decoder.push(&message, &mut |table, position| {
             assert_eq!((table.to_string(), position.own), ("public.t".into(), Some(24023128)));
             keep
@@ -292,7 +294,7 @@ fn a_full_decoder_takes_no_more_and_a_table_does_not_change_under_open_rows() {
     assert_eq!(decoder.take().unwrap().len(), 1);
     assert!(decoder.set_table(table(notes())).is_ok());
     assert_eq!(push(&mut decoder, 1, Some(r#"{"id":1}"#), Some(&big)), "row of public.t");
-    let message = Message { offset: 2, key: None, value: None, headers: &[] };
+    let message = Message { offset: 2, key: None, value: None, header: &|_| None };
     assert!(matches!(decoder.push(&message, &mut |_, _| true), Ok(Pushed::Skipped(_))));
     assert_eq!(source()["connector"], "postgresql");
 }

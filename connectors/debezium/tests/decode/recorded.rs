@@ -93,14 +93,9 @@ impl Recorded {
 }
 
 fn push(decoder: &mut Decoder, record: &Record) -> String {
-    let headers: Vec<_> = record.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
+    let header = |name: &str| record.headers.iter().find(|(n, _)| n == name).map(|(_, text)| text.as_bytes());
     outcome(decoder.push(
-        &Message {
-            offset: record.offset,
-            key: record.key.as_deref(),
-            value: record.value.as_deref(),
-            headers: &headers,
-        },
+        &Message { offset: record.offset, key: record.key.as_deref(), value: record.value.as_deref(), header: &header },
         &mut |_, _| true,
     ))
 }

@@ -53,13 +53,15 @@ pub(crate) fn push_with(
     value: Option<&str>,
     headers: &[(&str, &[u8])],
 ) -> String {
-    let message = Message { offset, key: key.map(str::as_bytes), value: value.map(str::as_bytes), headers };
+    let header = |name: &str| headers.iter().find(|(n, _)| *n == name).map(|(_, bytes)| *bytes);
+    let (key, value) = (key.map(str::as_bytes), value.map(str::as_bytes));
+    let message = Message { offset, key, value, header: &header };
     outcome(decoder.push(&message, &mut |_, _| true))
 }
 
 pub(crate) fn outcome(pushed: Result<Pushed>) -> String {
     match pushed {
-        Ok(Pushed::Row(table)) => format!("row of {table}"),
+        Ok(Pushed::Row(table, _)) => format!("row of {table}"),
         Ok(Pushed::Schema { schema, new }) => {
             let columns = schema.columns().iter().enumerate().map(|(i, c)| {
                 let key = if schema.key().contains(&i) { " key" } else { "" };

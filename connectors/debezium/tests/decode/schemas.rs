@@ -67,7 +67,7 @@ fn a_table_is_proposed_and_then_filled() {
          at Timestamp(µs)? = io.debezium.time.MicroTimestamp, u FixedSizeBinary(16)? = io.debezium.data.Uuid, \
          l List(Int32, field: 'element')? = int32[]"
     );
-    let parsed = Message { offset: 0, key: KEY.map(str::as_bytes), value: Some(message.as_bytes()), headers: &[] };
+    let parsed = Message { offset: 0, key: KEY.map(str::as_bytes), value: Some(message.as_bytes()), header: &|_| None };
     let Ok(Pushed::Schema { schema, new: true }) = decoder.push(&parsed, &mut |_, _| true) else {
         unreachable!("proposed again")
     };
@@ -94,7 +94,8 @@ fn evolved(source_type: &str, data_type: DataType, fields: &[(&str, Value, Value
     let message = wrapped("c", fields);
     let seen = push(&mut decoder, 0, KEY, Some(&message));
     if seen.starts_with("changed") {
-        let parsed = Message { offset: 0, key: KEY.map(str::as_bytes), value: Some(message.as_bytes()), headers: &[] };
+        let parsed =
+            Message { offset: 0, key: KEY.map(str::as_bytes), value: Some(message.as_bytes()), header: &|_| None };
         let Ok(Pushed::Schema { schema, new: false }) = decoder.push(&parsed, &mut |_, _| true) else {
             unreachable!("asked for again")
         };
@@ -256,7 +257,7 @@ fn avro_schemas_may_lie_in_several_parts() {
     let gone = [&[0, 0, 0, 0, 2, 0, 0][..], &source, &text("d")].concat();
     let key: &[u8] = &[0, 0, 0, 0, 1, 6];
     let mut push = |value: &[u8]| {
-        let message = Message { offset: 0, key: Some(key), value: Some(value), headers: &[] };
+        let message = Message { offset: 0, key: Some(key), value: Some(value), header: &|_| None };
         outcome(decoder.push(&message, &mut |_, _| true))
     };
     assert_eq!([push(&value), push(&gone)], ["row of public.t", "row of public.t"]);
@@ -270,7 +271,7 @@ fn a_registry_that_fails_is_not_the_messages_fault() {
     let mut registry = Registry::default();
     let mut decoder = Decoder::new(settings(Format::Avro, Modes::default()), Box::new(registry.clone()));
     decoder.set_table(table(notes())).unwrap();
-    let message = Message { offset: 1, key: None, value: Some(&[0, 0, 0, 0, 7, 0]), headers: &[] };
+    let message = Message { offset: 1, key: None, value: Some(&[0, 0, 0, 0, 7, 0]), header: &|_| None };
     let error = decoder.push(&message, &mut |_, _| true).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Retriable { .. }), "{error}");
     assert_eq!(error.context("offset"), Some("1"));

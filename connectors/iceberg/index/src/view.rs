@@ -83,7 +83,7 @@ impl View {
         // A key in a chunk: itself and its place, its start in a run, and its mark.
         let chunk = (self.memory / (size_of::<(K, u32)>() + size_of::<(u32, u64)>() + 1)).max(1024);
         let mut scratch = Scratch::default();
-        let mut hits: Vec<(u32, Entry)> = Vec::new();
+        let mut hits: Vec<(u32, Entry)> = Vec::with_capacity(keys.len());
         let mut wanted: Vec<(K, u32)> = Vec::with_capacity(chunk.min(keys.len()));
         let mut decided: Vec<bool> = Vec::new();
         for (at, keys) in keys.chunks(chunk).enumerate() {

@@ -362,6 +362,42 @@ async fn what_there_is_no_room_for_waits_in_the_store() {
     task.close().await.unwrap();
 }
 
+/// Parts of a transaction that were written ahead, and then come to nothing, do not stay in the store.
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_that_come_to_nothing_are_deleted() {
+    for ends in ["fails", "is emptied", "is let go"] {
+        let lake = Lake::with(&[("commit.max.rows", "6")]);
+        let schema = table(true);
+        let (mut task, _) = open(&lake, &schema).await;
+        let mut events = puts(&schema, 16, "1", &(1..15).collect::<Vec<_>>());
+        let last = events.pop().unwrap();
+        for event in events {
+            task.apply(event).await.unwrap();
+            task.checkpoint().await.unwrap();
+        }
+        let files = || lake.files(".parquet").into_iter().filter(|path| path.contains("/t/data/")).count();
+        assert_eq!((lake.ids("t").await, files()), (vec![0], 3), "{ends}");
+        match ends {
+            "fails" => {
+                let failed = Arc::new(connector_api::Error::data("bad"));
+                task.apply(LogEvent::Failed(schema.table().clone(), failed)).await.unwrap();
+                task.checkpoint().await.unwrap();
+                task.close().await.unwrap();
+            }
+            "is emptied" => {
+                let LogEvent::Changes(batch) = last else { unreachable!() };
+                task.apply(LogEvent::Truncate(schema.table().clone(), batch.span().clone())).await.unwrap();
+                assert_eq!(told(&task.checkpoint().await.unwrap()), None);
+                assert_eq!(lake.ids("t").await, [0_i64; 0]);
+                task.close().await.unwrap();
+            }
+            _ => task.close().await.unwrap(),
+        }
+        // What a snapshot of before refers to.
+        assert_eq!(files(), 1, "{ends}");
+    }
+}
+
 /// What a log tells a table's columns to be may change before the table is made.
 #[tokio::test(flavor = "multi_thread")]
 async fn columns_that_come_within_the_first_stretch_are_there() {
