@@ -143,7 +143,7 @@ impl Cells {
             Values::Uuid(v) => v.extend_from_slice(&[0; 16]),
             Values::Bytes { ends, .. } | Values::List { ends, .. } => ends.push(ends.last().copied().unwrap_or(0)),
         }
-        self.nulls.append(false);
+        self.nulls.append_null();
     }
 
     /// Where a list's elements go; [`close_list`](Self::close_list) makes the cell of them.
@@ -168,7 +168,7 @@ impl Cells {
             return Ok(Cell::Unknown);
         }
         ends.push(i32::try_from(child.len()).map_err(|_| TOO_LONG)?);
-        self.nulls.append(true);
+        self.nulls.append_non_null();
         Ok(Cell::Value)
     }
 
@@ -210,7 +210,7 @@ impl Cells {
             },
             _ => return false,
         }
-        self.nulls.append(true);
+        self.nulls.append_non_null();
         true
     }
 
@@ -221,7 +221,7 @@ impl Cells {
         let Ok(end) = i32::try_from(data.len() + text.len()) else { return false };
         data.extend_from_slice(text);
         ends.push(end);
-        self.nulls.append(true);
+        self.nulls.append_non_null();
         true
     }
 
@@ -234,7 +234,7 @@ impl Cells {
                 let fits = fits(number, *precision);
                 if fits {
                     v.push(number);
-                    self.nulls.append(true);
+                    self.nulls.append_non_null();
                 }
                 fits
             }
@@ -299,7 +299,7 @@ impl Cells {
             self.append_null();
             return Ok(Cell::Null);
         }
-        self.nulls.append(true);
+        self.nulls.append_non_null();
         Ok(Cell::Value)
     }
 
@@ -332,7 +332,7 @@ impl Cells {
             }
             _ => return Err(NOT_OF_TYPE),
         }
-        self.nulls.append(true);
+        self.nulls.append_non_null();
         Ok(Cell::Value)
     }
 

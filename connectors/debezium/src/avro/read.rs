@@ -374,7 +374,7 @@ fn single<'a>(
             let length = cursor.length()?;
             let text = cursor.take(length)?;
             (text.is_ascii() || simdutf8::basic::from_utf8(text).is_ok())
-                && !placeholder.is_some_and(|p| p.is(how, Value::Bytes(text)))
+                && !placeholder.is_some_and(|p| p.is_text(text))
                 && cells.text(text)
         }
         (Node::Bytes, How::Decimal(scale)) => {

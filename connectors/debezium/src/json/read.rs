@@ -248,7 +248,7 @@ fn single(
     let taken = match pull.peek() {
         Some(b'-' | b'0'..=b'9') => pull.whole().is_some_and(|number| cells.whole(how, number, rules)),
         Some(b'"') => pull.unescaped().is_some_and(|text| match how {
-            How::Text => !placeholder.is_some_and(|p| p.is(how, Value::Text(text))) && cells.text(text.as_bytes()),
+            How::Text => !placeholder.is_some_and(|p| p.is_text(text.as_bytes())) && cells.text(text.as_bytes()),
             How::Decimal(scale) => from_base64(text).is_some_and(|number| cells.unscaled(number, *scale)),
             _ => false,
         }),

@@ -44,8 +44,11 @@ const POWERS: [i128; 39] = {
 
 /// A two's complement integer of one to sixteen bytes, most significant first.
 pub(crate) fn from_bytes(bytes: &[u8]) -> i128 {
-    let negative = bytes.first().is_some_and(|first| *first >= 0x80);
-    bytes.iter().fold(if negative { -1 } else { 0 }, |number, byte| number << 8 | i128::from(*byte))
+    let sign = if bytes.first().is_some_and(|first| *first >= 0x80) { -1 } else { 0 };
+    if bytes.len() <= 8 {
+        return bytes.iter().fold(sign, |number: i64, byte| number << 8 | i64::from(*byte)).into();
+    }
+    bytes.iter().fold(sign.into(), |number: i128, byte| number << 8 | i128::from(*byte))
 }
 
 /// Whether a column of so many digits has room for an unscaled value.
