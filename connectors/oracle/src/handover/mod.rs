@@ -30,8 +30,9 @@ use start::Start;
 use steps::{Step, Tried, next};
 use worker::Worker;
 
-/// Between two looks at the worker.
+/// Between two looks at the worker; after troubles in a row it doubles each time.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(8);
 /// How long what is shown may be of before what was done last: a worker's states come by a topic.
 const STALE: Duration = Duration::from_secs(5);
 
@@ -88,6 +89,7 @@ fn wanted(config: &OracleConfig, source: &str, held: &Progress) -> Result<Wanted
 async fn drive(worker: &Worker, wanted: &Wanted, patience: Duration) -> Result<()> {
     let began = Instant::now();
     let (mut tried, mut acted, mut fit) = (Tried::default(), None::<Instant>, false);
+    let mut wait = LOOK_AGAIN;
     loop {
         tried.just_now = acted.is_some_and(|acted| acted.elapsed() < STALE);
         let step = async {
@@ -102,8 +104,12 @@ async fn drive(worker: &Worker, wanted: &Wanted, patience: Duration) -> Result<(
         };
         let trouble = match step.await {
             Ok(Step::Done) => return Ok(()),
-            Ok(Step::Wait) => None,
+            Ok(Step::Wait) => {
+                wait = LOOK_AGAIN;
+                None
+            }
             Ok(step) => {
+                wait = LOOK_AGAIN;
                 tried.restarted |= matches!(step, Step::Restart | Step::Configure);
                 tried.finished |= step == Step::Finish;
                 acted = Some(Instant::now());
@@ -130,7 +136,8 @@ async fn drive(worker: &Worker, wanted: &Wanted, patience: Duration) -> Result<(
                 None => error,
             });
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(wait).await;
+        wait = if trouble.is_some() { LONGEST_WAIT.min(wait * 2) } else { LOOK_AGAIN };
     }
 }
 

@@ -112,11 +112,36 @@ impl Worker {
 
     /// Makes the connector, stopped.
     pub(crate) async fn create(&self, wanted: &Wanted) -> Result<()> {
+        self.accepts(wanted).await?;
         self.done(Method::POST, &["connectors"], Some(&wanted.request())).await
+    }
+
+    /// Has the plugin look at the configuration, which tries the connection to the database too. Asked by itself, since
+    /// Kafka Connect 4.3 answers a request to make what it refuses by an error of its own.
+    async fn accepts(&self, wanted: &Wanted) -> Result<()> {
+        let mut config = wanted.config.clone();
+        config.insert("name".into(), wanted.name.clone());
+        let path = ["connector-plugins", CLASS, "config", "validate"];
+        let judged = self.found(Method::PUT, &path, Some(&json!(config))).await?.unwrap_or_default();
+        let mut errors = Vec::new();
+        for value in judged["configs"].as_array().into_iter().flatten().map(|key| &key["value"]) {
+            let key = value["name"].as_str().unwrap_or_default();
+            errors.extend(value["errors"].as_array().into_iter().flatten().map(|e| match e.as_str() {
+                Some(error) => format!("{key}: {error}"),
+                None => format!("{key}: {e}"),
+            }));
+        }
+        if errors.is_empty() {
+            return Ok(());
+        }
+        let remedy = "handover.config.<key> sets a key of Debezium's; then run again, which goes on";
+        let error = self.wrong("Debezium's connector refuses its configuration").with("connector", &wanted.name);
+        Err(error.with("errors", errors.join("; ")).with("remedy", remedy))
     }
 
     /// Gives it the configuration of its first start.
     pub(crate) async fn configure(&self, wanted: &Wanted) -> Result<()> {
+        self.accepts(wanted).await?;
         self.done(Method::PUT, &["connectors", &wanted.name, "config"], Some(&json!(wanted.config))).await
     }
 
