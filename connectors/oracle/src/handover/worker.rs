@@ -208,6 +208,8 @@ impl Worker {
             }
             // A rebalance, or one who has made it first.
             StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS => self.passing("Kafka Connect is busy"),
+            // Another instance has started it a moment ago.
+            StatusCode::BAD_REQUEST if says.contains("STOPPED") => self.passing("the connector is not stopped"),
             status if status.is_server_error() => self.passing("Kafka Connect cannot answer"),
             _ => self.wrong("Kafka Connect refuses what it is asked for"),
         };

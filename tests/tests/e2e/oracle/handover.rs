@@ -5,12 +5,14 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
 use connect_oracle_double::{Database, Double, Model, Options, Personality, User, Value as Cell};
 use connect_tests::connect::Worker;
 use connect_tests::faults::{Fault, Faults};
 use connect_tests::kafka::Kafka;
 use connect_tests::postgres::{PASSWORD, USER};
 use connect_tests::runtime::{CONFIGURATION, FAILED, Job, OK, Outcome};
+use connect_tests::tls::TlsFront;
 use serde_json::{Value, json};
 
 use super::{assert_loaded, job, large, none, reader, scn, small};
@@ -422,4 +424,29 @@ fn what_the_plugin_refuses_is_said() {
     job.run(&[]).expect(FAILED).says(&says);
     assert_eq!(there.get("config"), Value::Null);
     assert_loaded(&double.database(), &job.lake());
+}
+
+/// By TLS, with a user: whom the worker does not know, or whose authority we do not, is not spoken to.
+#[test]
+fn a_worker_may_want_a_login_and_have_a_certificate() {
+    const LOGIN: &str = "hand:0ver-Geheim";
+    let double = double(model());
+    let there = There::of(&double);
+    let known = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(LOGIN));
+    let guard = Faults::before(Worker::shared().port, move |request| {
+        (request.header("authorization") != Some(known.as_str())).then_some(Fault::Status(401))
+    });
+    let front = TlsFront::before(guard.port);
+    let authority = front.authority.to_str().unwrap();
+    let job = at(&double, 1).source("handover.connect.url", &format!("https://localhost:{}", front.port));
+    let job = job.source("handover.timeout.ms", "1500").source("handover.connect.basic.auth.user.info", LOGIN);
+    job.run(&[]).expect(FAILED).says(&["Kafka Connect does not answer", "certificate"]);
+    let job = job.source("handover.timeout.ms", "60000").source("handover.connect.ssl.truststore.location", authority);
+    let wrong = job.source("handover.connect.basic.auth.user.info", "hand:wrong");
+    wrong.run(&[]).expect(FAILED).says(&["Kafka Connect refuses us", "status=401"]);
+    assert_eq!(there.get("config"), Value::Null);
+    let job = wrong.source("handover.connect.basic.auth.user.info", LOGIN);
+    let died = killed(&job, "handover.created");
+    assert!(!died.output.contains("0ver-Geheim"), "{}", died.output);
+    there.until("STOPPED");
 }
