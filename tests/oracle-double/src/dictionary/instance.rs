@@ -149,6 +149,16 @@ pub(super) const VIEWS: &[Single] = &[
         },
     ),
     (
+        "V$ARCHIVE_DEST_STATUS",
+        Scope::Performance,
+        &[("DEST_ID", NUMBER), ("DEST_NAME", NAME), ("STATUS", NAME), ("TYPE", NAME)],
+        |catalog| {
+            let there = catalog.state.model.log_mode == "ARCHIVELOG";
+            let row = vec![number(1), text("LOG_ARCHIVE_DEST_1"), text("VALID"), text("LOCAL")];
+            if there { vec![row] } else { Vec::new() }
+        },
+    ),
+    (
         "V$VERSION",
         Scope::Public,
         &[("BANNER", NAME), ("BANNER_FULL", TEXT), ("BANNER_LEGACY", NAME), ("CON_ID", NUMBER)],

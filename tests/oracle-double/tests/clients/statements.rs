@@ -342,6 +342,9 @@ fn the_statements_of_a_load_are_answered() {
             "SELECT value FROM nls_database_parameters WHERE parameter = 'NLS_CHARACTERSET'".into(),
             "SELECT name, cdb, log_mode, supplemental_log_data_min, supplemental_log_data_all FROM v$database".into(),
             "SELECT thread#, first_change# FROM v$log".into(),
+            // Debezium's connector, as far as it comes here.
+            "SELECT NLS_CHARSET_ID(VALUE) FROM NLS_DATABASE_PARAMETERS WHERE PARAMETER = 'NLS_CHARACTERSET'".into(),
+            "SELECT status, type FROM v$archive_dest_status WHERE dest_name = 'LOG_ARCHIVE_DEST_1'".into(),
             "SELECT thread#, MIN(first_change#) FROM v$archived_log WHERE status = 'A' GROUP BY thread#".into(),
         ];
         let request = statements.iter().fold(Request::new(double.port()), |r, sql| r.statement(sql));

@@ -1,6 +1,7 @@
 //! The hand-over to Debezium's connector for Oracle, in a real worker of Kafka Connect with the real plugin. What the
-//! plugin's own driver reaches is the double, which has no LogMiner: the connector is made, told where to begin and
-//! started, and its task fails there. Where a test needs one that streams it sets the offsets that one would.
+//! plugin's own driver reaches is the double: the connector is made, told where to begin and started, it takes the
+//! offsets, makes its schema history's topic and locks the tables; its task fails where the driver asks for their
+//! structure in a way that the double does not answer. Where a test needs one that streams it sets the offsets that one would.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -17,8 +18,8 @@ use serde_json::{Value, json};
 
 use super::{assert_loaded, job, large, none, reader, scn, small};
 
-/// The words of the connector's failure: where its plugin meets what the double does not have.
-const NO_LOG_MINER: &str = "Debezium's connector has failed";
+/// The words of the connector's failure, where its plugin meets what the double does not have.
+const NO_FURTHER: &str = "Debezium's connector has failed";
 
 /// The shop, whose redo says enough, reached by the root's service too.
 fn model() -> Model {
@@ -288,9 +289,17 @@ fn killed_at_each_step_it_goes_on() {
     // Its plugin has come as far as it can.
     killed(&job, "handover.restarted");
     let outcome = job.run(&[]).expect(FAILED);
-    outcome.says(&["the tables are loaded, and not handed over", NO_LOG_MINER, "trace=io.debezium.", "run again"]);
+    outcome.says(&[
+        "the tables are loaded, and not handed over",
+        NO_FURTHER,
+        "trace=org.apache.kafka.connect.errors.ConnectException",
+        "run again",
+    ]);
     assert_loaded(&database, &job.lake());
     assert_eq!(there.get("offsets"), offsets, "what has failed has not moved");
+    // What the plugin did on its way: it took the offsets for those of a snapshot, and went for the tables' structure alone.
+    let asked = double.faults().statements();
+    assert!(asked.iter().any(|sql| sql.contains("LOCK TABLE")), "it did not begin to recover");
     there.streams(&prefix(&double), database.scn() + 1);
     killed(&job, "handover.finished").says(&["starts without a snapshot"]);
     assert_eq!(there.get("config")["snapshot.mode"], "no_data");
@@ -373,7 +382,7 @@ fn answers_that_are_lost_cost_nothing() {
         Some(left.remove(at).2)
     });
     let job = at(&double, proxy.port);
-    let outcome = job.run(&[]).expect(FAILED).says(&[NO_LOG_MINER, "the hand-over tries again"]);
+    let outcome = job.run(&[]).expect(FAILED).says(&[NO_FURTHER, "the hand-over tries again"]);
     assert_eq!(proxy.struck().len(), faults.len(), "{:?}", proxy.struck());
     assert_eq!(there.get("offsets"), handed(&job).1);
     assert_loaded(&double.database(), &job.lake());
