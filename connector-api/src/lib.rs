@@ -135,4 +135,4 @@ pub use log::{ChangeLog, LogBatch, LogEvent, LogSpan, LogTask, Marks, Moved, Op,
 pub use position::{Loaded, Position, Progress, Span, Tracker};
 pub use schema::{Column, TableId, TableSchema, UTC, instant, is_uuid};
 pub use sink::{Applied, ApplyHandle, ApplyTask, Checkpoint, Claims, CommitHandle, Sink, SinkTask};
-pub use source::{Plan, Selection, Source, SourceTask, Split, SplitId, TablePlan};
+pub use source::{HandOver, Plan, Selection, Source, SourceTask, Split, SplitId, TablePlan};

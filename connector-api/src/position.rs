@@ -74,6 +74,8 @@ pub struct Loaded {
     pub system: String,
     /// Position of the load's cut as the source writes it (`0/16B3748`).
     pub position: String,
+    /// What that cut says of what it shows ([`Cut::visible`](crate::Cut)).
+    pub visible: Option<String>,
     /// Rows in the table now, if the sink knows without reading them.
     pub rows: Option<u64>,
     /// The sink's name of the commit that published it: another one each time the table is published.

@@ -96,6 +96,23 @@ pub trait Source: Send + Sync {
     /// is not read to its end is planned again. Any other `Retriable` leaves the cut as it is; the split is
     /// opened again after the rows that it has delivered.
     async fn open(&self, split: &Split, after: Position, context: TaskContext) -> Result<Box<dyn SourceTask>>;
+
+    /// What is to be done once every selected table is in the sink, where something is.
+    fn hand_over(&self) -> Option<&dyn HandOver> {
+        None
+    }
+}
+
+/// Tells whoever captures the changes after a load where to begin.
+#[async_trait]
+pub trait HandOver: Send + Sync {
+    /// Hands over; called at every start that finds every selected table in the sink, so that what an earlier call has
+    /// done is left as it is and what it was killed in is gone on with. `source` is the connector's name, `held` what
+    /// the sink holds of the selected tables. Cancel-safe: a dropped call is as one that was killed.
+    ///
+    /// # Errors
+    /// What is in the way. The tables stay as they are, and the next start goes on.
+    async fn hand_over(&self, source: &str, held: &Progress) -> Result<()>;
 }
 
 /// A task reading one split.

@@ -67,7 +67,8 @@ mod tests {
         let args = ValidateArgs { config, source: "shop".into(), hide_empty, no_check_missing };
         let table = |name: &str| TableId::new("public", name);
         let mut progress = Progress::default();
-        let loaded = |rows| Loaded { system: "s".into(), position: "0/1".into(), rows, commit: "1".into() };
+        let loaded =
+            |rows| Loaded { system: "s".into(), position: "0/1".into(), visible: None, rows, commit: "1".into() };
         progress.set_loaded(table("a"), loaded(Some(0)));
         progress.set_loaded(table("orders"), loaded(Some(12)));
         let (lines, missing) = render(&[table("a"), table("orders"), table("new")], &progress, &args);

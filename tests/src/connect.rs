@@ -42,7 +42,9 @@ impl Worker {
     pub fn start(kafka: &Kafka, flush_ms: u32) -> Self {
         let folder: PathBuf = tempfile::Builder::new().prefix("connect-worker-").tempdir().unwrap().keep();
         let port = free_port();
-        let plugins = ["debezium/lib", "converter"].map(|name| cache().join(name).display().to_string()).join(",");
+        let plugins = ["debezium/lib", "debezium-oracle/lib", "converter"]
+            .map(|name| cache().join(name).display().to_string())
+            .join(",");
         let properties = format!(
             "bootstrap.servers={}\n\
              group.id=worker-{port}\n\
@@ -59,6 +61,8 @@ impl Worker {
              status.storage.replication.factor=1\n\
              scheduled.rebalance.max.delay.ms=0\n\
              offset.flush.interval.ms={flush_ms}\n\
+             config.providers=file\n\
+             config.providers.file.class=org.apache.kafka.common.config.provider.FileConfigProvider\n\
              plugin.path={plugins}\n",
             kafka.servers()
         );
@@ -113,6 +117,32 @@ impl Worker {
             }
             assert!(started.elapsed() < PATIENCE, "{name} does not run: {status}\n{}", log());
             std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Status and answer of a GET; `None` for what is not there, or not yet.
+    pub fn get(&self, path: &str) -> Option<(u16, Value)> {
+        let (status, body) = http::get(self.port, path)?;
+        (status == 200).then(|| Some((status, serde_json::from_str(&body).ok()?)))?
+    }
+
+    /// Asks for a change until the worker's group is not busy.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn done(&self, method: &str, path: &str, body: &Value) {
+        let started = Instant::now();
+        loop {
+            let asked = match body {
+                Value::Null => http::request(self.port, method, path),
+                body => http::send(self.port, method, path, body),
+            };
+            let (status, answer) = asked.expect("the worker answers");
+            if (200..300).contains(&status) {
+                return;
+            }
+            assert!(status == 409 && started.elapsed() < PATIENCE, "{method} {path}: {status}: {answer}");
+            std::thread::sleep(Duration::from_millis(200));
         }
     }
 

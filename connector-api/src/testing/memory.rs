@@ -347,7 +347,13 @@ fn loaded(published: &Published) -> Loaded {
     let rows = published.rows.iter().map(|b| b.num_rows() as u64).sum();
     let cut = &published.load.cut;
     let commit = published.commits.to_string();
-    Loaded { system: cut.system.clone(), position: cut.position.clone(), rows: Some(rows), commit }
+    Loaded {
+        system: cut.system.clone(),
+        position: cut.position.clone(),
+        visible: cut.visible.clone(),
+        rows: Some(rows),
+        commit,
+    }
 }
 
 struct Staged {

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use super::memory::lock;
 use crate::{
     ApplyHandle, ApplyTask, CancellationToken, ChangeBatch, ChangeLog, Claims, CommitHandle, Error, ErrorKind, Event,
-    LogEvent, LogTask, Marks, Plan, Position, Progress, Result, Selection, Sink, SinkTask, Source, SourceTask, Split,
-    Standing, TableId, TaskContext,
+    HandOver, LogEvent, LogTask, Marks, Plan, Position, Progress, Result, Selection, Sink, SinkTask, Source,
+    SourceTask, Split, Standing, TableId, TaskContext,
 };
 
 /// A method of the contract.
@@ -173,6 +173,10 @@ impl<S: Source> Source for ScriptedSource<S> {
         self.script.step(Call::Open, Some(&split.table)).await?;
         let inner = self.inner.open(split, after, context).await?;
         Ok(Box::new(ScriptedSourceTask { inner, table: split.table.clone(), script: self.script.clone() }))
+    }
+
+    fn hand_over(&self) -> Option<&dyn HandOver> {
+        self.inner.hand_over()
     }
 }
 

@@ -118,7 +118,7 @@ mod tests {
     }
 
     fn loaded() -> Result<Loaded, Error> {
-        Ok(Loaded { system: "s".into(), position: "0/1".into(), rows: None, commit: "1".into() })
+        Ok(Loaded { system: "s".into(), position: "0/1".into(), visible: None, rows: None, commit: "1".into() })
     }
 
     /// What a checkpoint gives, if it is ready: durable tables, then failed ones.

@@ -202,6 +202,8 @@ pub(crate) struct Loaded {
     pub(crate) position_type: String,
     /// Position of the cut.
     pub(crate) position: String,
+    /// What the cut says of what it shows.
+    pub(crate) visible: Option<String>,
     /// The snapshot that published it.
     pub(crate) snapshot: i64,
     /// Its writer generation.
@@ -213,7 +215,8 @@ pub(crate) struct Loaded {
 impl From<Loaded> for connector_api::Loaded {
     fn from(loaded: Loaded) -> Self {
         let commit = loaded.snapshot.to_string();
-        Self { system: loaded.system, position: loaded.position, rows: loaded.rows, commit }
+        let Loaded { system, position, visible, rows, .. } = loaded;
+        Self { system, position, visible, rows, commit }
     }
 }
 
@@ -235,6 +238,7 @@ pub(crate) fn standing(metadata: &TableMetadata, table: &TableId) -> Standing {
                 system: cut.system,
                 position_type: cut.position_type,
                 position: cut.position,
+                visible: cut.visible,
                 snapshot: position.snapshot,
                 epoch: position.epoch,
                 rows: total.and_then(|n| n.parse().ok()),

@@ -369,6 +369,7 @@ async fn try_publish(shared: &Shared, lane: Lane, row: &StatusRow) -> Result<Loa
     Ok(Loaded {
         system: cut.system.clone(),
         position: cut.position.clone(),
+        visible: cut.visible.clone(),
         rows: Some(published.rows),
         commit: published.snapshot_id.to_string(),
     })

@@ -6,6 +6,7 @@ use connector_api::config::{ConfigDef, Kind, Problem, Values};
 use connector_api::{ConnectorConfig, Decimals, Filter, Secret, Unconstrained};
 
 use crate::filter::RelationKind;
+use crate::handover::HandoverConfig;
 use crate::session::Driver;
 use crate::types::{Handling, Long};
 
@@ -107,6 +108,8 @@ pub struct OracleConfig {
     pub(crate) chunk: u64,
     /// Most rows of a batch, and of a round trip.
     pub(crate) batch_rows: usize,
+    /// What becomes of the changes after the load, if that is ours to say.
+    pub(crate) handover: Option<HandoverConfig>,
 }
 
 impl ConnectorConfig for OracleConfig {
@@ -198,7 +201,7 @@ impl ConnectorConfig for OracleConfig {
                 "64MiB",
                 "Largest LOB; a table with a larger one fails, nothing is ever cut.",
             );
-        values
+        let reading = values
             .defaulted(
                 "snapshot.mode",
                 Kind::Text,
@@ -226,7 +229,8 @@ impl ConnectorConfig for OracleConfig {
             .defaulted("parallel.workers", Kind::Int(1, 64), "2", "Tables to read at a time.")
             .defaulted("parallel.tables", Kind::Int(1, 64), "2", "Chunks of one table to read at a time.")
             .defaulted("parallel.chunk.size", Kind::Bytes, "64MiB", "Smallest part of a table that is read by itself.")
-            .defaulted("batch.size", Kind::Int(1, 1 << 20), "16384", "Most rows of a batch, and of a round trip.")
+            .defaulted("batch.size", Kind::Int(1, 1 << 20), "16384", "Most rows of a batch, and of a round trip.");
+        HandoverConfig::keys(reading)
     }
 
     fn from_values(values: &Values) -> Result<Self, Vec<Problem>> {
@@ -287,6 +291,7 @@ impl ConnectorConfig for OracleConfig {
         if values.has("parallel.chunk.size") && chunk < SMALLEST_CHUNK {
             problems.push(Problem::new("parallel.chunk.size", "must be at least 64KiB"));
         }
+        let handover = HandoverConfig::of(values, &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -309,6 +314,7 @@ impl ConnectorConfig for OracleConfig {
             splits_at_a_time: values.count("parallel.tables"),
             chunk,
             batch_rows: values.count("batch.size"),
+            handover,
         })
     }
 }

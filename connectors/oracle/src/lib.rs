@@ -2,7 +2,8 @@
 //!
 //! The way the data takes: `catalog` and `filter` find the tables, `types` and `describe` say how each is read, `cut`
 //! fixes the SCN, `plan` divides tables into splits (by `rowid`), `task` reads one split over a `session`, and `decode`
-//! makes Arrow of it.
+//! makes Arrow of it. `handover` says where what follows
+//! the load begins.
 //! What must hold: every row of every split is read AS OF the cut's SCN, and nothing is read of a table whose types are
 //! not understood. This crate knows no sink and no engine; a driver's types do not leave `session`.
 
@@ -13,6 +14,7 @@ mod decode;
 mod describe;
 mod error;
 mod filter;
+mod handover;
 mod plan;
 mod preflight;
 mod rowid;

@@ -13,6 +13,7 @@ use crate::cut;
 use crate::describe::{describe, target};
 use crate::error::{Answer, Failure};
 use crate::filter::RelationKind;
+use crate::handover;
 use crate::session::{Session, Wanted};
 
 /// Bytes per second that a session is taken to read, for the judgement of undo: low, as networks are.
@@ -51,6 +52,11 @@ pub(crate) fn check(config: &OracleConfig) -> Result<Vec<Finding>> {
     let facts = facts(&mut *session).map_err(looking)?;
     let relations = cut::selected(&mut *session, config).map_err(|e| e.while_doing("finding the tables"))?;
     let mut findings = judge(&facts, config, &relations);
+    if let Some(handover) = &config.handover {
+        let user = format!("\"{}\"", facts.user);
+        let sees = !facts.hidden.contains(&"gv$transaction");
+        findings.extend(handover::check(&mut *session, handover, (&user, facts.standby, sees), &relations)?);
+    }
     let owners: HashSet<&str> = relations.iter().map(|r| r.id.schema()).collect();
     for owner in owners {
         let details = catalog::details(&mut *session, owner, false);

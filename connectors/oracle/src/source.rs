@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use connector_api::{
-    Error, Finding, Plan, Position, Progress, Result, Selection, Source, SourceTask, Split, TaskContext,
+    Error, Finding, HandOver, Plan, Position, Progress, Result, Selection, Source, SourceTask, Split, TaskContext,
 };
 use tokio::sync::Semaphore;
 
@@ -18,7 +18,7 @@ use crate::task::{Reading, SplitTask};
 
 /// Reads the selected tables of one database.
 pub(crate) struct OracleSource {
-    config: Arc<OracleConfig>,
+    pub(crate) config: Arc<OracleConfig>,
     /// The last plan's cut.
     snapshot: Mutex<Option<Arc<Snapshot>>>,
     /// An SCN that could be read no more.
@@ -86,9 +86,14 @@ impl Source for OracleSource {
         };
         Ok(Box::new(SplitTask::start(reading, &context)?))
     }
+
+    fn hand_over(&self) -> Option<&dyn HandOver> {
+        self.config.handover.as_ref().map(|_| self as &dyn HandOver)
+    }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+/// Work that blocks, with a panic of the driver's as an error.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let doing = "working on Oracle";
     let work = move || contained(|| work().map_err(Failure::Stopped)).map_err(|e| e.while_doing(doing));
     tokio::task::spawn_blocking(work)

@@ -249,8 +249,13 @@ async fn a_table_that_is_loaded_later_meets_the_slot_that_is_there() {
     moves(&database, 20);
     // The second run: `b` comes into the publication, and is read at a cut of its own.
     let mut done = Progress::default();
-    let loaded =
-        Loaded { system: plan.cut.system.clone(), position: plan.cut.position.clone(), rows: None, commit: "1".into() };
+    let loaded = Loaded {
+        system: plan.cut.system.clone(),
+        position: plan.cut.position.clone(),
+        visible: None,
+        rows: None,
+        commit: "1".into(),
+    };
     done.set_loaded(TableId::new("public", "a"), loaded);
     let second = source(&database, &[("slot.name", "again")]);
     let later = second.plan(&done).await.unwrap();
@@ -334,7 +339,8 @@ async fn what_the_slot_cannot_deliver_stops_the_load() {
     database.sql("SELECT pg_drop_replication_slot('refused')");
     database.sql("CREATE PUBLICATION pub FOR TABLE public.a, public.b");
     let mut done = Progress::default();
-    let loaded = Loaded { system: String::new(), position: "0/0".into(), rows: None, commit: "1".into() };
+    let loaded =
+        Loaded { system: String::new(), position: "0/0".into(), visible: None, rows: None, commit: "1".into() };
     done.set_loaded(TableId::new("public", "a"), loaded);
     let late = source(&database, &[("slot.name", "refused")]);
     let why = refusal(late.plan(&done).await);

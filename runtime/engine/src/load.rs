@@ -60,7 +60,11 @@ pub async fn run(job: Job, shared: Arc<Shared>, cancel: CancellationToken) -> Lo
     let task = shared.start_task(&source, ConnectorKind::Source, &metrics);
     let span = info_span!("load", connector = %source, task);
     let mut load = Load::new(job, Arc::clone(&shared), cancel, metrics, task, progress);
-    let end = load.run().instrument(span.clone()).await.unwrap_or_else(End::Failed);
+    let work = async {
+        let end = load.run().await?;
+        load.hand_over(end).await
+    };
+    let end = work.instrument(span.clone()).await.unwrap_or_else(End::Failed);
     let report = span.in_scope(|| load.report(source, sink, end));
     shared.end_task(&report.source, task, trace(&report));
     report
@@ -97,6 +101,8 @@ pub(crate) struct Load {
     pub(crate) counters: ReadCounters,
     /// The source's task number.
     pub(crate) task: u32,
+    /// Which database it is, once the source has said so.
+    system: Option<String>,
     /// The last cut.
     pub(crate) cut: Option<Arc<Cut>>,
     /// Where the log of each table ended before that, for the sink that goes on with it.
@@ -136,6 +142,7 @@ impl Load {
             metrics,
             counters,
             task,
+            system: None,
             cut,
             marks: BTreeMap::new(),
             planned,
@@ -194,6 +201,30 @@ impl Load {
         }
     }
 
+    /// Once every selected table is in the sink, lets the source tell whoever captures what comes after.
+    async fn hand_over(&self, end: End) -> Result<End> {
+        let Pipeline { source_name, source, sink_name, sink, .. } = &self.job.pipeline;
+        let Some(hand_over) = source.hand_over().filter(|_| matches!(end, End::Finished)) else { return Ok(end) };
+        let there = |t: &Table| matches!(t.outcome, Some(Outcome::Loaded | Outcome::AlreadyLoaded));
+        let tables: Vec<_> = self.tables.keys().cloned().collect();
+        let Some(system) = self.system.as_ref().filter(|_| !tables.is_empty()) else { return Ok(end) };
+        if !self.tables.values().all(there) {
+            warn!("nothing is handed over before every selected table is loaded");
+            return Ok(end);
+        }
+        let work = async {
+            let held = contain(sink_name, "progress", sink.progress(&tables)).await?.of_system(system);
+            contain(source_name, "hand_over", hand_over.hand_over(source_name, &held)).await
+        };
+        match self.cancel.run_until_cancelled(work).await {
+            Some(Ok(())) => Ok(end),
+            Some(Err(error)) => {
+                Err(Error::new(error.kind(), "the tables are loaded, and not handed over").caused_by(error))
+            }
+            None => Ok(End::Cancelled),
+        }
+    }
+
     /// Plans, unless there is a plan to go on with, and moves the planned tables.
     async fn round(&mut self) -> Result<End> {
         let cancel = self.cancel.clone();
@@ -212,6 +243,7 @@ impl Load {
     async fn plan(&mut self) -> Result<()> {
         let Pipeline { source_name, source, sink_name, sink, log, .. } = self.job.pipeline.clone();
         let Selection { system, tables: selected } = contain(&source_name, "tables", source.tables()).await?;
+        self.system = Some(system.clone());
         // A table of the same name from another database is left for the sink to refuse.
         let held = contain(&sink_name, "progress", sink.progress(&selected)).await?.of_system(&system);
         if !self.job.settings.resume {

@@ -29,6 +29,8 @@ pub struct Model {
     pub(crate) charset: String,
     pub(crate) instances: u32,
     pub(crate) log_mode: String,
+    /// Whether the redo has what LogMiner needs, and every column of every table.
+    pub(crate) supplemental: (bool, bool),
 }
 
 impl Default for Model {
@@ -54,6 +56,7 @@ impl Model {
             charset: "AL32UTF8".into(),
             instances: 1,
             log_mode: "ARCHIVELOG".into(),
+            supplemental: (true, false),
         }
     }
 
@@ -104,6 +107,12 @@ impl Model {
     /// The database keeps no archived logs.
     pub fn without_archive_log(mut self) -> Self {
         self.log_mode = "NOARCHIVELOG".into();
+        self
+    }
+
+    /// Whether the redo of all tables has what LogMiner needs (without it: it has), and every column (it does not).
+    pub fn supplemental_logging(mut self, minimal: bool, all: bool) -> Self {
+        self.supplemental = (minimal, all);
         self
     }
 }
@@ -327,6 +336,7 @@ pub struct Table {
     pub(crate) rows_per_block: u32,
     pub(crate) blocks_per_extent: u32,
     pub(crate) analysed: Option<(u64, u64)>,
+    pub(crate) logs_all: bool,
 }
 
 impl Table {
@@ -345,6 +355,7 @@ impl Table {
             rows_per_block: 100,
             blocks_per_extent: 8,
             analysed: None,
+            logs_all: false,
         }
     }
 
@@ -490,6 +501,12 @@ impl Table {
     /// What the optimizer knows: rows, and bytes of a row on average. Without it: nothing.
     pub fn analysed(mut self, rows: u64, bytes: u64) -> Self {
         self.analysed = Some((rows, bytes));
+        self
+    }
+
+    /// Its redo has every column.
+    pub fn supplemental_logging(mut self) -> Self {
+        self.logs_all = true;
         self
     }
 }

@@ -63,6 +63,8 @@ pub(crate) enum Call {
     Lob(LobCall),
     /// Anything that only wants to know whether it was done: a ping, a commit, a rollback.
     Simple,
+    /// Which release are you? JDBC asks when it is asked for the product's version.
+    Version,
     Logoff,
     /// What the server does not know.
     Unknown(u8),
@@ -292,6 +294,7 @@ fn function(reader: &mut Reader<'_>, context: &Context<'_>) -> Result<(Call, u8)
         5 => Call::Fetch { cursor: reader.ub()? as u32, rows: reader.count()? },
         96 => Call::Lob(lob(reader)?),
         9 => Call::Logoff,
+        59 => Call::Version,
         14 | 15 | 147 => Call::Simple,
         other => Call::Unknown(other),
     };

@@ -4,6 +4,7 @@
 
 use crate::encode::{self, Column, Description};
 use crate::error::OraError;
+use crate::handshake::Personality;
 use crate::request::Driver;
 use crate::types::Type;
 use crate::wire::Write;
@@ -57,6 +58,14 @@ impl Ending {
 /// Writes that a call was done.
 pub(crate) fn status(sequence: u64, out: &mut Vec<u8>) {
     out.u8(9).ub(1).ub(sequence & 0xFFFF);
+}
+
+/// Writes which release it is: in words, then as a number. As ojdbc11 reads it (`T4C7Oversion`).
+pub(crate) fn version(personality: Personality, out: &mut Vec<u8>) {
+    let banner = format!("{}\nVersion {}", personality.banner(), personality.full_version());
+    out.u8(8).count(banner.len());
+    out.put(banner.as_bytes());
+    out.ub(personality.version_number().into());
 }
 
 /// Writes what the columns of a query are.

@@ -210,6 +210,10 @@ impl Session {
                 return Ok(false);
             }
             Call::Simple => response::status(self.next(), &mut out),
+            Call::Version => {
+                response::version(self.personality, &mut out);
+                self.logged_in(&mut out);
+            }
             Call::Unknown(function) => {
                 let error = OraError::new(3120, format!("two-task conversion routine: function {function}"));
                 self.end(Some(&error), &mut out);

@@ -25,6 +25,8 @@ pub(crate) struct State {
     pub(crate) scn: Scn,
     /// Reads as of an SCN before this one find no undo.
     pub(crate) undo_horizon: Scn,
+    /// The redo of SCNs before this one is gone.
+    pub(crate) redo_horizon: Scn,
     pub(crate) transactions: BTreeMap<u64, Open>,
     /// What `DBMS_PARALLEL_EXECUTE` has made: task, first and last rowid.
     pub(crate) chunks: Vec<(String, Rowid, Rowid)>,
@@ -153,6 +155,7 @@ impl State {
             tables: Vec::new(),
             scn: model.scn,
             undo_horizon: 0,
+            redo_horizon: model.scn.saturating_sub(1_000_000),
             transactions: BTreeMap::new(),
             chunks: Vec::new(),
             next_transaction: 1,
@@ -317,6 +320,11 @@ impl Database {
     /// From now on, reads as of an SCN before this one end with ORA-01555.
     pub fn forget_undo_before(&self, scn: Scn) {
         self.write().undo_horizon = scn;
+    }
+
+    /// From now on, the logs of what was before that SCN are gone.
+    pub fn forget_redo_before(&self, scn: Scn) {
+        self.write().redo_horizon = scn;
     }
 
     /// Truncates a table: reads as of an earlier SCN end with ORA-01466, and its rows have other rowids.

@@ -93,8 +93,13 @@ pub async fn loaded_tables_are_not_planned(fixture: &dyn SourceFixture) -> Resul
         let loaded = table.schema.table();
         let mut done = Progress::default();
         let cut = &all.cut;
-        let loaded_before =
-            Loaded { system: cut.system.clone(), position: cut.position.clone(), rows: None, commit: "1".into() };
+        let loaded_before = Loaded {
+            system: cut.system.clone(),
+            position: cut.position.clone(),
+            visible: None,
+            rows: None,
+            commit: "1".into(),
+        };
         done.set_loaded(loaded.clone(), loaded_before);
         let rest = plan(CHECK, &*source, &done).await?;
         let names = |plan: &Plan| plan.tables.iter().map(|t| t.schema.table().clone()).collect::<HashSet<_>>();

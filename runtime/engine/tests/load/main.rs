@@ -5,6 +5,7 @@
 
 mod bugs;
 mod chance;
+mod handover;
 mod instances;
 mod mishaps;
 mod retries;

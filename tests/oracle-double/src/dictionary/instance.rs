@@ -48,8 +48,8 @@ pub(super) const VIEWS: &[Single] = &[
                 text(&model.log_mode),
                 text(&model.open_mode),
                 text(&model.role),
-                text("YES"),
-                text("NO"),
+                super::yes(model.supplemental.0),
+                super::yes(model.supplemental.1),
                 text("NO"),
                 text("Linux x86 64-bit"),
                 scn(catalog.state.scn),
@@ -99,6 +99,63 @@ pub(super) const VIEWS: &[Single] = &[
             let threads = 1..=catalog.state.model.instances;
             let name = |n: u32| format!("{}{n}", catalog.state.model.name);
             threads.map(|n| vec![number(n), text("OPEN"), text("PUBLIC"), text(&name(n))]).collect()
+        },
+    ),
+    (
+        "V$LOG",
+        Scope::Performance,
+        &[
+            ("GROUP#", NUMBER),
+            ("THREAD#", NUMBER),
+            ("SEQUENCE#", NUMBER),
+            ("BYTES", NUMBER),
+            ("ARCHIVED", FLAG),
+            ("STATUS", NAME),
+            ("FIRST_CHANGE#", NUMBER),
+            ("NEXT_CHANGE#", NUMBER),
+        ],
+        |catalog| {
+            let row = |thread: u32| {
+                let current = scn(switched(catalog));
+                let (n, next) = (number(thread), number(i64::MAX));
+                vec![n.clone(), n, number(2), number(200 << 20), text("NO"), text("CURRENT"), current, next]
+            };
+            (1..=catalog.state.model.instances).map(row).collect()
+        },
+    ),
+    (
+        "V$ARCHIVED_LOG",
+        Scope::Performance,
+        &[
+            ("NAME", TEXT),
+            ("DEST_ID", NUMBER),
+            ("THREAD#", NUMBER),
+            ("SEQUENCE#", NUMBER),
+            ("FIRST_CHANGE#", NUMBER),
+            ("NEXT_CHANGE#", NUMBER),
+            ("ARCHIVED", FLAG),
+            ("DELETED", FLAG),
+            ("STATUS", FLAG),
+        ],
+        |catalog| {
+            let (from, to) = (catalog.state.redo_horizon, switched(catalog));
+            let row = |thread: u32| {
+                let name = text(&format!("/archive/{thread}_1.arc"));
+                let (first, next) = (scn(from), scn(to));
+                let (archived, deleted, status) = (text("YES"), text("NO"), text("A"));
+                vec![name, number(1), number(thread), number(1), first, next, archived, deleted, status]
+            };
+            if from < to { (1..=catalog.state.model.instances).map(row).collect() } else { Vec::new() }
+        },
+    ),
+    (
+        "V$ARCHIVE_DEST_STATUS",
+        Scope::Performance,
+        &[("DEST_ID", NUMBER), ("DEST_NAME", NAME), ("STATUS", NAME), ("TYPE", NAME)],
+        |catalog| {
+            let there = catalog.state.model.log_mode == "ARCHIVELOG";
+            let row = vec![number(1), text("LOG_ARCHIVE_DEST_1"), text("VALID"), text("LOCAL")];
+            if there { vec![row] } else { Vec::new() }
         },
     ),
     (
@@ -221,6 +278,11 @@ pub(super) const VIEWS: &[Single] = &[
         },
     ),
 ];
+
+/// Where the current log of every thread begins: at the SCN that the database started with, while that is not forgotten.
+fn switched(catalog: &Catalog<'_>) -> u64 {
+    catalog.state.model.scn.max(catalog.state.redo_horizon)
+}
 
 const CONTAINER: &[(&str, Type)] = &[("CON_ID", NUMBER), ("DBID", NUMBER), ("NAME", NAME), ("OPEN_MODE", NAME)];
 

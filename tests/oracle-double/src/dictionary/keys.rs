@@ -1,4 +1,4 @@
-//! Constraints and indexes.
+//! Constraints, indexes and what of the columns is logged.
 
 use super::{Catalog, FLAG, Family, NAME, NUMBER, Rows, number, optional, text};
 use crate::model::{Key, Kind};
@@ -68,6 +68,26 @@ pub(super) const FAMILIES: &[Family] = &[
                 }
             }
             rows
+        },
+    },
+    Family {
+        name: "LOG_GROUPS",
+        columns: &[
+            ("OWNER", NAME),
+            ("LOG_GROUP_NAME", NAME),
+            ("TABLE_NAME", NAME),
+            ("LOG_GROUP_TYPE", NAME),
+            ("ALWAYS", NAME),
+            ("GENERATED", NAME),
+        ],
+        rows: |catalog| {
+            let logged = catalog.tables().filter(|t| t.def.logs_all);
+            let row = |t: &Stored| {
+                let name = format!("SYS_C{:08}", t.object as usize * 100 + 99);
+                let (kind, always) = (text("ALL COLUMN LOGGING"), text("ALWAYS"));
+                vec![text(&t.def.owner), text(&name), text(&t.def.name), kind, always, text("GENERATED NAME")]
+            };
+            logged.map(row).collect()
         },
     },
     Family {

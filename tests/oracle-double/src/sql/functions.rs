@@ -37,6 +37,8 @@ pub(crate) enum Function {
     /// The text of an XML or a JSON value.
     Serialize,
     RawToHex,
+    /// The number of a character set.
+    CharsetId,
 }
 
 /// The names of functions, and what they give. `None`: what the first argument is.
@@ -71,6 +73,7 @@ const FUNCTIONS: &[(&str, Function, Option<Type>)] = &[
     ("XMLSERIALIZE", Function::Serialize, Some(Type::Clob)),
     ("JSON_SERIALIZE", Function::Serialize, Some(Type::Clob)),
     ("RAWTOHEX", Function::RawToHex, Some(Type::text(4000))),
+    ("NLS_CHARSET_ID", Function::CharsetId, Some(NUMBER)),
 ];
 
 /// A NUMBER of any precision.
@@ -170,6 +173,15 @@ impl Function {
             Self::RawToHex => match first {
                 Value::Bytes(bytes) => Value::text(hex(bytes)),
                 other => Value::text(hex(text(other).as_bytes())),
+            },
+            Self::CharsetId => match text(first).as_str() {
+                "AL32UTF8" => Value::int(873),
+                "UTF8" => Value::int(871),
+                "AL16UTF16" => Value::int(2000),
+                "US7ASCII" => Value::int(1),
+                "WE8ISO8859P1" => Value::int(31),
+                "WE8MSWIN1252" => Value::int(178),
+                _ => Value::Null,
             },
             Self::Nvl | Self::Coalesce | Self::Decode => Value::Null,
         })

@@ -147,7 +147,9 @@ impl Parser<'_> {
         if self.word("BEGIN") || self.word("DECLARE") {
             return self.block();
         }
-        if self.words(&["SET", "TRANSACTION"]) || self.word("COMMIT") || self.word("ROLLBACK") {
+        // Of no consequence where sessions change nothing: what follows them is not read.
+        let idle = self.words(&["SET", "TRANSACTION"]) || self.words(&["LOCK", "TABLE"]);
+        if idle || self.word("COMMIT") || self.word("ROLLBACK") || self.word("SAVEPOINT") {
             return Ok(Statement::Nothing);
         }
         self.error(900)

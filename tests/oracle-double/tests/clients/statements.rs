@@ -340,6 +340,12 @@ fn the_statements_of_a_load_are_answered() {
             "SELECT role FROM session_roles".into(),
             "SELECT tuned_undoretention, ssolderrcnt, nospaceerrcnt FROM v$undostat".into(),
             "SELECT value FROM nls_database_parameters WHERE parameter = 'NLS_CHARACTERSET'".into(),
+            "SELECT name, cdb, log_mode, supplemental_log_data_min, supplemental_log_data_all FROM v$database".into(),
+            "SELECT thread#, first_change# FROM v$log".into(),
+            // Debezium's connector, as far as it comes here.
+            "SELECT NLS_CHARSET_ID(VALUE) FROM NLS_DATABASE_PARAMETERS WHERE PARAMETER = 'NLS_CHARACTERSET'".into(),
+            "SELECT status, type FROM v$archive_dest_status WHERE dest_name = 'LOG_ARCHIVE_DEST_1'".into(),
+            "SELECT thread#, MIN(first_change#) FROM v$archived_log WHERE status = 'A' GROUP BY thread#".into(),
         ];
         let request = statements.iter().fold(Request::new(double.port()), |r, sql| r.statement(sql));
         for (sql, outcome) in statements.iter().zip(run(Client::Rust, &request)) {
@@ -351,6 +357,7 @@ fn the_statements_of_a_load_are_answered() {
             "SELECT owner, table_name FROM all_external_tables",
             "SELECT owner, mview_name FROM all_mviews",
             "SELECT 1 FROM v$undostat WHERE 1 = 0",
+            "SELECT owner, table_name FROM all_log_groups WHERE log_group_type = 'ALL COLUMN LOGGING'",
             "SELECT DISTINCT owner, table_name FROM all_tab_columns WHERE data_type IN ('LONG', 'LONG RAW')",
             "SELECT grantee, table_schema, table_name, privilege FROM all_tab_privs WHERE privilege IN ('SELECT', 'READ')",
         ];

@@ -5,6 +5,7 @@
 mod check;
 mod connection;
 mod faults;
+mod handover;
 mod load;
 mod selection;
 mod types;
