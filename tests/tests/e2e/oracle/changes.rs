@@ -1,7 +1,7 @@
 //! Changes that Debezium captures of Oracle, applied to tables that a load of ours made, and to others. The events are
 //! recorded (see their README): no Oracle database is there to make them.
 
-use connect_oracle_double::{Double, Length, Moment, Options, Personality, Table, Type, Value};
+use connect_oracle_double::{Double, Length, Moment, Options, Personality, Rowid, Table, Type, Value};
 use connect_tests::compare::{Rows, until_rows};
 use connect_tests::debezium::Format;
 use connect_tests::lake::Lake;
@@ -29,7 +29,7 @@ fn columns() -> Columns {
     let greatest = Moment::new(9999, 12, 31, 23, 59, 59);
     let day = 86_400_000_000_000_i128;
     let bytes = Value::Bytes;
-    let rowid = |text: &str| Value::Rowid(text.parse().unwrap());
+    let rowid = |text: &str| Value::Rowid(Rowid::parse(text).unwrap());
     vec![
         ("N", free(), "string", [number("12345678901234567890.5"), number("-9.99e125"), number("9.99e125")]),
         ("N_TINY", free(), "string", [number("0.1"), number("1e-130"), number("-1e-130")]),
