@@ -18,8 +18,9 @@ pub(crate) struct Last {
     thread: u64,
     /// What orders transactions.
     commit: u64,
-    /// The transactions there, in the order in which they came; at least one.
-    met: Vec<Met>,
+    /// The transaction there that was met last, and others. Mostly there are none, and a copy costs no memory.
+    met: Met,
+    others: Vec<Met>,
 }
 
 /// How far a transaction was met.
@@ -65,61 +66,64 @@ impl Last {
     /// The first event of a log, if it says where it stands.
     pub(crate) fn first(event: &SourcePosition) -> Option<Self> {
         let commit = event.commit.or(event.preceding).unwrap_or(0);
-        Some(Self { thread: Self::thread_of(event), commit, met: vec![Met::first(event)?] })
+        Some(Self { thread: Self::thread_of(event), commit, met: Met::first(event)?, others: Vec::new() })
     }
 
     /// What an event of the same log is, and what the last one is after it; `None` for one that does not say where it
     /// stands. Without a key no two events are of one number within their transaction.
     pub(crate) fn meet(&self, event: &SourcePosition, has_key: bool) -> Option<(Meeting, Self)> {
         let fresh = Self::first(event)?;
-        let is_back = self.met.iter().all(|met| met.again == Some(0));
-        let mut after = self.clone();
-        let meeting = match fresh.commit.cmp(&self.commit) {
-            Ordering::Greater if is_back => return Some((Meeting::Gap, after)),
-            Ordering::Greater => return Some((Meeting::New, fresh)),
-            Ordering::Less => after.go_back(),
-            Ordering::Equal => {
-                let next = fresh.met[0];
-                match after.met.iter().position(|met| met.transaction == next.transaction) {
-                    None if is_back => return Some((Meeting::Gap, after)),
-                    None => {
-                        after.met.push(next);
-                        Meeting::New
-                    }
-                    Some(at) => match next.own.cmp(&self.met[at].own) {
-                        Ordering::Greater if is_back => return Some((Meeting::Gap, after)),
-                        Ordering::Greater => {
-                            after.met[at] = next;
-                            Meeting::New
-                        }
-                        Ordering::Less => after.go_back(),
-                        Ordering::Equal => after.met[at].meet(next.order, event.within.is_some() && !has_key),
-                    },
+        let is_back = self.met.again == Some(0) && self.others.iter().all(|met| met.again == Some(0));
+        if fresh.commit > self.commit {
+            return Some(if is_back { (Meeting::Gap, self.clone()) } else { (Meeting::New, fresh) });
+        }
+        let (mut after, next) = (self.clone(), fresh.met);
+        if fresh.commit < self.commit {
+            return Some((after.go_back(), after));
+        }
+        if after.met.transaction != next.transaction {
+            match after.others.iter_mut().find(|met| met.transaction == next.transaction) {
+                Some(met) => std::mem::swap(&mut after.met, met),
+                None if is_back => return Some((Meeting::Gap, after)),
+                None => {
+                    after.others.push(std::mem::replace(&mut after.met, next));
+                    return Some((Meeting::New, after));
                 }
             }
+        }
+        let meeting = match next.own.cmp(&after.met.own) {
+            Ordering::Greater if is_back => Meeting::Gap,
+            Ordering::Greater => {
+                after.met = next;
+                Meeting::New
+            }
+            Ordering::Less => after.go_back(),
+            Ordering::Equal => after.met.meet(next.order, event.within.is_some() && !has_key),
         };
         Some((meeting, after))
     }
 
     /// A run comes again, from before the last event on.
     fn go_back(&mut self) -> Meeting {
-        self.met.iter_mut().for_each(|met| met.again = Some(0));
+        self.met.again = Some(0);
+        self.others.iter_mut().for_each(|met| met.again = Some(0));
         Meeting::Again
     }
 
     /// Reads `{commit},{own}`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (commit, own) = text.split_once(',')?;
-        Some(Self { thread: 0, commit: commit.parse().ok()?, met: vec![Met::at(None, own.parse().ok()?, None)] })
+        let met = Met::at(None, own.parse().ok()?, None);
+        Some(Self { thread: 0, commit: commit.parse().ok()?, met, others: Vec::new() })
     }
 
     /// Reads what else [`Display`](fmt::Display) writes.
     pub(crate) fn set(&mut self, name: &str, value: &str) -> Option<()> {
         match name {
             "thread" => self.thread = value.parse().ok()?,
-            "also" => self.met.push(Met::at(None, value.parse().ok()?, None)),
+            "also" => self.others.push(Met::at(None, value.parse().ok()?, None)),
             _ => {
-                let met = self.met.last_mut()?;
+                let met = self.others.last_mut().unwrap_or(&mut self.met);
                 match name {
                     "tx" => met.transaction = Some(u64::from_str_radix(value, 16).ok()?),
                     "count" => met.count = value.parse().ok()?,
@@ -174,7 +178,7 @@ impl Met {
 /// `last=24023119,24023128 count=2 order=3`, `last=2000600,3 thread=1 tx=2000300ff000000 also=1 tx=5000100ff000000`.
 impl fmt::Display for Last {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, met) in self.met.iter().enumerate() {
+        for (i, met) in std::iter::once(&self.met).chain(&self.others).enumerate() {
             match i {
                 0 => write!(f, "last={},{}", self.commit, met.own)?,
                 _ => write!(f, " also={}", met.own)?,

@@ -18,8 +18,10 @@ use crate::last::{Last, Meeting};
 pub(crate) struct Mark {
     /// The next offset.
     pub(crate) next: i64,
-    /// Where the last event of the table stood in each of the source's logs.
-    pub(crate) lasts: Vec<Last>,
+    /// Where the last event of the table stood in the source's log.
+    pub(crate) last: Option<Last>,
+    /// The same in others of the source's logs. Mostly it has one, and a copy costs no memory.
+    pub(crate) others: Vec<Last>,
     /// Whether the load's cut decides nothing any more.
     pub(crate) is_past_cut: bool,
     /// Whether all rows so far are of a snapshot of Debezium's that has not ended.
@@ -97,7 +99,7 @@ impl Mark {
             read: own,
             ..self.clone()
         };
-        let has_changed = !self.lasts.is_empty() || self.is_past_cut;
+        let has_changed = self.last.is_some() || self.is_past_cut;
         if self.replaces || cut.is_none() && !has_changed {
             let given_up = begins && self.in_snapshot;
             return (if given_up { Verdict::ApplyAnew } else { Verdict::Apply }, took);
@@ -130,16 +132,13 @@ impl Mark {
         // A snapshot without a mark of its end has ended, and what follows it is not in it: no load's cut decides that.
         let is_past_cut = self.is_past_cut || self.replaces;
         let mut after = Self { in_snapshot: false, replaces: false, has_end: false, is_past_cut, ..self.clone() };
-        let known = after.lasts.iter().position(|last| last.thread() == Last::thread_of(event));
-        let (meeting, last) = match known {
+        after.turn_to(Last::thread_of(event));
+        let (meeting, last) = match &after.last {
             None => (Some(Meeting::New), Last::first(event)),
-            Some(at) => after.lasts[at].meet(event, has_key).unzip(),
+            Some(last) => last.meet(event, has_key).unzip(),
         };
         let (Some(meeting), Some(last)) = (meeting, last) else { return stopped(NO_PLACE) };
-        match known {
-            None => after.lasts.push(last),
-            Some(at) => after.lasts[at] = last,
-        }
+        after.last = Some(last);
         match meeting {
             Meeting::Gap => return stopped(NO_OVERLAP),
             Meeting::Again => return (Verdict::Repeated, after),
@@ -158,28 +157,40 @@ impl Mark {
         (if meeting == Meeting::Tie { Verdict::Tie } else { Verdict::Apply }, after)
     }
 
+    /// `last` is of that log from now on.
+    fn turn_to(&mut self, thread: u64) {
+        if self.last.as_ref().is_some_and(|last| last.thread() != thread) {
+            let found = self.others.iter().position(|last| last.thread() == thread);
+            let next = found.map(|at| self.others.swap_remove(at));
+            self.others.extend(std::mem::replace(&mut self.last, next));
+        }
+    }
+
     /// Reads a mark as [`Display`](fmt::Display) writes it.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let mut mark = Self::at(words.next()?.parse().ok().filter(|next| *next >= 0)?);
         for word in words {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
-            match (name, mark.lasts.last_mut()) {
+            let open = mark.others.last_mut().or(mark.last.as_mut());
+            match (name, open) {
                 ("past", _) => mark.is_past_cut = true,
                 ("snapshot", _) => mark.in_snapshot = true,
                 ("replaces", _) => mark.replaces = true,
                 ("ends", _) => mark.has_end = true,
                 ("read", _) => mark.read = Some(value.parse().ok()?),
                 ("rejected", _) => mark.rejected = value.parse().ok()?,
-                ("last", _) => mark.lasts.push(Last::parse(value)?),
+                ("last", None) => mark.last = Some(Last::parse(value)?),
+                ("last", Some(_)) => mark.others.push(Last::parse(value)?),
                 (name, Some(last)) => last.set(name, value)?,
                 _ => return None,
             }
         }
-        let mut threads: Vec<u64> = mark.lasts.iter().map(Last::thread).collect();
+        let mut threads: Vec<u64> = mark.last.iter().chain(&mark.others).map(Last::thread).collect();
+        let all = threads.len();
         threads.sort_unstable();
         threads.dedup();
-        (threads.len() == mark.lasts.len()).then_some(mark)
+        (threads.len() == all).then_some(mark)
     }
 }
 
@@ -187,7 +198,7 @@ impl Mark {
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.next)?;
-        for last in &self.lasts {
+        for last in self.last.iter().chain(&self.others) {
             write!(f, " {last}")?;
         }
         let told = [

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType, TimeUnit};
 use connector_api::{TableId, TableSchema, instant};
 use connector_debezium::{Intervals, Message, SourcePosition, Table};
+use proptest::prelude::*;
 
 use crate::recorded::{Recorded, push, recorded};
 use crate::render::{cell, taken};
@@ -390,5 +391,33 @@ fn events_of_two_databases_are_not_mixed() {
         let message = Message { offset: 1, key: Some(br#"{"ID":1}"#), value: Some(value.as_bytes()), headers: &[] };
         let error = decoder.push(&message, &mut |_, _| true).unwrap_err().to_string();
         assert!(error.starts_with(why), "{error}");
+    }
+}
+
+proptest! {
+    /// Be it the one that would have told which database it is.
+    #[test]
+    fn a_damaged_first_message_hurts_no_other(
+        name in prop::sample::select(vec!["plain", "schemas", "avro"]),
+        which in 0..2_usize,
+        hits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        cut in proptest::option::of(any::<prop::sample::Index>()),
+    ) {
+        let recorded = oracle(name);
+        let records = recorded.records("SHOP.LOBS");
+        let mut bad = records[which].value().to_vec();
+        for (at, byte) in &hits {
+            let at = at.index(bad.len());
+            bad[at] = *byte;
+        }
+        if let Some(cut) = cut {
+            bad.truncate(cut.index(bad.len()));
+        }
+        let mut decoder = recorded.decoder();
+        decoder.set_table(lobs()).unwrap();
+        let _ = decoder.push(&Message { offset: 100, value: Some(&bad), ..records[which].message() }, &mut |_, _| true);
+        records[..2].iter().for_each(|record| drop(push(&mut decoder, record)));
+        let seen: Vec<_> = taken(&mut decoder).into_iter().filter(|line| !line.starts_with("100 ")).collect();
+        prop_assert_eq!(seen, ["0 insert 1 | a | a clob | an nclob | 0102 | <x/>", "1 update 1 | b | ~ | ~ | ~ | ~"]);
     }
 }

@@ -271,6 +271,7 @@ fn the_commit_decides_what_the_load_has() {
         // The load holds other values than the events of what it has, so that one that is applied again is seen.
         let all = vec![typed(), lobs(), keyed(), keyless()];
         let (_double, job) = loading(FIRST_COMMIT, all, &recorded);
+        let job = job.sink("position.commit.interval-ms", "200");
         let (lake, mut running) = (job.lake(), job.start(&[]));
         until_loaded(&lake, &tables, FIRST_COMMIT, &mut running);
         let loaded = typed_rows().rows.split_off(4);
@@ -291,23 +292,20 @@ fn the_commit_decides_what_the_load_has() {
         until_rows(&rows(&KEYLESS, &[&[Some("z"), Some("9.00")]]), &lake, "KEYLESS", &mut running);
         let inserted = [Some("2"), Some("c"), None, None, None, None];
         until_rows(&rows(&LOBS, &[&inserted]), &lake, "LOBS", &mut running);
-        // They come to nothing, and are passed: the topic's end is reached.
-        let past = |table: &str, next: i64| {
-            let applied = lake.status(&format!("SHOP.{table}")).unwrap()["applied_position"].clone();
-            let marks: serde_json::Value = serde_json::from_str(&applied).unwrap_or_default();
-            let told = marks.as_object().is_some_and(|m| {
-                m.values().any(|m| m.as_str().is_some_and(|m| m.split(' ').next() == Some(next.to_string().as_str())))
-            });
-            told.then_some(applied)
+        // What comes to nothing is passed: the ends of the topics are reached.
+        let at_end = |table: &str, next: &str| {
+            let status = lake.status(&format!("SHOP.{table}"))?;
+            let marks: serde_json::Value = serde_json::from_str(status.get("applied_position")?).ok()?;
+            let mark = marks.as_object()?.values().next()?.as_str()?.to_owned();
+            (mark.split(' ').next() == Some(next)).then_some(mark)
         };
+        let mark = running.until("the end of LOBS", || at_end("LOBS", "10"));
+        assert!(mark.contains("last=2000600,5 thread=1") && mark.contains("last=2000450,1 thread=2"), "{mark}");
+        running.until("the end of KEYLESS", || at_end("KEYLESS", "12"));
+        let mark = running.until("the end of TYPES", || at_end("TYPES", "4"));
+        assert!(mark.contains("last=2000500,4 thread=1"), "{mark}");
         running.terminate();
         running.wait().expect(OK);
-        let applied = past("LOBS", 10).expect("the end of LOBS");
-        assert!(
-            applied.contains("last=2000600,5 thread=1") && applied.contains("last=2000450,1 thread=2"),
-            "{applied}"
-        );
-        past("KEYLESS", 12).expect("the end of KEYLESS");
         let expected = Rows { columns: typed_rows().columns, rows: loaded };
         super::assert_rows(&lake, "TYPES", &expected);
     }
