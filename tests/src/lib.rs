@@ -20,6 +20,7 @@ pub mod lake;
 pub mod poll;
 pub mod postgres;
 pub mod proxy;
+pub mod recorded;
 pub mod registry;
 pub mod rest;
 pub mod runtime;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow_schema::DataType;
 use connector_api::{Column, Error, Result, TableId, TableSchema};
-use connector_debezium::{Decoder, Dialect, Format, Message, Modes, SchemaSource, Settings, Table, WriterSchema};
+use connector_debezium::{Decoder, Format, Message, Modes, SchemaSource, Settings, Table, WriterSchema};
 use serde_json::{Value, json};
 
 /// The columns of TPC-H's `lineitem`: name, type at the source, type in a message.
@@ -70,7 +70,6 @@ fn measure(what: &str, format: Format, events: u64, key: &[u8], value: &[u8]) ->
         partition: 0,
         key: format,
         value: format,
-        dialect: Dialect::POSTGRESQL,
         modes: Modes::debezium_defaults(),
         max_bytes: 1 << 30,
     };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use connector_api::{TableId, TableSchema};
 
+use crate::dialect::Dialect;
 use crate::position::SourcePosition;
 use crate::rows::Missing;
 
@@ -97,6 +98,14 @@ pub struct Transaction {
     pub id: String,
     /// At the end: how many events it had.
     pub events: Option<u64>,
-    /// At the end: the same of each table, which is named as Debezium does (`schema.table`).
+    /// At the end: the same of each table, which is named as Debezium does (`schema.table`, `database.schema.table`).
     pub tables: Vec<(String, u64)>,
+}
+
+impl Transaction {
+    /// The number that its events bear ([`SourcePosition::transaction`]); `None` for an identifier of no kind that is
+    /// known.
+    pub fn number(&self) -> Option<u64> {
+        Dialect::transaction_number(&self.id)
+    }
 }

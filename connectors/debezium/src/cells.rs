@@ -16,7 +16,7 @@ use connector_api::UTC;
 
 use crate::how::{How, Unit};
 use crate::value::convert::{
-    Composite, NOT_OF_TYPE, RANGE, Rules, Wrong, bytes, decimal, double, finite, float, integer, long, str,
+    Composite, NOT_OF_TYPE, RANGE, Rules, Wrong, bytes, decimal, double, finite, float, integer, long, str, whole,
 };
 use crate::value::decimal::{Decimal, fits};
 use crate::value::{Value, text, time};
@@ -259,6 +259,7 @@ impl Cells {
             Values::I32(v) => {
                 let number = match how {
                     How::Int => Some(integer(value)?),
+                    How::DecimalText => Some(whole(how, value)?),
                     How::Days => finite(integer(value)?, rules.dialect.dates, rules, "the date is infinite")?,
                     How::IsoDate => {
                         finite(time::date(str(value)?)?, rules.dialect.dates, rules, "the date is infinite")?
@@ -266,6 +267,10 @@ impl Cells {
                     _ => return Err(NOT_OF_TYPE),
                 };
                 number.map(|n| i32::try_from(n).map(|n| v.push(n)).map_err(|_| RANGE)).transpose()?.is_some()
+            }
+            Values::I64(v) if *how == How::DecimalText => {
+                v.push(whole(how, value)?);
+                true
             }
             Values::I64(v) => long(how, value, rules)?.map(|n| v.push(n)).is_some(),
             Values::I128(v) => {
@@ -289,7 +294,7 @@ impl Cells {
                 true
             }
             Values::Bytes { ends, data } => {
-                bytes(how, value, data)?;
+                bytes(how, value, rules, data)?;
                 ends.push(i32::try_from(data.len()).map_err(|_| TOO_LONG)?);
                 true
             }
@@ -304,7 +309,12 @@ impl Cells {
     }
 
     /// Appends a struct or a map.
-    pub(crate) fn append_composite(&mut self, how: &How, composite: &Composite) -> Result<Cell, Wrong> {
+    pub(crate) fn append_composite(
+        &mut self,
+        how: &How,
+        composite: &Composite,
+        rules: Rules<'_>,
+    ) -> Result<Cell, Wrong> {
         const INCOMPLETE: Wrong = "a struct that lacks a member";
         let number = || {
             let bytes = composite.bytes.as_deref().ok_or(INCOMPLETE)?;
@@ -318,7 +328,7 @@ impl Cells {
             (Values::F64(v), How::DecimalStruct) => v.push(number()?.double()?),
             (Values::Bytes { ends, data }, how) => {
                 match how {
-                    How::DecimalStruct => number()?.write(data),
+                    How::DecimalStruct => rules.print(&number()?, data),
                     How::Hstore => text::hstore(&composite.pairs, data),
                     How::Point => {
                         text::point(composite.x.ok_or(INCOMPLETE)?, composite.y.ok_or(INCOMPLETE)?, data);

@@ -39,6 +39,13 @@ impl Fault {
         self
     }
 
+    /// What else was said, by its key.
+    #[cold]
+    pub(crate) fn detail(&self, key: &str) -> Option<&str> {
+        let (of, detail) = self.more.as_ref()?.detail.as_ref()?;
+        (*of == key).then_some(detail)
+    }
+
     /// The contract's error.
     pub(crate) fn into_error(self) -> Error {
         let mut error = Error::data(self.what);

@@ -51,6 +51,10 @@ pub(crate) enum How {
     /// Bytes as so many digits.
     Bits(u32),
     Interval,
+    /// An interval in ISO 8601 to the same without parts that are zero.
+    IsoInterval {
+        of_months: bool,
+    },
     /// A map to `hstore`'s text.
     Hstore,
     /// A JSON object in a text to the same.

@@ -3,7 +3,7 @@
 //! One [`Decoder`] per topic partition. It is given messages in their order and grows a batch per table:
 //!
 //! ```text
-//! let mut decoder = Decoder::new(settings, registry);       // topic, partition, formats, dialect, modes
+//! let mut decoder = Decoder::new(settings, registry);       // topic, partition, formats, modes
 //! decoder.set_table(Table { schema, whole_before });        // each table that the sink has
 //! for message in messages {
 //!     loop {
@@ -41,7 +41,8 @@
 //!   declared [`Modes`].
 //! - **Any bytes are an error at worst.**
 //!
-//! What differs between source databases is data ([`Dialect`]): another database is another table of types.
+//! What differs between source databases is data (`Dialect`): another database is another table of types. The first
+//! event says which it is.
 
 mod avro;
 mod batch;
@@ -66,7 +67,6 @@ mod value;
 
 pub use batch::{Batch, Images, Op, Pushed, Skipped, Transaction};
 pub use decoder::{Decoder, Settings};
-pub use dialect::Dialect;
 pub use message::{Format, Message, SchemaSource, Table, WriterSchema};
 pub use modes::{Binary, Decimals, Hstore, Intervals, Modes, PLACEHOLDER, Times};
 pub use position::{Snapshot, SourcePosition};

@@ -117,7 +117,12 @@ impl Rows {
 
     /// Whether the open row has an unknown value.
     pub(crate) fn open_has_missing(&self) -> bool {
-        !self.full && (0..self.columns.len()).any(|column| self.is_missing(column))
+        self.first_missing().is_some()
+    }
+
+    /// The first column of which the open row's value is not known.
+    pub(crate) fn first_missing(&self) -> Option<usize> {
+        (0..self.columns.len()).find(|column| !self.full && self.is_missing(*column))
     }
 
     /// The rows; it begins anew.

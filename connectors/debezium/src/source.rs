@@ -14,6 +14,16 @@ use crate::json::pull::begins;
 use crate::position::{Snapshot, SourcePosition};
 use crate::value::Value;
 
+/// Which connector it is that a block is wrong for.
+const CONNECTOR: &str = "connector";
+const OTHER_CONNECTOR: Fault = Fault::of("the events are of another connector than those before");
+const UNKNOWN_CONNECTOR: Fault = Fault::of("events of a connector that is not known: PostgreSQL's and Oracle's are");
+
+/// The dialect of events that are wrong only because they are of another connector.
+pub(crate) fn other_dialect(fault: &Fault) -> Option<&'static Dialect> {
+    fault.detail(CONNECTOR).and_then(Dialect::of)
+}
+
 /// Blocks that are known again: of so many tables that take turns in a topic.
 const KEPT: usize = 8;
 /// Bytes of the largest that is.
@@ -23,6 +33,7 @@ const LARGEST: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SourceField {
     Connector,
+    Version,
     Schema,
     Table,
     TsMs,
@@ -30,6 +41,9 @@ pub(crate) enum SourceField {
     Own,
     Transaction,
     Sequence,
+    Commit,
+    Within,
+    Thread,
     Other,
 }
 
@@ -38,6 +52,7 @@ impl SourceField {
         let fields = &dialect.position;
         match name {
             "connector" => Self::Connector,
+            "version" => Self::Version,
             "schema" => Self::Schema,
             "table" => Self::Table,
             "ts_ms" => Self::TsMs,
@@ -45,6 +60,9 @@ impl SourceField {
             name if name == fields.own => Self::Own,
             name if name == fields.transaction => Self::Transaction,
             name if Some(name) == fields.sequence => Self::Sequence,
+            name if Some(name) == fields.commit => Self::Commit,
+            name if Some(name) == fields.within => Self::Within,
+            name if Some(name) == fields.thread => Self::Thread,
             _ => Self::Other,
         }
     }
@@ -166,10 +184,17 @@ impl Block {
         match (field, value) {
             (SourceField::Connector, Value::Text(connector)) => {
                 if connector != dialect.connector {
-                    let fault = Fault::of("the events are of another connector than the one that is configured");
-                    return Err(fault.with("connector", connector));
+                    let is_known = Dialect::of(connector).is_some();
+                    return Err(if is_known { OTHER_CONNECTOR } else { UNKNOWN_CONNECTOR }.with(CONNECTOR, connector));
                 }
                 self.known = true;
+            }
+            (SourceField::Version, Value::Text(version)) => {
+                if let Some((since, why)) = dialect.since
+                    && release(version).is_some_and(|release| release < since)
+                {
+                    return Err(Fault::of(why).with("version", version));
+                }
             }
             (SourceField::Schema, Value::Text(text)) => text.clone_into(&mut self.schema),
             (SourceField::Table, Value::Text(text)) => text.clone_into(&mut self.table),
@@ -189,7 +214,14 @@ impl Block {
                 };
             }
             (SourceField::Own, value) => self.position.own = number(value).map_err(wrong)?,
+            (SourceField::Transaction, Value::Text(text)) => {
+                let known = (dialect.transaction)(text).or_else(|| text.parse().ok());
+                self.position.transaction = Some(known.ok_or_else(|| wrong(()))?);
+            }
             (SourceField::Transaction, value) => self.position.transaction = number(value).map_err(wrong)?,
+            (SourceField::Commit, value) => self.position.commit = number(value).map_err(wrong)?,
+            (SourceField::Within, value) => self.position.within = number(value).map_err(wrong)?,
+            (SourceField::Thread, value) => self.position.thread = number(value).map_err(wrong)?,
             (SourceField::Sequence, Value::Text(text)) => {
                 self.position.preceding = preceding(text).ok_or_else(|| wrong(()))?;
             }
@@ -201,9 +233,10 @@ impl Block {
     /// Notes where in the block a field's value stands, in their order. Where it is not written as a number usually
     /// is, blocks like this one must have the very same value.
     pub(crate) fn place(&mut self, block: &[u8], field: SourceField, value: Range<usize>, coding: Coding) {
-        use SourceField::{Other, Own, Transaction, TsMs};
+        use SourceField::{Other, Own, Thread, Transaction, TsMs, Within};
         let number = starting_number(coding, &block[value.clone()]);
-        if matches!(field, TsMs | Own | Transaction | Other) && number.is_some_and(|(_, length)| length == value.len())
+        if matches!(field, TsMs | Own | Transaction | Within | Thread | Other)
+            && number.is_some_and(|(_, length)| length == value.len())
         {
             self.leave_out(block, field, value, coding);
         }
@@ -262,6 +295,8 @@ impl Block {
                 SourceField::Own => position.own = Some(value),
                 SourceField::Transaction => position.transaction = Some(value),
                 SourceField::Sequence => position.preceding = Some(value),
+                SourceField::Within => position.within = Some(value),
+                SourceField::Thread => position.thread = Some(value),
                 _ => {}
             }
             (left, from) = (left.get(length..)?, number.at);
@@ -293,6 +328,12 @@ fn starting_number(coding: Coding, bytes: &[u8]) -> Option<(u64, usize)> {
     let is_usual = (1..=19).contains(&length) && (length == 1 || bytes.first() != Some(&b'0'));
     let is_as_long = !matches!(coding, Coding::Exactly(wanted) if wanted != length);
     (is_usual && is_as_long).then_some((number, length))
+}
+
+/// The first two numbers of `3.6.1.Final`.
+fn release(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// The first of `["24023119","24023128"]`; the inner `None` for a null.

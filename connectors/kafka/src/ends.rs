@@ -23,9 +23,7 @@ pub(crate) struct Ends {
 impl Ends {
     /// Takes in what a topic of transaction metadata says.
     pub(crate) fn note(&mut self, source: &Arc<str>, transaction: Transaction) {
-        // PostgreSQL's are `571:53195832`, the number that events bear and a place in the log.
-        let number = transaction.id.split(':').next().and_then(|number| number.parse().ok());
-        let (Some(number), Some(_)) = (number, transaction.events) else { return };
+        let (Some(number), Some(_)) = (transaction.number(), transaction.events) else { return };
         let which = (Arc::clone(source), number);
         if self.events.insert(which.clone(), transaction.tables).is_none() {
             self.order.push_back(which);
@@ -40,8 +38,10 @@ impl Ends {
     /// How many events a transaction had of a table, if it is known to have ended.
     pub(crate) fn events(&self, source: &Arc<str>, transaction: u64, table: &TableId) -> Option<u64> {
         let tables = self.events.get(&(Arc::clone(source), transaction))?;
-        let name = table.to_string();
-        tables.iter().find(|(table, _)| *table == name).map(|(_, events)| *events)
+        // Oracle's stand behind the name of their database.
+        let (name, behind) = (table.to_string(), format!(".{table}"));
+        let named = tables.iter().find(|(table, _)| *table == name);
+        named.or_else(|| tables.iter().find(|(table, _)| table.ends_with(&behind))).map(|(_, events)| *events)
     }
 }
 
@@ -63,5 +63,9 @@ mod tests {
         assert_eq!((of(0), of(1), of(KEPT as u64)), (None, Some(1), Some(KEPT as u64)));
         assert_eq!(ends.events(&Arc::from("other"), 1, &table), None);
         assert_eq!(ends.events(&source, 1, &TableId::new("public", "u")), None);
+        let tables = vec![("ORCL.SHOP.T".to_owned(), 3), ("ORCL.SHOP.OLD_T".to_owned(), 4)];
+        ends.note(&source, Transaction { id: "0a001b00c1040000".into(), events: Some(7), tables });
+        let of = |table| ends.events(&source, 0x0a00_1b00_c104_0000, &TableId::new("SHOP", table));
+        assert_eq!((of("T"), of("OLD_T"), of("LD_T")), (Some(3), Some(4), None));
     }
 }

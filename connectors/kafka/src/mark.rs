@@ -6,12 +6,12 @@
 //! What must hold: a mark depends on nothing but the messages before it, so that a reader that begins at a mark comes
 //! to the same verdicts as one that went on.
 
-use std::cmp::Ordering;
 use std::fmt;
 
 use connector_debezium::{Snapshot, SourcePosition};
 
-use crate::cut::Seen;
+use crate::cut::{Known, Seen};
+use crate::last::{Last, Meeting};
 
 /// A point in a partition of a topic, as far as a table is concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub(crate) struct Mark {
     pub(crate) next: i64,
     /// Where the last event of the table stood in the source's log.
     pub(crate) last: Option<Last>,
+    /// The same in others of the source's logs. Mostly it has one, and a copy costs no memory.
+    pub(crate) others: Vec<Last>,
     /// Whether the load's cut decides nothing any more.
     pub(crate) is_past_cut: bool,
     /// Whether all rows so far are of a snapshot of Debezium's that has not ended.
@@ -32,20 +34,6 @@ pub(crate) struct Mark {
     pub(crate) read: Option<u64>,
     /// Records that were set aside in the dead-letter queue.
     pub(crate) rejected: u64,
-}
-
-/// A place in the source's log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Last {
-    /// The commit before its transaction, and its own place. Compared as a pair: a place alone may be higher than
-    /// one of a transaction that committed later.
-    at: (u64, u64),
-    /// Events of the table seen there.
-    count: u64,
-    /// The last one's number within its transaction, where the source tells.
-    order: Option<u64>,
-    /// While a run comes again: how many events were met again at this place.
-    again: Option<u64>,
 }
 
 /// What is to be done with an event.
@@ -68,7 +56,6 @@ pub(crate) enum Verdict {
 const NO_OVERLAP: &str = "the events went back in the source's log to before the last one, and went on after it \
                           without repeating it: the database was restored or its slot made anew, and changes may be \
                           missing: load the table again (--no-resume)";
-const NO_TRANSACTION: &str = "an event without a transaction: whether the load has it cannot be told";
 const NO_PLACE: &str = "an event that does not say where it stands in the source's log";
 pub(crate) const SNAPSHOT: &str = "Debezium sends a snapshot of a table that has rows, and it cannot take their place, for \
                                    its first row is missing, the table has no key, or the topic has several partitions: set its snapshot.mode \
@@ -87,7 +74,7 @@ impl Mark {
     /// Judges an event; gives also the mark after it, but for the offset. `cut` is of the table's load.
     pub(crate) fn judge(&self, event: &SourcePosition, cut: Option<&Seen>, has_key: bool) -> (Verdict, Self) {
         match event.snapshot {
-            Snapshot::No => self.judge_change(event, cut),
+            Snapshot::No => self.judge_change(event, cut, has_key),
             Snapshot::Incremental if has_key => (Verdict::Apply, self.clone()),
             Snapshot::Incremental => (Verdict::Stop(INCREMENTAL), self.clone()),
             kind => self.judge_read(kind, event.own, cut, has_key),
@@ -119,7 +106,7 @@ impl Mark {
         }
         // The table has rows of before, that go with the first row of a snapshot. What the snapshot read of changes
         // that follow it is told by keys.
-        let is_later = cut.zip(own).is_some_and(|(cut, own)| cut.is_past(own.saturating_sub(1)));
+        let is_later = cut.zip(own).is_some_and(|(cut, own)| cut.is_before(own));
         let is_only = ends && !self.in_snapshot && (has_changed || is_later);
         if has_key && (begins || is_only) {
             return (Verdict::ApplyAnew, took);
@@ -137,64 +124,46 @@ impl Mark {
         Self { next: self.next, rejected: self.rejected, replaces, ..Self::default() }
     }
 
-    fn judge_change(&self, event: &SourcePosition, cut: Option<&Seen>) -> (Verdict, Self) {
-        let Some(own) = event.own else { return (Verdict::Stop(NO_PLACE), self.clone()) };
-        let at = (event.preceding.unwrap_or(0), own);
-        let order = event.total_order;
+    fn judge_change(&self, event: &SourcePosition, cut: Option<&Seen>, has_key: bool) -> (Verdict, Self) {
+        let stopped = |why| (Verdict::Stop(why), self.clone());
         if self.replaces && self.has_end {
-            return (Verdict::Stop(UNFINISHED), self.clone());
+            return stopped(UNFINISHED);
         }
         // A snapshot without a mark of its end has ended, and what follows it is not in it: no load's cut decides that.
         let is_past_cut = self.is_past_cut || self.replaces;
         let mut after = Self { in_snapshot: false, replaces: false, has_end: false, is_past_cut, ..self.clone() };
-        let fresh = Last { at, count: 1, order, again: None };
-        let is_tie = match self.last {
-            None => {
-                after.last = Some(fresh);
-                false
-            }
-            Some(last) => match at.cmp(&last.at) {
-                Ordering::Greater if last.again == Some(0) => return (Verdict::Stop(NO_OVERLAP), self.clone()),
-                Ordering::Greater => {
-                    after.last = Some(fresh);
-                    false
-                }
-                Ordering::Less => {
-                    after.last = Some(Last { again: Some(0), ..last });
-                    return (Verdict::Repeated, after);
-                }
-                Ordering::Equal => match (last.order, order, last.again) {
-                    (Some(before), Some(now), _) if now > before => {
-                        after.last = Some(Last { count: last.count + 1, order, again: None, ..last });
-                        false
-                    }
-                    (Some(_), Some(_), again) => {
-                        after.last = Some(Last { again: Some(again.unwrap_or(0) + 1), ..last });
-                        return (Verdict::Repeated, after);
-                    }
-                    (.., Some(again)) if again < last.count => {
-                        after.last = Some(Last { again: Some(again + 1), ..last });
-                        return (Verdict::Repeated, after);
-                    }
-                    (.., again) => {
-                        after.last = Some(Last { count: last.count + 1, again: None, ..last });
-                        again.is_none()
-                    }
-                },
-            },
+        after.turn_to(Last::thread_of(event));
+        let (meeting, last) = match &after.last {
+            None => (Some(Meeting::New), Last::first(event)),
+            Some(last) => last.meet(event, has_key).unzip(),
         };
-        if let Some(cut) = cut.filter(|_| !is_past_cut) {
-            if cut.is_past(at.0) {
-                after.is_past_cut = true;
-            } else {
-                match event.transaction {
-                    None => return (Verdict::Stop(NO_TRANSACTION), self.clone()),
-                    Some(transaction) if cut.has(transaction) => return (Verdict::Loaded, after),
-                    Some(_) => {}
-                }
-            }
+        let (Some(meeting), Some(last)) = (meeting, last) else { return stopped(NO_PLACE) };
+        after.last = Some(last);
+        match meeting {
+            Meeting::Gap => return stopped(NO_OVERLAP),
+            Meeting::Again => return (Verdict::Repeated, after),
+            Meeting::New | Meeting::Tie => {}
         }
-        (if is_tie { Verdict::Tie } else { Verdict::Apply }, after)
+        // A snapshot of Oracle shows what had committed where it was taken.
+        if event.commit.zip(self.read).is_some_and(|(commit, read)| commit <= read) {
+            return (Verdict::Loaded, after);
+        }
+        match cut.filter(|_| !is_past_cut).map_or(Known::New, |cut| cut.knows(event)) {
+            Known::Loaded => return (Verdict::Loaded, after),
+            Known::Untold(why) => return stopped(why),
+            Known::Past => after.is_past_cut = true,
+            Known::New => {}
+        }
+        (if meeting == Meeting::Tie { Verdict::Tie } else { Verdict::Apply }, after)
+    }
+
+    /// `last` is of that log from now on.
+    fn turn_to(&mut self, thread: u64) {
+        if self.last.as_ref().is_some_and(|last| last.thread() != thread) {
+            let found = self.others.iter().position(|last| last.thread() == thread);
+            let next = found.map(|at| self.others.swap_remove(at));
+            self.others.extend(std::mem::replace(&mut self.last, next));
+        }
     }
 
     /// Reads a mark as [`Display`](fmt::Display) writes it.
@@ -203,25 +172,25 @@ impl Mark {
         let mut mark = Self::at(words.next()?.parse().ok().filter(|next| *next >= 0)?);
         for word in words {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
-            match (name, mark.last.as_mut()) {
+            let open = mark.others.last_mut().or(mark.last.as_mut());
+            match (name, open) {
                 ("past", _) => mark.is_past_cut = true,
                 ("snapshot", _) => mark.in_snapshot = true,
                 ("replaces", _) => mark.replaces = true,
                 ("ends", _) => mark.has_end = true,
                 ("read", _) => mark.read = Some(value.parse().ok()?),
                 ("rejected", _) => mark.rejected = value.parse().ok()?,
-                ("last", None) => {
-                    let (preceding, own) = value.split_once(',')?;
-                    let at = (preceding.parse().ok()?, own.parse().ok()?);
-                    mark.last = Some(Last { at, count: 1, order: None, again: None });
-                }
-                ("count", Some(last)) => last.count = value.parse().ok()?,
-                ("order", Some(last)) => last.order = Some(value.parse().ok()?),
-                ("again", Some(last)) => last.again = Some(value.parse().ok()?),
+                ("last", None) => mark.last = Some(Last::parse(value)?),
+                ("last", Some(_)) => mark.others.push(Last::parse(value)?),
+                (name, Some(last)) => last.set(name, value)?,
                 _ => return None,
             }
         }
-        Some(mark)
+        let mut threads: Vec<u64> = mark.last.iter().chain(&mark.others).map(Last::thread).collect();
+        let all = threads.len();
+        threads.sort_unstable();
+        threads.dedup();
+        (threads.len() == all).then_some(mark)
     }
 }
 
@@ -229,16 +198,8 @@ impl Mark {
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.next)?;
-        if let Some(last) = &self.last {
-            write!(f, " last={},{}", last.at.0, last.at.1)?;
-            if last.count != 1 {
-                write!(f, " count={}", last.count)?;
-            }
-            for (name, value) in [("order", last.order), ("again", last.again)] {
-                if let Some(value) = value {
-                    write!(f, " {name}={value}")?;
-                }
-            }
+        for last in self.last.iter().chain(&self.others) {
+            write!(f, " {last}")?;
         }
         let told = [
             ("past", self.is_past_cut),
@@ -329,6 +290,104 @@ mod tests {
         assert_eq!(check(&events, None).0, [Apply, Apply, Repeated, Repeated, Apply]);
     }
 
+    /// Of Oracle: in that redo thread, of a transaction that committed there.
+    fn oracle(thread: u64, commit: u64, transaction: u64, within: u64) -> SourcePosition {
+        SourcePosition {
+            own: Some(commit - 50),
+            commit: Some(commit),
+            transaction: Some(transaction),
+            within: Some(within),
+            thread: Some(thread),
+            ..SourcePosition::default()
+        }
+    }
+
+    fn scn(scn: u64) -> Seen {
+        let (system, position_type) = ("s".into(), "scn".into());
+        Seen::of(&Cut { system, position_type, position: scn.to_string(), visible: Some("1".into()) }).unwrap()
+    }
+
+    /// Oracle's redo threads are each in order, and between them nothing is.
+    #[test]
+    fn redo_threads_are_judged_each_by_itself() {
+        let log = [
+            oracle(1, 500, 1, 1),
+            oracle(2, 450, 2, 1),
+            oracle(2, 450, 2, 2),
+            oracle(1, 510, 3, 1),
+            oracle(2, 505, 4, 1),
+        ];
+        assert_eq!(check(&log, None).0, [Apply; 5]);
+        for from in 0..5 {
+            let again: Vec<_> = log.iter().chain(&log[from..]).chain([&oracle(2, 600, 5, 1)]).copied().collect();
+            let (verdicts, _) = check(&again, None);
+            let repeated = &verdicts[5..10 - from];
+            assert!(repeated.iter().all(|v| matches!(v, Repeated | Tie)), "from {from}: {verdicts:?}");
+            assert_eq!(verdicts[10 - from], Apply, "from {from}");
+        }
+        let restored = [log[0], log[3], oracle(1, 400, 9, 1), oracle(2, 700, 8, 1), oracle(1, 520, 7, 1)];
+        assert_eq!(check(&restored, None).0, [Apply, Apply, Repeated, Apply, Stop(NO_OVERLAP)]);
+    }
+
+    /// Transactions that committed at one SCN are told apart.
+    #[test]
+    fn transactions_may_share_a_commit() {
+        let log = [oracle(1, 500, 1, 1), oracle(1, 500, 1, 2), oracle(1, 500, 2, 1), oracle(1, 500, 3, 1)];
+        assert_eq!(check(&log, None).0, [Apply; 4]);
+        let again: Vec<_> = log.iter().chain(&log).chain([&oracle(1, 501, 4, 1)]).copied().collect();
+        assert_eq!(check(&again, None).0[4..], [Repeated, Repeated, Repeated, Repeated, Apply]);
+        // Cut off before in the middle of the second one, and from there again.
+        let cut_off: Vec<_> = log[..3].iter().chain(&log[2..]).copied().collect();
+        assert_eq!(check(&cut_off, None).0, [Apply, Apply, Apply, Tie, Apply], "one alone is not told from another");
+        let cut_off: Vec<_> = log[..3].iter().chain(&log).copied().collect();
+        assert_eq!(check(&cut_off, None).0[3..], [Repeated, Repeated, Repeated, Apply]);
+    }
+
+    /// The two events of a changed key share a place, and are told apart by Debezium's count, where it sends one.
+    #[test]
+    fn a_changed_key_is_two_events_of_one_place() {
+        let counted = |order| SourcePosition { total_order: Some(order), ..oracle(1, 500, 1, 3) };
+        let events = [counted(3), counted(4), counted(3), counted(4), oracle(1, 510, 2, 1)];
+        assert_eq!(check(&events, None).0, [Apply, Apply, Repeated, Repeated, Apply]);
+        let events = [oracle(1, 490, 9, 1), oracle(1, 500, 1, 3), oracle(1, 500, 1, 3), oracle(1, 490, 9, 1)];
+        let again: Vec<_> = events.iter().chain(&events[1..3]).copied().collect();
+        assert_eq!(check(&again, None).0, [Apply, Apply, Tie, Repeated, Repeated, Repeated]);
+        // Rows without a key have none that changes.
+        let (_, mark) = check(&events[..2], None);
+        assert_eq!(mark.judge(&events[1], None, false).0, Repeated);
+    }
+
+    /// The commit decides what a load has of Oracle, and does so for ever: of another redo thread an earlier one may come.
+    #[test]
+    fn what_committed_by_the_scn_is_dropped() {
+        let cut = scn(500);
+        let older = SourcePosition { own: Some(100), ..oracle(1, 501, 2, 1) };
+        let younger = SourcePosition { own: Some(600), ..oracle(2, 450, 4, 1) };
+        let events = [oracle(1, 500, 1, 1), older, oracle(2, 430, 3, 1), younger, oracle(2, 700, 5, 1)];
+        let (verdicts, mark) = check(&events, Some(&cut));
+        assert_eq!(verdicts, [Loaded, Apply, Loaded, Loaded, Apply]);
+        assert!(!mark.is_past_cut);
+        let of_postgresql = check(&[event(1, 2, None)], Some(&cut)).0;
+        assert!(matches!(of_postgresql[..], [Stop(_)]), "{of_postgresql:?}");
+        let of_oracle = check(&events[..1], Some(&self::cut())).0;
+        assert!(matches!(of_oracle[..], [Stop(_)]), "{of_oracle:?}");
+    }
+
+    /// A snapshot of Debezium's of Oracle takes the place of the load's rows; what had committed by then is in it.
+    #[test]
+    fn what_an_oracle_snapshot_shows_is_not_applied_to_it() {
+        let read = |snapshot| SourcePosition { snapshot, own: Some(600), ..SourcePosition::default() };
+        let (verdict, _) = Mark::at(0).judge(&read(Snapshot::First), Some(&scn(500)), true);
+        assert_eq!(verdict, ApplyAnew);
+        let begun = Mark::at(0).anew(true);
+        let (_, first) = begun.judge(&read(Snapshot::First), Some(&scn(500)), true);
+        let (verdict, whole) = first.judge(&read(Snapshot::Last), Some(&scn(500)), true);
+        assert_eq!((verdict, whole.replaces), (Apply, false));
+        for (commit, expected) in [(550, Loaded), (600, Loaded), (601, Apply)] {
+            assert_eq!(whole.judge(&oracle(1, commit, 7, 1), Some(&scn(500)), true).0, expected, "{commit}");
+        }
+    }
+
     #[test]
     fn a_step_back_without_overlap_stops() {
         let events = [event(0, 10, None), event(20, 30, None), event(0, 5, None), event(40, 50, None)];
@@ -345,7 +404,7 @@ mod tests {
         assert_eq!(verdicts, [Loaded, Apply, Loaded, Apply, Apply]);
         assert!(mark.is_past_cut);
         let nameless = SourcePosition { transaction: None, ..event(1, 2, None) };
-        assert_eq!(check(&[nameless], Some(&cut)).0, [Stop(NO_TRANSACTION)]);
+        assert!(matches!(check(&[nameless], Some(&cut)).0[..], [Stop(_)]));
     }
 
     #[test]
@@ -393,7 +452,9 @@ mod tests {
 
     #[test]
     fn marks_that_are_none_are_refused() {
-        for bad in ["", "-1", "x", "1 last=2", "1 count=2", "1 last=1,2 last=1,2", "1 what"] {
+        for bad in
+            ["", "-1", "x", "1 last=2", "1 count=2", "1 last=1,2 last=1,2", "1 what", "1 tx=1", "1 last=1,2 tx=x"]
+        {
             assert_eq!(Mark::parse(bad), None, "{bad}");
         }
     }
@@ -440,6 +501,41 @@ mod tests {
                 let to = (reached + on).min(log.len());
                 deliver(reached..to, &mut mark);
                 reached = to.saturating_sub(back);
+            }
+            deliver(reached..log.len(), &mut mark);
+            prop_assert_eq!(applied, (0..log.len()).collect::<Vec<_>>());
+        }
+
+        /// The same of Oracle: two redo threads, transactions that share commits, and runs that come again from where the
+        /// connector had stored each thread's.
+        #[test]
+        fn each_event_of_each_redo_thread_is_applied_once(
+            threads in prop::collection::vec(any::<bool>(), 16),
+            shared in prop::collection::vec(any::<bool>(), 16),
+            jumps in prop::collection::vec((1usize..9, 0usize..9), 0..8),
+        ) {
+            let mut commits = [100, 100];
+            let log: Vec<_> = (0..16).flat_map(|n| {
+                let thread = usize::from(threads[n]);
+                commits[thread] += if shared[n] { 0 } else { 10 + thread as u64 };
+                let at = move |within| oracle(thread as u64 + 1, commits[thread], n as u64, within);
+                [at(1), at(2)]
+            }).collect();
+            let (mut mark, mut applied, mut reached) = (Mark::default(), vec![], 0);
+            let mut deliver = |range: std::ops::Range<usize>, mark: &mut Mark| {
+                for n in range {
+                    let (verdict, after) = mark.judge(&log[n], None, false);
+                    *mark = Mark::parse(&after.to_string()).unwrap();
+                    if verdict == Apply {
+                        applied.push(n);
+                    }
+                }
+            };
+            for (on, back) in jumps {
+                // A connector repeats whole transactions.
+                let to = (reached + on).min(log.len());
+                deliver(reached..to, &mut mark);
+                reached = to.saturating_sub(back) / 2 * 2;
             }
             deliver(reached..log.len(), &mut mark);
             prop_assert_eq!(applied, (0..log.len()).collect::<Vec<_>>());

@@ -411,7 +411,7 @@ fn single<'a>(
         if placeholder.is_some_and(|p| p.is_map(&composite)) {
             return Ok(Cell::Unknown);
         }
-        return Ok(cells.append_composite(how, &composite)?);
+        return Ok(cells.append_composite(how, &composite, rules)?);
     }
     let value = cursor.scalar(node)?;
     if placeholder.is_some_and(|p| p.is(how, value)) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use connector_api::{Error, Result, TableId};
 
-use super::{Decoder, Settings, Stop, rules};
+use super::{Decoder, Stop, rules};
 use crate::batch::{Op, Pushed};
 use crate::body::{Body, Reading};
 use crate::envelope::Envelope;
@@ -25,6 +25,9 @@ const DIVIDED: &str = "the message key has this column, which does not identify 
 
 const SCATTERED: &str = "an event without a message key, and the topic has several partitions: events of one row may lie \
                          in any of them; set Debezium's message.key.columns, or give the topic one partition";
+
+const NOT_SENT: &str = "a new row without the column's value: let Debezium send it (lob.enabled=true), or leave the column \
+                        out";
 
 /// Where an image is read to.
 #[derive(Clone, Copy)]
@@ -54,7 +57,7 @@ impl Decoder {
 
     /// The plan for a value's images.
     fn plan(&mut self, at: usize, body: &Body<'_>) -> Result<Arc<Plan>, Stop> {
-        let Settings { modes, dialect, .. } = &self.settings;
+        let (modes, dialect) = (&self.settings.modes, self.dialect);
         let state = &mut self.tables[at];
         match &state.plan {
             Some((of, plan)) if *of == body.schema_id() => return Ok(Arc::clone(plan)),
@@ -74,7 +77,7 @@ impl Decoder {
 
     /// The plan for a key.
     fn key_plan(&mut self, at: usize, key: &Body<'_>) -> Result<Arc<Plan>, Fault> {
-        let Settings { modes, dialect, .. } = &self.settings;
+        let (modes, dialect) = (&self.settings.modes, self.dialect);
         let state = &mut self.tables[at];
         match &state.key_plan {
             Some((of, plan)) if *of == key.schema_id() => return Ok(Arc::clone(plan)),
@@ -112,10 +115,15 @@ impl Decoder {
                 let old_key = if op == b'c' && !has_all { (message.header)(OLD_KEY) } else { None };
                 // Values are missing where they did not change: a placeholder anywhere else is a value.
                 let lacks = op == b'u' || old_key.is_some();
+                let knows_placeholder = lacks || self.dialect.placeholder_is_no_value;
                 match image {
-                    Some(read) if lacks => read?,
+                    Some(read) if knows_placeholder => read?,
                     Some(Ok(())) if !self.tables[at].rows.open_has_missing() => {}
-                    _ => self.image(at, body, from, Target::After, lacks)?,
+                    _ => self.image(at, body, from, Target::After, knows_placeholder)?,
+                }
+                if let Some(column) = self.tables[at].rows.first_missing().filter(|_| !lacks) {
+                    let state = &self.tables[at];
+                    return Err(Fault::of(NOT_SENT).in_column(state.table.schema.columns()[column].name()).into());
                 }
                 if lacks {
                     self.tables[at].check_nulls()?;
@@ -141,7 +149,7 @@ impl Decoder {
 
     fn image(&mut self, at: usize, body: &Body<'_>, from: usize, into: Target, lacks: bool) -> Result<(), Stop> {
         let plan = self.plan(at, body)?;
-        let Self { tables, scratch, placeholder, settings, .. } = self;
+        let Self { tables, scratch, placeholder, settings, dialect, .. } = self;
         let state = &mut tables[at];
         let rows = match into {
             Target::After => &mut state.rows,
@@ -149,7 +157,7 @@ impl Decoder {
         };
         rows.roll_back();
         let placeholder = lacks.then_some(&*placeholder);
-        let reading = Reading { plan: &plan, placeholder, rules: rules(settings), whole: true };
+        let reading = Reading { plan: &plan, placeholder, rules: rules(dialect, settings), whole: true };
         Ok(body.image(from, reading, rows, scratch)?)
     }
 
@@ -199,8 +207,8 @@ impl Decoder {
             _ => self.key_plan(at, &key),
         };
         let plan = plan.map_err(|_| UNREAD)?;
-        let Self { tables, scratch, settings, .. } = self;
-        let reading = Reading { plan: &plan, placeholder: None, rules: rules(settings), whole: false };
+        let Self { tables, scratch, settings, dialect, .. } = self;
+        let reading = Reading { plan: &plan, placeholder: None, rules: rules(dialect, settings), whole: false };
         let old_keys = &mut tables[at].old_keys;
         key.key(from, reading, old_keys, scratch).map_err(|_| UNREAD)?;
         let row = old_keys.len();
@@ -269,8 +277,8 @@ impl Decoder {
         let schema = Arc::clone(&self.tables[at].table.schema);
         let Some((key, from)) = self.key(message.key)? else { return Ok(schema.key().first().copied()) };
         let plan = self.key_plan(at, &key)?;
-        let Self { tables, scratch, settings, .. } = self;
-        let reading = Reading { plan: &plan, placeholder: None, rules: rules(settings), whole: false };
+        let Self { tables, scratch, settings, dialect, .. } = self;
+        let reading = Reading { plan: &plan, placeholder: None, rules: rules(dialect, settings), whole: false };
         let rows = &mut tables[at].rows;
         key.key(from, reading, rows, scratch).map_err(|fault| fault.with("part", "key"))?;
         let row = rows.len();

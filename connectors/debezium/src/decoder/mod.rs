@@ -21,11 +21,14 @@ use crate::json::read::{self as json, Scratch};
 use crate::json::schemas::Schemas;
 use crate::message::{Format, Message, SchemaSource, Table};
 use crate::modes::Modes;
-use crate::position::SourcePosition;
-use crate::source::Source;
+use crate::position::{Snapshot, SourcePosition};
+use crate::source::{self, Source};
 use crate::state::State;
 use crate::unavailable::Placeholder;
 use crate::value::convert::Rules;
+
+const NO_COMMIT: &str = "an event that does not say where its transaction committed (commit_scn), so that it has no place among \
+                         the others: Debezium's adapters for LogMiner and XStream send that";
 
 /// What the messages of a topic partition are.
 #[derive(Clone, Debug)]
@@ -38,8 +41,6 @@ pub struct Settings {
     pub key: Format,
     /// How values are written.
     pub value: Format,
-    /// Which database they come from.
-    pub dialect: Dialect,
     /// How Debezium was configured.
     pub modes: Modes,
     /// How many bytes of messages the open batches may be made of, at most 1 GiB.
@@ -49,6 +50,9 @@ pub struct Settings {
 /// Decodes the messages of one topic partition.
 pub struct Decoder {
     settings: Settings,
+    /// Which database the messages come from, as the first event says, and whether one has said so.
+    dialect: &'static Dialect,
+    is_told: bool,
     placeholder: Placeholder,
     registry: Box<dyn SchemaSource>,
     /// By the registry's numbers: of few, and looked up for every message.
@@ -95,6 +99,8 @@ impl Decoder {
     pub fn new(settings: Settings, registry: Box<dyn SchemaSource>) -> Self {
         Self {
             placeholder: Placeholder::new(&settings.modes.placeholder),
+            dialect: &Dialect::POSTGRESQL,
+            is_told: false,
             registry,
             writers: BTreeMap::new(),
             values: Schemas::default(),
@@ -194,10 +200,18 @@ impl Decoder {
         if self.open_bytes > 0 && self.open_bytes + value.len() > self.settings.max_bytes.min(1 << 30) {
             return Ok(Pushed::Full);
         }
-        let (body, mut envelope, length) = match self.settings.value {
-            Format::Json => self.json(value)?,
-            Format::Avro => self.avro(value)?,
+        let read = match self.read(value) {
+            Err(Stop::Fault(fault, _)) if !self.is_told && source::other_dialect(&fault).is_some() => {
+                if let Some(dialect) = source::other_dialect(&fault) {
+                    self.dialect = dialect;
+                }
+                // They know the fields of the one before.
+                self.writers.clear();
+                self.read(value)
+            }
+            read => read,
         };
+        let (body, mut envelope, length) = read?;
         let op = match envelope.nature()? {
             Nature::Heartbeat => return Ok(Pushed::Skipped(Skipped::Heartbeat)),
             Nature::Transaction(transaction) => return Ok(Pushed::Transaction(transaction)),
@@ -206,6 +220,11 @@ impl Decoder {
         };
         if !self.source.known {
             return Err(Fault::of("an event without a source block").into());
+        }
+        self.is_told = true;
+        let at = &self.source.position;
+        if self.dialect.position.commit.is_some() && at.commit.is_none() && at.snapshot == Snapshot::No {
+            return Err(Fault::of(NO_COMMIT).into());
         }
         self.source.position.total_order = envelope.total_order;
         self.source.position.table_order = envelope.table_order;
@@ -242,10 +261,18 @@ impl Decoder {
         }
     }
 
+    /// Reads an envelope.
+    fn read<'a>(&mut self, value: &'a [u8]) -> Result<(Body<'a>, Envelope, usize), Stop> {
+        match self.settings.value {
+            Format::Json => self.json(value),
+            Format::Avro => self.avro(value),
+        }
+    }
+
     /// Reads a JSON envelope, and with it the image after the change, if it is of the last row's table.
     fn json<'a>(&mut self, value: &'a [u8]) -> Result<(Body<'a>, Envelope, usize), Stop> {
         let text = simdutf8::basic::from_utf8(value).map_err(|_| Fault::of("a message that is not UTF-8"))?;
-        let Self { values, tables, source, scratch, placeholder, settings, .. } = self;
+        let Self { values, tables, source, scratch, placeholder, settings, dialect, .. } = self;
         let mut payload = values.payload(text, scratch)?;
         let start = payload.pull.place();
         let mut guess = tables.get_mut(self.current).and_then(|state| {
@@ -253,8 +280,8 @@ impl Decoder {
             let (of, plan) = state.plan.as_ref()?;
             (*of == schema).then(|| (Arc::clone(plan), &mut state.rows))
         });
-        let rules = rules(settings);
-        let mut envelope = json::envelope(&mut payload.pull, &settings.dialect, source, scratch, |pull, scratch| {
+        let rules = rules(dialect, settings);
+        let mut envelope = json::envelope(&mut payload.pull, dialect, source, scratch, |pull, scratch| {
             let (plan, rows) = guess.as_mut()?;
             let reading = Reading { plan, placeholder: Some(placeholder), rules, whole: true };
             Some(json::image(pull, reading, rows, scratch))
@@ -273,14 +300,14 @@ impl Decoder {
     fn avro<'a>(&mut self, value: &'a [u8]) -> Result<(Body<'a>, Envelope, usize), Stop> {
         let (id, mut cursor) = avro::head(value)?;
         let writer = self.writer(id)?;
-        let Self { tables, source, placeholder, settings, .. } = self;
+        let Self { tables, source, placeholder, settings, dialect, .. } = self;
         let mut guess = tables.get_mut(self.current).and_then(|state| {
             let (of, plan) = state.plan.as_ref()?;
             (*of == Some(writer.id)).then(|| (Arc::clone(plan), &mut state.rows))
         });
-        let rules = rules(settings);
+        let rules = rules(dialect, settings);
         let image = writer.image();
-        let envelope = avro::envelope(&mut cursor, &writer, &settings.dialect, source, |cursor| {
+        let envelope = avro::envelope(&mut cursor, &writer, dialect, source, |cursor| {
             let ((plan, rows), fields) = (guess.as_mut()?, image?);
             let reading = Reading { plan, placeholder: Some(placeholder), rules, whole: true };
             Some(avro::image(cursor, fields, reading, rows))
@@ -294,7 +321,7 @@ impl Decoder {
             return Ok(Arc::clone(writer));
         }
         let schema = self.registry.schema(id).map_err(Stop::Source)?;
-        let writer = Arc::new(Writer::new(id, &schema, &self.settings.dialect)?);
+        let writer = Arc::new(Writer::new(id, &schema, self.dialect)?);
         self.writers.insert(id, Arc::clone(&writer));
         Ok(writer)
     }
@@ -327,6 +354,6 @@ impl Decoder {
     }
 }
 
-fn rules(settings: &Settings) -> Rules<'_> {
-    Rules { dialect: &settings.dialect, infinite_is_null: settings.modes.infinite_is_null }
+fn rules(dialect: &'static Dialect, settings: &Settings) -> Rules<'static> {
+    Rules { dialect, infinite_is_null: settings.modes.infinite_is_null }
 }

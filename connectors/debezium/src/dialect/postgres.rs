@@ -6,7 +6,7 @@
 use arrow_schema::{DataType, TimeUnit};
 use connector_api::instant;
 
-use super::{Bounds, Dialect, PositionFields, Special};
+use super::{Bounds, Dialect, PositionFields, Special, temporal};
 use crate::how::{self, DECIMAL, GEOGRAPHY, GEOMETRY, How, POINT, VARIABLE};
 use crate::modes::{Binary, Decimals, Hstore, Intervals, Modes, Times};
 use crate::shape::{Kind, Shape};
@@ -15,11 +15,20 @@ type Wrong = &'static str;
 
 pub(super) const DIALECT: Dialect = Dialect {
     connector: "postgresql",
+    since: None,
     shape,
     special,
     null_hides,
+    transaction,
     widened,
-    position: PositionFields { own: "lsn", transaction: "txId", sequence: Some("sequence") },
+    position: PositionFields {
+        own: "lsn",
+        transaction: "txId",
+        sequence: Some("sequence"),
+        commit: None,
+        within: None,
+        thread: None,
+    },
     // From 4714-11-24 BC on. What Debezium 3.6 makes of infinities was seen: those of the JDBC driver, in
     // nanoseconds the ends of the range.
     dates: Bounds { first: -2_440_588, last: 2_145_042_905, infinite: &[-2_147_472_692, -2_147_472_691] },
@@ -28,6 +37,9 @@ pub(super) const DIALECT: Dialect = Dialect {
         last: i64::MAX - 1,
         infinite: &[9_223_372_036_825_200_000, -9_223_372_036_832_400_000, i64::MAX, i64::MIN],
     },
+    cuts_times: false,
+    trims_numbers: false,
+    placeholder_is_no_value: false,
 };
 
 /// A type's name without schema and modifier, its modifier, and how many `[]` follow.
@@ -83,6 +95,11 @@ fn null_hides(source_type: &str, target: &DataType, how: &How) -> bool {
         ),
         _ => false,
     }
+}
+
+/// `571:53195832`: the number that events bear, and a place in the log.
+fn transaction(id: &str) -> Option<u64> {
+    id.split_once(':')?.0.parse().ok()
 }
 
 fn widened(data_type: &DataType) -> String {
@@ -339,24 +356,6 @@ fn of_column(target: &DataType, modes: &Modes, decimals: Wrong, binary: Wrong) -
         DataType::Time64(_) => temporal("Time", 6, modes),
         _ => Err("a type of which it is not known how Debezium sends it: send schemas"),
     }
-}
-
-/// `Date`, `Time` or `Timestamp` of so many digits of a second.
-fn temporal(what: &str, digits: u32, modes: &Modes) -> Result<Shape, Wrong> {
-    const TIMES: Wrong = "without a schema in the message, declare Debezium's time.precision.mode";
-    let mode = modes.times.ok_or(TIMES)?;
-    let date = what == "Date";
-    Ok(match mode {
-        Times::IsoString => Shape::new(Kind::Text, &format!("io.debezium.time.Iso{what}")),
-        Times::Connect => Shape::new(Kind::Int(64), &format!("org.apache.kafka.connect.data.{what}")),
-        _ if date => Shape::new(Kind::Int(32), "io.debezium.time.Date"),
-        Times::Nanoseconds => Shape::new(Kind::Int(64), &format!("io.debezium.time.Nano{what}")),
-        Times::Adaptive if digits <= 3 => Shape::new(Kind::Int(64), &format!("io.debezium.time.{what}")),
-        Times::AdaptiveTimeMicroseconds if digits <= 3 && what == "Timestamp" => {
-            Shape::new(Kind::Int(64), "io.debezium.time.Timestamp")
-        }
-        _ => Shape::new(Kind::Int(64), &format!("io.debezium.time.Micro{what}")),
-    })
 }
 
 #[cfg(test)]

@@ -268,7 +268,7 @@ fn single(
         if placeholder.is_some_and(|p| p.is_map(&composite)) {
             return Ok(Cell::Unknown);
         }
-        return Ok(cells.append_composite(how, &composite)?);
+        return Ok(cells.append_composite(how, &composite, rules)?);
     }
     let value = pull.scalar(&mut scratch.value)?;
     if placeholder.is_some_and(|p| p.is(how, value)) {

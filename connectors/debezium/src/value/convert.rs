@@ -27,6 +27,16 @@ pub(crate) struct Rules<'a> {
     pub(crate) infinite_is_null: bool,
 }
 
+impl Rules<'_> {
+    /// Appends a number's text as a load has it.
+    pub(crate) fn print(&self, number: &Decimal, out: &mut Vec<u8>) {
+        match self.dialect.trims_numbers {
+            true => number.write_trimmed(out),
+            false => number.write(out),
+        }
+    }
+}
+
 /// Members of a struct, or pairs of a map, on their way to one cell.
 #[derive(Debug, Default)]
 pub(crate) struct Composite {
@@ -143,7 +153,7 @@ pub(crate) fn long(how: &How, value: Value<'_>, rules: Rules<'_>) -> Result<Opti
             Unit::Micros => Ok(number),
             Unit::Millis => number.checked_mul(1000).ok_or("the date or time is out of range"),
             Unit::Nanos if matches!(number, i64::MAX | i64::MIN) => Ok(number),
-            Unit::Nanos if number % 1000 == 0 => Ok(number / 1000),
+            Unit::Nanos if number % 1000 == 0 || rules.dialect.cuts_times => Ok(number.div_euclid(1000)),
             Unit::Nanos => Err("the value is finer than microseconds"),
         }
     };
@@ -160,15 +170,21 @@ pub(crate) fn long(how: &How, value: Value<'_>, rules: Rules<'_>) -> Result<Opti
         How::Timestamp(unit) => instant(micros(*unit)?),
         How::IsoTimestamp { zoned } => match str(value)? {
             "infinity" | "-infinity" => instant(i64::MAX),
-            text => instant(time::timestamp(text, *zoned)?),
+            text => instant(time::timestamp(text, *zoned, rules.dialect.cuts_times)?),
         },
         _ => Err(NOT_OF_TYPE),
     }
 }
 
+/// A whole number that comes as the text of a decimal.
+pub(crate) fn whole(how: &How, value: Value<'_>) -> Result<i64, Wrong> {
+    i64::try_from(decimal(how, value)?.scaled(38, 0)?).map_err(|_| RANGE)
+}
+
 pub(crate) fn decimal(how: &How, value: Value<'_>) -> Result<Decimal, Wrong> {
     match (how, value) {
         (How::DecimalText, Value::Text(text)) => Decimal::from_text(text),
+        (How::Int, value) => integer(value).map(Decimal::whole),
         // The JSON converter's decimal.format=NUMERIC.
         (How::Decimal(_), Value::Number(text)) => Decimal::from_text(text),
         (How::Decimal(scale), Value::Bytes(bytes)) => Decimal::from_bytes(bytes, *scale),
@@ -188,7 +204,7 @@ pub(crate) fn decimal(how: &How, value: Value<'_>) -> Result<Decimal, Wrong> {
     }
 }
 
-pub(crate) fn bytes(how: &How, value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Wrong> {
+pub(crate) fn bytes(how: &How, value: Value<'_>, rules: Rules<'_>, out: &mut Vec<u8>) -> Result<(), Wrong> {
     match how {
         How::Text => out.extend_from_slice(str(value)?.as_bytes()),
         How::Bytes => raw(value, out)?,
@@ -230,7 +246,8 @@ pub(crate) fn bytes(how: &How, value: Value<'_>, out: &mut Vec<u8>) -> Result<()
                 .collect::<Result<_, Wrong>>()?;
             text::hstore(&pairs, out);
         }
-        How::Decimal(_) | How::DecimalText => decimal(how, value)?.write(out),
+        How::Decimal(_) | How::DecimalText | How::Int => rules.print(&decimal(how, value)?, out),
+        How::IsoInterval { of_months } => time::iso_interval(str(value)?, *of_months, out)?,
         _ => return Err(NOT_OF_TYPE),
     }
     Ok(())

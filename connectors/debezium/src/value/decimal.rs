@@ -151,6 +151,25 @@ impl Decimal {
         Ok(Self::Small { unscaled: if negative { -value } else { value }, scale })
     }
 
+    /// A whole number.
+    pub(crate) fn whole(number: i64) -> Self {
+        Self::Small { unscaled: number.into(), scale: 0 }
+    }
+
+    /// Appends its text without zeros that end its fraction.
+    pub(crate) fn write_trimmed(&self, out: &mut Vec<u8>) {
+        let from = out.len();
+        self.write(out);
+        if out[from..].contains(&b'.') {
+            while out.last() == Some(&b'0') {
+                out.pop();
+            }
+            if out.last() == Some(&b'.') {
+                out.pop();
+            }
+        }
+    }
+
     /// The value times 10^`scale`, of at most `precision` digits.
     pub(crate) fn scaled(&self, precision: u8, scale: i8) -> Result<i128, Wrong> {
         let (unscaled, from) = match self {

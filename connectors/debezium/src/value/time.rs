@@ -1,6 +1,8 @@
 //! Dates, times and intervals as text, in ISO 8601 as Debezium writes them. Pure.
 //!
-//! Microseconds are the finest that a column holds; what is finer is an error, never cut off.
+//! Microseconds are the finest that a column holds; what is finer is an error, but where a load cuts it off too.
+
+use crate::value::decimal::Decimal;
 
 type Wrong = &'static str;
 
@@ -21,20 +23,20 @@ pub(crate) fn date(text: &str) -> Result<i64, Wrong> {
 /// Microseconds since midnight of `01:02:03.123456Z`, with or without the Z.
 pub(crate) fn time(text: &str) -> Result<i64, Wrong> {
     let mut rest = Rest(text.as_bytes());
-    let micros = rest.time()?;
+    let micros = rest.time(false)?;
     rest.skip(b'Z');
     rest.end(micros)
 }
 
 /// Microseconds since 1970-01-01 of `2016-06-20T15:13:16.945104Z`. With `zoned` an offset must be there and
-/// is taken off; without it there is only a Z, which says nothing, or nothing.
-pub(crate) fn timestamp(text: &str, zoned: bool) -> Result<i64, Wrong> {
+/// is taken off; without it there is only a Z, which says nothing, or nothing. `cut`: what is finer is cut off.
+pub(crate) fn timestamp(text: &str, zoned: bool, cut: bool) -> Result<i64, Wrong> {
     let mut rest = Rest(text.as_bytes());
     let days = rest.date()?;
     if !rest.skip(b'T') {
         return Err(MALFORMED);
     }
-    let micros = rest.time()?;
+    let micros = rest.time(cut)?;
     let offset = match rest.0 {
         [b'Z', ..] => {
             rest.skip(b'Z');
@@ -60,7 +62,7 @@ pub(crate) fn interval(text: &str, out: &mut Vec<u8>) -> Result<(), Wrong> {
         rest = more;
     }
     let seconds = rest.strip_suffix('S').ok_or(INTERVAL)?;
-    let micros = super::decimal::Decimal::from_text(seconds)?.scaled(18, 6).map_err(|_| INTERVAL)?;
+    let micros = Decimal::from_text(seconds)?.scaled(18, 6).map_err(|_| INTERVAL)?;
     let micros = i64::try_from(micros).map_err(|_| INTERVAL)?;
     let months = parts[0] * 12 + parts[1];
     let time = ((parts[3] * 60 + parts[4]) * 60_000_000).checked_add(micros).ok_or(FAR)?;
@@ -92,6 +94,43 @@ pub(crate) fn interval(text: &str, out: &mut Vec<u8>) -> Result<(), Wrong> {
             let digits = format!(".{fraction:06}");
             out.extend_from_slice(digits.trim_end_matches('0').as_bytes());
         }
+    }
+    Ok(())
+}
+
+/// `P0Y0M4DT5H6M7.89S` as an Oracle load has it, parts that are zero left out: `P4DT5H6M7.89S`. `of_months`: nothing at
+/// all is no months.
+pub(crate) fn iso_interval(text: &str, of_months: bool, out: &mut Vec<u8>) -> Result<(), Wrong> {
+    const INTERVAL: Wrong = "a malformed interval";
+    let mut rest = text.strip_prefix('P').ok_or(INTERVAL)?;
+    let mut parts = [0i64; 5];
+    for (i, unit) in ["Y", "M", "DT", "H", "M"].into_iter().enumerate() {
+        let (number, more) = rest.split_once(unit).ok_or(INTERVAL)?;
+        parts[i] = number.parse().map_err(|_| INTERVAL)?;
+        rest = more;
+    }
+    let seconds = Decimal::from_text(rest.strip_suffix('S').ok_or(INTERVAL)?)?;
+    if seconds.scaled(18, 6)?.unsigned_abs() >= 60_000_000 {
+        return Err("an interval of more than 59 seconds, which Debezium makes of one that is finer than microseconds");
+    }
+    let start = out.len();
+    out.push(b'P');
+    for (part, unit) in parts.iter().zip("YMD".chars()).filter(|(part, _)| **part != 0) {
+        out.extend_from_slice(format!("{part}{unit}").as_bytes());
+    }
+    let time = out.len();
+    for (part, unit) in parts[3..].iter().zip("HM".chars()).filter(|(part, _)| **part != 0) {
+        out.extend_from_slice(format!("{part}{unit}").as_bytes());
+    }
+    if seconds.scaled(18, 6)? != 0 {
+        seconds.write_trimmed(out);
+        out.push(b'S');
+    }
+    if out.len() > time {
+        out.insert(time, b'T');
+    }
+    if out.len() == start + 1 {
+        out.extend_from_slice(if of_months { b"0M" } else { b"T0S" });
     }
     Ok(())
 }
@@ -151,7 +190,7 @@ impl Rest<'_> {
         Ok(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
     }
 
-    fn time(&mut self) -> Result<i64, Wrong> {
+    fn time(&mut self, cut: bool) -> Result<i64, Wrong> {
         let (hour, _) = self.number(2, 2)?;
         if !self.skip(b':') {
             return Err(MALFORMED);
@@ -165,7 +204,7 @@ impl Rest<'_> {
         if self.skip(b'.') {
             let (fraction, digits) = self.number(1, 9)?;
             let nanos = fraction * 10i64.pow(9 - digits as u32);
-            if nanos % 1000 != 0 {
+            if nanos % 1000 != 0 && !cut {
                 return Err(FINER);
             }
             micros += nanos / 1000;
@@ -214,12 +253,12 @@ mod tests {
         assert_eq!(time("24:00:01Z"), Err(MALFORMED));
         assert_eq!(time("01:02:03.1234560000Z"), Err(MALFORMED));
         assert_eq!(time("01:02:03.123456700Z"), Err(FINER));
-        assert_eq!(timestamp("1969-12-31T23:59:59.123456Z", false), Ok(-876_544));
-        assert_eq!(timestamp("2024-11-03T01:30:00-04:00", true), Ok(1_730_611_800_000_000));
-        assert_eq!(timestamp("2024-11-03T01:30:00-04:00", false), Err(MALFORMED));
-        assert_eq!(timestamp("2024-11-03T01:30:00", true), Err(MALFORMED));
-        assert_eq!(timestamp("-290308-12-21T19:59:27.6Z", false), Ok(-9_223_372_036_832_400_000));
-        assert_eq!(timestamp("+294277-01-01T00:00:00Z", true), Err(FAR));
+        assert_eq!(timestamp("1969-12-31T23:59:59.123456Z", false, false), Ok(-876_544));
+        assert_eq!(timestamp("2024-11-03T01:30:00-04:00", true, false), Ok(1_730_611_800_000_000));
+        assert_eq!(timestamp("2024-11-03T01:30:00-04:00", false, false), Err(MALFORMED));
+        assert_eq!(timestamp("2024-11-03T01:30:00", true, false), Err(MALFORMED));
+        assert_eq!(timestamp("-290308-12-21T19:59:27.6Z", false, false), Ok(-9_223_372_036_832_400_000));
+        assert_eq!(timestamp("+294277-01-01T00:00:00Z", true, false), Err(FAR));
     }
 
     #[test]
@@ -256,7 +295,7 @@ mod tests {
 
         #[test]
         fn any_text_is_an_error_at_worst(text in "[-+0-9TZ:.PYMDHS]{0,24}") {
-            let _ = (date(&text), time(&text), timestamp(&text, true), interval(&text, &mut vec![]));
+            let _ = (date(&text), time(&text), timestamp(&text, true, false), interval(&text, &mut vec![]));
         }
     }
 }

@@ -209,8 +209,8 @@ fn each_row_says_where_it_stands_in_the_log() {
         transaction: Some(555),
         total_order: Some(7),
         table_order: Some(1),
-        snapshot: Snapshot::No,
         ts_ms: Some(1700000000123),
+        ..SourcePosition::default()
     };
     let read =
         SourcePosition { preceding: None, total_order: None, table_order: None, snapshot: Snapshot::First, ..place };
@@ -224,7 +224,7 @@ fn events_of_another_connector_are_refused() {
     let mut nameless = event("c", Value::Null, note(1, "a", None));
     nameless.as_object_mut().unwrap().remove("source");
     let seen = check(table(notes()), &[(id(1), Some(foreign)), (id(1), Some(nameless))]);
-    assert!(seen[0].contains("another connector") && seen[0].contains("connector=mysql"), "{seen:?}");
+    assert!(seen[0].contains("a connector that is not known") && seen[0].contains("connector=mysql"), "{seen:?}");
     assert!(seen[1].contains("without a source block"), "{seen:?}");
 }
 

@@ -4,6 +4,7 @@
 
 mod events;
 mod faults;
+mod oracle;
 mod recorded;
 mod render;
 mod schemas;

@@ -16,23 +16,26 @@ use serde_json::Value;
 use crate::render::{Registry, cell, outcome, settings, taken};
 use crate::tables::column;
 
-struct Recorded {
-    json: Value,
-    format: Format,
-    modes: Modes,
+/// Recorded messages, and how they were made.
+pub(crate) struct Recorded {
+    pub(crate) json: Value,
+    pub(crate) format: Format,
+    pub(crate) modes: Modes,
 }
 
-struct Record {
+/// A message.
+pub(crate) struct Record {
     offset: i64,
     key: Option<Vec<u8>>,
     value: Option<Vec<u8>>,
     headers: Vec<(String, String)>,
 }
 
-fn recorded(name: &str) -> Recorded {
+pub(crate) fn recorded(name: &str) -> Recorded {
     let path = format!("tests/fixtures/{name}.json");
     let json = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let modes = Modes { unknown_types: Some(true), ..Modes::debezium_defaults() };
+    let name = name.rsplit('/').next().unwrap_or(name);
     let modes = match name {
         "strings" => Modes {
             decimals: Some(Decimals::String),
@@ -57,7 +60,7 @@ fn recorded(name: &str) -> Recorded {
 }
 
 impl Recorded {
-    fn decoder(&self) -> Decoder {
+    pub(crate) fn decoder(&self) -> Decoder {
         let mut registry = Registry::default();
         if let Some(schemas) = self.json["registry"].as_object() {
             for (id, schema) in schemas {
@@ -68,7 +71,7 @@ impl Recorded {
         Decoder::new(settings(self.format, self.modes.clone()), Box::new(registry))
     }
 
-    fn records(&self, topic: &str) -> Vec<Record> {
+    pub(crate) fn records(&self, topic: &str) -> Vec<Record> {
         let part = |part: &Value| match part {
             Value::Null => None,
             Value::String(text) => Some(text.clone().into_bytes()),
@@ -92,12 +95,21 @@ impl Recorded {
     }
 }
 
-fn push(decoder: &mut Decoder, record: &Record) -> String {
+impl Record {
+    /// The value's bytes.
+    pub(crate) fn value(&self) -> &[u8] {
+        self.value.as_deref().unwrap()
+    }
+
+    /// It as a message without headers.
+    pub(crate) fn message(&self) -> Message<'_> {
+        Message { offset: self.offset, key: self.key.as_deref(), value: self.value.as_deref(), header: &|_| None }
+    }
+}
+
+pub(crate) fn push(decoder: &mut Decoder, record: &Record) -> String {
     let header = |name: &str| record.headers.iter().find(|(n, _)| n == name).map(|(_, text)| text.as_bytes());
-    outcome(decoder.push(
-        &Message { offset: record.offset, key: record.key.as_deref(), value: record.value.as_deref(), header: &header },
-        &mut |_, _| true,
-    ))
+    outcome(decoder.push(&Message { header: &header, ..record.message() }, &mut |_, _| true))
 }
 
 /// What a load has of the first row: column, source type, what the cell reads.

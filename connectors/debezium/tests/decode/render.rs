@@ -7,8 +7,7 @@ use arrow_array::{Array, RecordBatch};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use connector_api::{Error, Result, TableSchema};
 use connector_debezium::{
-    Batch, Decoder, Dialect, Format, Images, Message, Missing, Modes, Op, Pushed, SchemaSource, Settings, Table,
-    WriterSchema,
+    Batch, Decoder, Format, Images, Message, Missing, Modes, Op, Pushed, SchemaSource, Settings, Table, WriterSchema,
 };
 
 /// A registry that was filled before.
@@ -22,15 +21,7 @@ impl SchemaSource for Registry {
 }
 
 pub(crate) fn settings(format: Format, modes: Modes) -> Settings {
-    Settings {
-        topic: "shop.public.t".into(),
-        partition: 3,
-        key: format,
-        value: format,
-        dialect: Dialect::POSTGRESQL,
-        modes,
-        max_bytes: 64 << 20,
-    }
+    Settings { topic: "shop.public.t".into(), partition: 3, key: format, value: format, modes, max_bytes: 64 << 20 }
 }
 
 pub(crate) fn json(modes: Modes) -> Decoder {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use connector_api::{Error, LogEvent, Result, Standing, TableId, TableSchema};
-use connector_debezium::{Decoder, Dialect, SchemaSource, Settings};
+use connector_debezium::{Decoder, SchemaSource, Settings};
 use rdkafka::consumer::Consumer as _;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -107,7 +107,6 @@ impl Reader {
                 partition: number,
                 key: self.config.key,
                 value: self.config.value,
-                dialect: Dialect::POSTGRESQL,
                 modes: self.config.modes.clone(),
                 max_bytes: self.batch * 2,
             };

@@ -8,7 +8,7 @@ use connect_tests::runtime::{Job, OK, SOME_TABLES_FAILED};
 use super::{assert_rows, double, job};
 
 /// The Iceberg types of a table's columns, as PyIceberg names them.
-fn types(lake: &Lake, table: &str) -> Vec<(String, String)> {
+pub(super) fn types(lake: &Lake, table: &str) -> Vec<(String, String)> {
     let described = lake.describe(table);
     let text = |f: &serde_json::Value, key: &str| f[key].as_str().unwrap().to_owned();
     described["fields"].as_array().unwrap().iter().map(|f| (text(f, "name"), text(f, "type"))).collect()
@@ -49,7 +49,7 @@ const MODERN: &[(&str, &str)] = &[("B", "boolean"), ("J", "string"), ("VEC", "li
 
 /// The canonical text of a value in a column of an Iceberg type: made here from what the database holds, with nothing of
 /// the program's code.
-fn canonical(value: &Value, kind: &str) -> Option<String> {
+pub(super) fn canonical(value: &Value, kind: &str) -> Option<String> {
     let micros = |m: &Moment| (i128::from(m.epoch_seconds()) * 1_000_000 + i128::from(m.nanos / 1000)).to_string();
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
     Some(match value {
