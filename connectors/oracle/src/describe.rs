@@ -139,7 +139,9 @@ pub(crate) fn describe(
         return Err(Error::data(what).with("table", table));
     }
     let key = details.key.iter().filter_map(|column| names.iter().position(|name| name == column)).collect();
-    let schema = TableSchema::new(table.clone(), columns, key)?.with_doc(doc(details.comment.as_deref(), &left_out));
+    let schema = TableSchema::new(table.clone(), columns, key)?
+        .with_doc(doc(details.comment.as_deref(), &left_out))
+        .with_left_out(left_out.iter().map(|(name, _)| name.clone()).collect());
     let longest = forms.iter().map(|form| u64::from(form.width) + 8).sum();
     let assumed = forms.iter().map(|form| form.width.min(USUAL_WIDTH) + 1).sum();
     Ok(Readable {
@@ -205,6 +207,7 @@ mod tests {
         let readable = check(&columns, &["x y", "ID"], &all).unwrap();
         assert_eq!(readable.schema.key(), [1, 0]);
         assert_eq!(readable.schema.doc(), Some("loaded without L"));
+        assert_eq!(readable.schema.left_out(), ["L"]);
         assert!(!readable.schema.columns()[0].nullable && readable.schema.columns()[2].nullable);
         let part = "AAAPecAAFAAAABSAAA:".parse().unwrap();
         let ask = readable.select(&part, 7);
