@@ -33,6 +33,8 @@ pub(crate) struct Readable {
     columns: String,
     /// The table, quoted.
     pub(crate) target: String,
+    /// What shares of the table are told apart by; empty: it has none.
+    hash: String,
 }
 
 /// A statement on a part of a table.
@@ -64,13 +66,37 @@ impl Readable {
     }
 
     fn ask<'a>(&self, columns: &str, part: &'a Part, scn: u64) -> Ask<'a> {
-        let (condition, bounds) = part.condition();
+        let (condition, bounds) = part.condition(&self.hash);
         let sql = format!("SELECT {columns} FROM {} AS OF SCN :1{condition}", self.target);
         Ask { sql, binds: std::iter::once(Bind::Number(scn)).chain(bounds).collect() }
     }
 
-    /// Rows to ask for at a time, no more than `most`, when the LOBs within a row have so many bytes.
-    pub(crate) fn fetch(&self, most: usize, lobs: u64) -> u32 {
+    /// Has it divided by a hash of these columns, which tell its rows apart.
+    ///
+    /// # Errors
+    /// `Data`, naming table and column, when one is not read or has no hash.
+    pub(crate) fn divide_by(&mut self, key: &[String]) -> Result<()> {
+        let mut hashes = vec![];
+        for name in key {
+            let refuse = |what| Error::data(what).with("table", self.schema.table()).with("column", name);
+            let at = self.schema.columns().iter().position(|c| c.name() == name);
+            let known = at.and_then(|at| self.forms.get(at).zip(self.schema.columns().get(at)));
+            let (form, column) =
+                known.ok_or_else(|| refuse("the table is to be divided by a column that it is not loaded with"))?;
+            if form.wire.is_lob() || form.wire == crate::types::Wire::Vector {
+                return Err(refuse("the table is to be divided by a column whose type has no hash"));
+            }
+            // What has no hash would be in no share.
+            let (hash, nullable) = (format!("ORA_HASH({})", quoted(name)), column.nullable);
+            hashes.push(if nullable { format!("NVL({hash}, 0)") } else { hash });
+        }
+        self.hash = hashes.join(" + ");
+        Ok(())
+    }
+
+    /// Rows to ask a server of this release for at a time, no more than `most`, when the LOBs within a row have so many
+    /// bytes.
+    pub(crate) fn fetch(&self, release: u32, most: usize, lobs: u64) -> u32 {
         let (usual, longest) = self.row;
         let rows = (ROUND_TRIP / u64::from(usual.max(1))).min(MOST / (longest + lobs).max(1));
         u32::try_from(rows.clamp(1, most.max(1) as u64)).unwrap_or(1)
@@ -152,6 +178,7 @@ pub(crate) fn describe(
         row: (relation.row_length.unwrap_or(assumed), longest),
         columns: asked.join(", "),
         target: target(table),
+        hash: String::new(),
     })
 }
 
@@ -232,6 +259,22 @@ mod tests {
         let temporary = Relation { unfit: Some("the table is temporary"), ..relation() };
         let refused = describe(&temporary, &details(&[("ID", "DATE")], &[]), &all, &Handling::default()).unwrap_err();
         assert!(refused.to_string().starts_with("the table is temporary [table=HR.My Emp, remedy="));
+    }
+
+    #[test]
+    fn shares_are_by_the_keys_columns() {
+        let columns = [("A", "DATE"), ("B", "VARCHAR2"), ("C", "CLOB"), ("N", "NUMBER")];
+        let mut readable = check(&columns, &["A", "B"], &Filter::default()).unwrap();
+        readable.divide_by(&["A".into(), "B".into()]).unwrap();
+        let part = "hash:0/3".parse().unwrap();
+        let sql = readable.select(&part, 7).sql;
+        assert!(sql.ends_with(r#"AS OF SCN :1 WHERE MOD(ORA_HASH("A") + ORA_HASH("B"), :2) = :3"#), "{sql}");
+        readable.divide_by(&["N".into()]).unwrap();
+        assert!(readable.select(&part, 7).sql.contains(r#"MOD(NVL(ORA_HASH("N"), 0), :2)"#));
+        for (column, why) in [("C", "has no hash"), ("D", "is not loaded with")] {
+            let refused = readable.divide_by(&[column.into()]).unwrap_err().to_string();
+            assert!(refused.contains(why) && refused.contains(&format!("column={column}")), "{refused}");
+        }
     }
 
     #[test]
