@@ -185,6 +185,13 @@ impl ConnectorConfig for OracleConfig {
                 "The same for one column, SCHEMA.TABLE.COLUMN.",
             )
             .defaulted(
+                "timestamp.precision",
+                Kind::OneOf(&["microseconds", "nanoseconds"]),
+                "microseconds",
+                "TIMESTAMP(7) to (9): cut to microseconds, or timestamp_ns, which reaches from 1677 to 2262 and needs tables \
+                 of format version 3.",
+            )
+            .defaulted(
                 "long.handling",
                 Kind::OneOf(&["exclude", "skip_table", "error"]),
                 "exclude",
@@ -298,6 +305,7 @@ impl ConnectorConfig for OracleConfig {
                 _ => Long::Exclude,
             },
             without_lobs: values.text("lob.handling") == "exclude",
+            nanos: values.text("timestamp.precision") == "nanoseconds",
         };
         let chunk = u64::try_from(values.int("parallel.chunk.size")).unwrap_or(0);
         if values.has("parallel.chunk.size") && chunk < SMALLEST_CHUNK {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::types::Decimal128Type;
 use arrow_array::{
     ArrayRef, BinaryArray, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, ListArray, PrimitiveArray,
-    StringArray, TimestampMicrosecondArray,
+    StringArray, TimestampMicrosecondArray, TimestampNanosecondArray,
 };
 use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field};
@@ -42,7 +42,9 @@ impl ColumnBuilder {
         let values = match wire {
             Wire::Bool => Values::Bool(BooleanBufferBuilder::new(0)),
             Wire::Int => Values::I32(vec![]),
-            Wire::Long | Wire::Timestamp | Wire::Instant => Values::I64(vec![]),
+            Wire::Long | Wire::Timestamp | Wire::Instant | Wire::TimestampNanos | Wire::InstantNanos => {
+                Values::I64(vec![])
+            }
             Wire::Decimal { .. } => Values::I128(vec![]),
             Wire::Float => Values::F32(vec![]),
             Wire::Double | Wire::NumberDouble => Values::F64(vec![]),
@@ -82,7 +84,10 @@ impl ColumnBuilder {
             (Values::I64(out), cell) => {
                 out.push(match cell {
                     Cell::Number(number) => i64::try_from(number.scaled(18, 0)?).map_err(|_| OTHER)?,
-                    Cell::Stamp(stamp) => time::micros(stamp)?,
+                    Cell::Stamp(stamp) => match self.wire {
+                        Wire::TimestampNanos | Wire::InstantNanos => time::nanos(stamp)?,
+                        _ => time::micros(stamp)?,
+                    },
                     Cell::Null => 0,
                     _ => return Err(OTHER),
                 });
@@ -176,6 +181,10 @@ impl ColumnBuilder {
             (Values::I64(v), Wire::Timestamp) => Arc::new(TimestampMicrosecondArray::new(taken(v), nulls)),
             (Values::I64(v), Wire::Instant) => {
                 Arc::new(TimestampMicrosecondArray::new(taken(v), nulls).with_timezone(UTC))
+            }
+            (Values::I64(v), Wire::TimestampNanos) => Arc::new(TimestampNanosecondArray::new(taken(v), nulls)),
+            (Values::I64(v), Wire::InstantNanos) => {
+                Arc::new(TimestampNanosecondArray::new(taken(v), nulls).with_timezone(UTC))
             }
             (Values::I64(v), _) => Arc::new(Int64Array::new(taken(v), nulls)),
             (Values::I128(v), wire) => {
