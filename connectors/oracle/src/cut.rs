@@ -379,7 +379,7 @@ pub(crate) fn longest_lob(session: &mut dyn Session, ask: &crate::describe::Ask<
     let query = Query { sql: &ask.sql, binds: &ask.binds, fetch: 2, locators: false };
     session.query(&query, &mut |row| {
         for column in 0..columns {
-            if let crate::session::Cell::Number(number) = row.cell(column, Wanted::Number)? {
+            if let Some(number) = row.number(column)? {
                 longest = longest.max(number.whole().and_then(|n| u64::try_from(n).ok()).unwrap_or(u64::MAX));
             }
         }

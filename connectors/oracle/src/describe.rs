@@ -9,9 +9,14 @@ use crate::plan::Part;
 use crate::session::Bind;
 use crate::types::{Form, Handling, Resolved, resolve};
 
-/// Bytes of rows that a round trip should bring: servers before 23ai have every packet of an answer read again with
-/// each that follows it, so that large answers cost by the square of their size.
+/// Bytes of rows that a round trip should bring.
 const ROUND_TRIP: u64 = 256 << 10;
+/// The same of servers before [`ENDS_ANSWERS`]: the driver reads all packets of an answer again with each that follows, so
+/// that large answers cost by the square of their size. Measured (docs/benchmarks.md): a quarter of the round trip's bytes
+/// takes a third of the processor time, and a fast network's latency less than that saves.
+const SHORT_ROUND_TRIP: u64 = 64 << 10;
+/// The release from which on servers tell where an answer ends.
+const ENDS_ANSWERS: u32 = 23;
 /// Bytes that a round trip may bring if every value is as long as it may be.
 const MOST: u64 = 32 << 20;
 /// Bytes assumed of a row that the dictionary does not know, for each column.
@@ -98,7 +103,8 @@ impl Readable {
     /// bytes.
     pub(crate) fn fetch(&self, release: u32, most: usize, lobs: u64) -> u32 {
         let (usual, longest) = self.row;
-        let rows = (ROUND_TRIP / u64::from(usual.max(1))).min(MOST / (longest + lobs).max(1));
+        let round_trip = if release < ENDS_ANSWERS { SHORT_ROUND_TRIP } else { ROUND_TRIP };
+        let rows = (round_trip / u64::from(usual.max(1))).min(MOST / (longest + lobs).max(1));
         u32::try_from(rows.clamp(1, most.max(1) as u64)).unwrap_or(1)
     }
 }
@@ -291,11 +297,12 @@ mod tests {
     #[test]
     fn round_trips_are_measured_in_bytes() {
         let narrow = check(&[("ID", "DATE")], &[], &Filter::default()).unwrap();
-        assert_eq!((narrow.fetch(16384, 0), narrow.fetch(100, 0)), (16384, 100));
+        assert_eq!((narrow.fetch(23, 16384, 0), narrow.fetch(23, 100, 0)), (16384, 100));
+        assert_eq!(narrow.fetch(19, 16384, 0), 7281);
         let columns: Vec<_> = (0..200).map(|i| (format!("C{i}"), "VARCHAR2")).collect();
         let columns: Vec<_> = columns.iter().map(|(name, of)| (name.as_str(), *of)).collect();
         let wide = check(&columns, &[], &Filter::default()).unwrap();
-        assert_eq!(wide.fetch(16384, 0), 52);
-        assert_eq!((wide.fetch(16384, 4 << 20), wide.fetch(16384, 1 << 40)), (7, 1));
+        assert_eq!((wide.fetch(23, 16384, 0), wide.fetch(19, 16384, 0)), (52, 13));
+        assert_eq!((wide.fetch(23, 16384, 4 << 20), wide.fetch(23, 16384, 1 << 40)), (7, 1));
     }
 }

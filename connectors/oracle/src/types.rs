@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, TimeUnit};
 use connector_api::{Column, Decimals, TableId, UTC, Unconstrained, instant};
 
-use crate::session::Wanted;
+use crate::session::{Kind, Wanted};
 
 /// How a column's values are read, and so its Arrow type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,15 +48,15 @@ impl Wire {
     pub(crate) fn wanted(self) -> Wanted {
         match self {
             Self::Int | Self::Long | Self::Decimal { .. } | Self::NumberText | Self::NumberDouble => Wanted::Number,
-            Self::Float => Wanted::Float,
-            Self::Double => Wanted::Double,
+            Self::Float => Wanted::Cell(Kind::Float),
+            Self::Double => Wanted::Cell(Kind::Double),
             Self::Text | Self::Clob => Wanted::Text,
-            Self::Bytes | Self::Blob => Wanted::Bytes,
-            Self::Bool => Wanted::Bool,
+            Self::Bytes | Self::Blob => Wanted::Cell(Kind::Bytes),
+            Self::Bool => Wanted::Cell(Kind::Bool),
             Self::Timestamp | Self::Instant | Self::TimestampNanos | Self::InstantNanos => Wanted::Stamp,
-            Self::YearMonth => Wanted::YearMonth,
-            Self::DaySecond => Wanted::DaySecond,
-            Self::Vector => Wanted::Vector,
+            Self::YearMonth => Wanted::Cell(Kind::YearMonth),
+            Self::DaySecond => Wanted::Cell(Kind::DaySecond),
+            Self::Vector => Wanted::Cell(Kind::Vector),
         }
     }
 
