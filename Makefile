@@ -8,7 +8,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 TEST_FEATURES := --features connector-api/testing,connect-runtime/failpoints
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-full bench bench-cdc lint advisories
+.PHONY: help build demo test test-full bench bench-cdc bench-oracle lint advisories
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,12 @@ bench-cdc: ## Change events from a real broker against reading them to nowhere; 
 	cargo build --release --package connect-runtime
 	cargo build --release --package connect-tests --example events
 	scripts/bench-cdc $(if $(ROWS),--rows $(ROWS)) $(BENCH_FLAGS)
+
+bench-oracle: ## Bulk load from a server that speaks Oracle's protocol, against Oracle's driver alone; ROWS=…
+	scripts/setup
+	cargo build --release --package connect-runtime --package connector-oracle --package connect-oracle-double \
+		--bin connect-runtime --example oracle_speed --example serve
+	scripts/bench-oracle $(if $(ROWS),--rows $(ROWS)) $(BENCH_FLAGS)
 
 lint: ## Format, clippy, licences, structure
 	cargo fmt --all --check

@@ -143,6 +143,7 @@ pub struct TableSchema {
     key: Vec<usize>,
     arrow: SchemaRef,
     doc: Option<String>,
+    left_out: Vec<String>,
 }
 
 impl TableSchema {
@@ -172,13 +173,20 @@ impl TableSchema {
             }
         }
         let arrow = Arc::new(Schema::new(columns.iter().map(|c| c.field.clone()).collect::<Vec<_>>()));
-        Ok(Self { table, columns, key, arrow, doc: None })
+        Ok(Self { table, columns, key, arrow, doc: None, left_out: Vec::new() })
     }
 
     /// Sets the table's comment.
     #[must_use]
     pub fn with_doc(mut self, doc: Option<String>) -> Self {
         self.doc = doc;
+        self
+    }
+
+    /// Names the columns of the table at the source that it is read without, because of their types.
+    #[must_use]
+    pub fn with_left_out(mut self, columns: Vec<String>) -> Self {
+        self.left_out = columns;
         self
     }
 
@@ -205,6 +213,12 @@ impl TableSchema {
     /// The table's comment at the source.
     pub fn doc(&self) -> Option<&str> {
         self.doc.as_deref()
+    }
+
+    /// Columns of the table at the source that are not among [`columns`](Self::columns), because of their types; those
+    /// that the operator's lists leave out are not told.
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 }
 

@@ -106,7 +106,8 @@ pub(crate) fn bind(table: &Table, members: &[Member], modes: &Modes, dialect: &D
     if changed {
         let next = TableSchema::new(schema.table().clone(), columns, schema.key().to_vec());
         let next = next.map_err(|_| Fault::of("the new columns make no schema"))?;
-        return Ok(Bound::Changed(next.with_doc(schema.doc().map(str::to_owned))));
+        let next = next.with_doc(schema.doc().map(str::to_owned)).with_left_out(schema.left_out().to_vec());
+        return Ok(Bound::Changed(next));
     }
     fields(table, members, modes, dialect).map(Bound::Fits)
 }

@@ -60,6 +60,9 @@ impl PartitionBy {
                 (Transform::Identity, Type::Primitive(PrimitiveType::Uuid)) => {
                     return refuse("a table cannot be partitioned by a uuid as it is: use bucket");
                 }
+                (_, Type::Primitive(PrimitiveType::TimestampNs | PrimitiveType::TimestamptzNs)) => {
+                    return refuse("a table cannot be partitioned by a column of nanoseconds");
+                }
                 (transform, kind) if transform.result_type(kind).is_err() => {
                     return refuse("the column's type does not have this partition transform")
                         .map_err(|e: Error| e.with("type", kind));

@@ -56,6 +56,9 @@ struct SourceTypes {
     schema: String,
     name: String,
     columns: serde_json::Map<String, serde_json::Value>,
+    /// Columns that the table is loaded without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<String>,
 }
 
 /// The properties that a load's commit carries.
@@ -96,6 +99,7 @@ pub(crate) fn described(schema: &TableSchema) -> Result<[(String, String); 2]> {
         schema: schema.table().schema().into(),
         name: schema.table().name().into(),
         columns: columns.iter().map(|c| (c.name().to_owned(), c.source_type.clone().into())).collect(),
+        left_out: schema.left_out().to_vec(),
     };
     let key: Vec<&str> = schema.key().iter().filter_map(|&k| columns.get(k)).map(|c| c.name()).collect();
     Ok([(SOURCE_TYPES.into(), json(&types)?), (KEY.into(), json(&key)?)])
@@ -155,9 +159,10 @@ pub(crate) fn followed(metadata: &TableMetadata, table: &TableId) -> Result<conn
     }
     rows_are_there(metadata, &position).map_err(refuse)?;
     let source_type = |column: &str| types.columns.get(column).and_then(|t| t.as_str()).unwrap_or_default().to_owned();
+    let schema = schema::table_schema(table, metadata.current_schema(), source_type, &key)?;
     let cut = property(CUT).and_then(|text| serde_json::from_str::<CutJson>(text).ok());
     Ok(connector_api::Standing {
-        schema: Arc::new(schema::table_schema(table, metadata.current_schema(), source_type, &key)?),
+        schema: Arc::new(schema.with_left_out(types.left_out)),
         cut: cut.map(|c| Cut {
             system: c.system,
             position_type: c.position_type,
@@ -210,6 +215,8 @@ pub(crate) struct Loaded {
     pub(crate) epoch: i64,
     /// Rows in the table now, if its newest snapshot says.
     pub(crate) rows: Option<u64>,
+    /// Columns that it was loaded without.
+    pub(crate) left_out: Vec<String>,
 }
 
 impl From<Loaded> for connector_api::Loaded {
@@ -242,6 +249,7 @@ pub(crate) fn standing(metadata: &TableMetadata, table: &TableId) -> Standing {
                 snapshot: position.snapshot,
                 epoch: position.epoch,
                 rows: total.and_then(|n| n.parse().ok()),
+                left_out: types.left_out,
             })
         }
         Err(why) => Standing::NotOurs(why),

@@ -82,6 +82,9 @@ impl Publication {
         if let Some(metadata) = metadata.filter(|_| !load.replace) {
             return Err(in_the_way(metadata, &load, &ident));
         }
+        // A table that has a higher version keeps it.
+        let format = metadata.map_or(tables.format, |m| m.format_version().max(tables.format));
+        schema::fits(load.schema.table(), &schema, format)?;
         let spec = tables.partition_by(load.schema.table(), &ident).bind(&schema)?;
         let site = match &table {
             Some(table) => Site {

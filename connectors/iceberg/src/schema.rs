@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow_schema::extension::Uuid as UuidExtension;
 use arrow_schema::{DataType, Field, Schema as ArrowSchema, SchemaRef as ArrowSchemaRef, TimeUnit};
 use connector_api::{Column, Error, Result, TableId, TableSchema, UTC, is_uuid};
-use iceberg::spec::{ListType, NestedField, PrimitiveType, Schema, Type};
+use iceberg::spec::{FormatVersion, ListType, NestedField, PrimitiveType, Schema, Type};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 /// The Iceberg schema of a table. `base` is the schema that the table has now and the highest field id it
@@ -77,6 +77,8 @@ fn iceberg_type(field: &Field, next_id: &mut impl FnMut() -> i32) -> Result<Type
         DataType::Time64(TimeUnit::Microsecond) => PrimitiveType::Time,
         DataType::Timestamp(TimeUnit::Microsecond, None) => PrimitiveType::Timestamp,
         DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if zone.as_ref() == UTC => PrimitiveType::Timestamptz,
+        DataType::Timestamp(TimeUnit::Nanosecond, None) => PrimitiveType::TimestampNs,
+        DataType::Timestamp(TimeUnit::Nanosecond, Some(zone)) if zone.as_ref() == UTC => PrimitiveType::TimestamptzNs,
         DataType::FixedSizeBinary(16) if is_uuid(field) => PrimitiveType::Uuid,
         DataType::FixedSizeBinary(n) => match u64::try_from(*n) {
             Ok(n) => PrimitiveType::Fixed(n),
@@ -94,6 +96,23 @@ fn iceberg_type(field: &Field, next_id: &mut impl FnMut() -> i32) -> Result<Type
         },
         other => return Err(Error::data("Iceberg has no type for this column").with("type", other)),
     }))
+}
+
+/// Whether a table of this format version may have these columns.
+///
+/// # Errors
+/// `Data`, naming table and column, when a column's type is of a later version.
+pub(crate) fn fits(table: &TableId, schema: &Schema, format: FormatVersion) -> Result<()> {
+    let is_nanos =
+        |kind: &Type| matches!(kind, Type::Primitive(PrimitiveType::TimestampNs | PrimitiveType::TimestamptzNs));
+    match schema.as_struct().fields().iter().find(|field| is_nanos(&field.field_type)) {
+        Some(field) if format < FormatVersion::V3 => {
+            let remedy = "set iceberg.tables.auto-create-props.format-version=3 in the sink";
+            let error = Error::data("a column of nanoseconds needs a table of format version 3").with("table", table);
+            Err(error.with("column", &field.name).with("remedy", remedy))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The Arrow type that values of a type have in memory: the opposite of what a source's type becomes, but that
@@ -131,7 +150,9 @@ pub(crate) fn arrow_type(kind: &Type) -> Result<DataType> {
                 (Ok(precision), Ok(scale)) => DataType::Decimal128(precision, scale),
                 _ => return none(),
             },
-            PrimitiveType::TimestampNs | PrimitiveType::TimestamptzNs => return none(),
+            PrimitiveType::TimestampNs | PrimitiveType::TimestamptzNs => {
+                return Err(Error::data("no log can be followed into a column of nanoseconds").with("type", kind));
+            }
         },
         _ => return none(),
     })
@@ -364,6 +385,8 @@ mod tests {
         assert_eq!(check(DataType::Time64(TimeUnit::Microsecond)), "time");
         assert_eq!(check(DataType::Timestamp(TimeUnit::Microsecond, None)), "timestamp");
         assert_eq!(check(instant()), "timestamptz");
+        assert_eq!(check(DataType::Timestamp(TimeUnit::Nanosecond, None)), "timestamp_ns");
+        assert_eq!(check(DataType::Timestamp(TimeUnit::Nanosecond, Some(UTC.into()))), "timestamptz_ns");
         assert_eq!(check(DataType::FixedSizeBinary(16)), "fixed(16)");
         assert_eq!(check(DataType::Decimal128(12, 2)), "decimal(12, 2)");
         assert_eq!(

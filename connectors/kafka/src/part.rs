@@ -200,7 +200,8 @@ impl Part {
             lane.schema = Arc::clone(schema);
         }
         let whole_before = whole_before || schema.key().is_empty();
-        self.decoder.set_table(Table { schema: Arc::clone(schema), whole_before, left_out: Vec::new() })
+        let left_out = schema.left_out().to_vec();
+        self.decoder.set_table(Table { schema: Arc::clone(schema), whole_before, left_out })
     }
 
     /// Whether every table that is known here was stopped.

@@ -1,6 +1,7 @@
 //! Reads tables to nowhere and says how fast and at what cost of processor time: what a load can reach
-//! at best. `oracle_speed KEY=VALUE…` with the connector's own keys. With `raw.sql=SELECT …` and `raw.fetch=ROWS` the driver
-//! alone fetches that and looks at nothing: what is lost on the way to Arrow is the difference.
+//! at best. `oracle_speed KEY=VALUE…` with the connector's own keys. With `driver.fetch=ROWS` the driver alone fetches the
+//! same parts of the tables over as many connections, so many rows at a time, and looks at nothing: what is lost on the
+//! way to Arrow is the difference.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
@@ -14,10 +15,7 @@ use connector_api::{Error, Position, Progress, Result, Role, Source, Split, Task
 async fn main() -> Result<()> {
     let mut keys: BTreeMap<String, String> = [("snapshot.mode".into(), "initial_only".into())].into();
     keys.extend(std::env::args().skip(1).filter_map(|a| a.split_once('=').map(|(k, v)| (k.into(), v.into()))));
-    if let Some(sql) = keys.remove("raw.sql") {
-        let fetch = keys.get("raw.fetch").and_then(|rows| rows.parse().ok()).unwrap_or(1000);
-        return raw(&keys, &sql, fetch);
-    }
+    let fetch = keys.remove("driver.fetch").and_then(|rows| rows.parse::<u32>().ok());
     let source: Arc<dyn Source> = match (connector_oracle::PLUGIN.build)(&keys) {
         Ok(Role::Source(source)) => source.into(),
         Ok(_) => return Err(Error::fatal("not a source")),
@@ -31,6 +29,11 @@ async fn main() -> Result<()> {
     println!("{} tables, {} splits", plan.tables.len(), splits.len());
     let queue = Arc::new(Mutex::new(splits));
     let (began, cpu) = (Instant::now(), processor_seconds());
+    if let Some(fetch) = fetch {
+        let scn: u64 = plan.cut.position.parse().map_err(|_| Error::fatal("a cut that is no SCN"))?;
+        say(discard(&keys, &queue, plan.splits_at_a_time, scn, fetch)?, began, cpu);
+        return Ok(());
+    }
     let readers: Vec<_> =
         (0..plan.splits_at_a_time).map(|_| tokio::spawn(drain(Arc::clone(&source), Arc::clone(&queue)))).collect();
     let (mut rows, mut bytes) = (0, 0);
@@ -53,24 +56,50 @@ fn say(rows: usize, began: Instant, cpu: f64) {
     );
 }
 
-/// The driver alone.
-fn raw(keys: &BTreeMap<String, String>, sql: &str, fetch: u32) -> Result<()> {
-    let failed = |e: oracledb::Error| Error::fatal(e.to_string());
+/// The driver alone, over so many connections; how many rows there were.
+fn discard(
+    keys: &BTreeMap<String, String>,
+    queue: &Mutex<VecDeque<Split>>,
+    connections: usize,
+    scn: u64,
+    fetch: u32,
+) -> Result<usize> {
     let key = |name: &str| keys.get(name).map_or("", String::as_str);
-    let config = oracledb::Config::default()
-        .set_credentials(key("database.user"), key("database.password"))
-        .set_connect_string(key("database.url"))
-        .map_err(failed)?;
-    let connection = oracledb::connect(config).map_err(failed)?;
-    let (began, cpu) = (Instant::now(), processor_seconds());
-    let statement = connection.statement(sql).map_err(failed)?.fetch_array_size(fetch).prefetch_rows(fetch);
-    let mut rows = 0;
-    for row in statement.build().and_then(|statement| statement.query(&[])).map_err(failed)? {
-        row.map_err(failed)?;
-        rows += 1;
-    }
-    say(rows, began, cpu);
-    Ok(())
+    let config = || {
+        oracledb::Config::default()
+            .set_credentials(key("database.user"), key("database.password"))
+            .set_connect_string(key("database.url"))
+    };
+    let reader = || -> Result<usize> {
+        let connection = config().and_then(oracledb::connect).map_err(failed)?;
+        let mut rows = 0;
+        loop {
+            let Some(split) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else {
+                return Ok(rows);
+            };
+            let (from, to) = split.part.split_once(':').unwrap_or_default();
+            let bounds = [(from, ">="), (to, "<")].into_iter().filter(|(rowid, _)| !rowid.is_empty());
+            let bounds: Vec<_> = bounds.map(|(rowid, sign)| format!("ROWID {sign} CHARTOROWID('{rowid}')")).collect();
+            let condition = if bounds.is_empty() { "" } else { " WHERE " };
+            let sql = format!("SELECT * FROM {} AS OF SCN {scn}{condition}{}", split.table, bounds.join(" AND "));
+            let statement = connection.statement(&sql).map_err(failed)?.fetch_array_size(fetch).prefetch_rows(fetch);
+            for row in statement.build().and_then(|statement| statement.query(&[])).map_err(failed)? {
+                row.map_err(failed)?;
+                rows += 1;
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..connections).map(|_| scope.spawn(reader)).collect();
+        readers.into_iter().try_fold(0, |rows, reader| {
+            let read = reader.join().map_err(|_| Error::fatal("the driver panicked"))?;
+            Ok(rows + read?)
+        })
+    })
+}
+
+fn failed(e: oracledb::Error) -> Error {
+    Error::fatal(e.to_string())
 }
 
 async fn drain(source: Arc<dyn Source>, queue: Arc<Mutex<VecDeque<Split>>>) -> Result<(usize, usize)> {

@@ -10,7 +10,7 @@ use connector_api::TableId;
 use crate::error::{Answer, Failure};
 use crate::filter::RelationKind;
 use crate::plan::Extent;
-use crate::session::{Bind, Cell, Query, Session, Wanted};
+use crate::session::{Bind, Query, Session, Wanted};
 use crate::types::Attribute;
 
 /// Rows of a round trip.
@@ -69,11 +69,9 @@ pub(crate) fn records(
     let query = Query { sql, binds, fetch: FETCH, locators: false };
     session.query(&query, &mut |row| {
         let value = |(i, wanted): (usize, &Wanted)| {
-            Ok(match row.cell(i, *wanted)? {
-                Cell::Text(text) => Some(Value::Text(text.to_owned())),
-                Cell::Made(text) => Some(Value::Text(text)),
-                Cell::Number(number) => number.whole().map(Value::Number),
-                _ => None,
+            Ok(match wanted {
+                Wanted::Number => row.number(i)?.and_then(|number| number.whole()).map(Value::Number),
+                _ => row.text(i)?.map(|text| Value::Text(text.into_owned())),
             })
         };
         records.push(Record(columns.iter().enumerate().map(value).collect::<Answer<_>>()?));

@@ -100,6 +100,10 @@ pub struct OracleConfig {
     /// Whether tables start again at a new SCN when theirs can be read no more.
     pub(crate) restart_expired: bool,
     pub(crate) chunk_method: ChunkMethod,
+    /// Whether tables that have no ROWIDs to divide them by are divided by a hash of their primary key.
+    pub(crate) chunk_by_key: bool,
+    /// The columns to divide such a table by, `SCHEMA.TABLE` in upper case.
+    pub(crate) chunk_keys: Vec<(String, Vec<String>)>,
     /// Tables at a time.
     pub(crate) tables_at_a_time: usize,
     /// Splits of one table at a time.
@@ -184,6 +188,13 @@ impl ConnectorConfig for OracleConfig {
                 "The same for one column, SCHEMA.TABLE.COLUMN.",
             )
             .defaulted(
+                "timestamp.precision",
+                Kind::OneOf(&["microseconds", "nanoseconds"]),
+                "microseconds",
+                "TIMESTAMP(7) to (9): cut to microseconds, or timestamp_ns, which reaches from 1677 to 2262 and needs tables \
+                 of format version 3.",
+            )
+            .defaulted(
                 "long.handling",
                 Kind::OneOf(&["exclude", "skip_table", "error"]),
                 "exclude",
@@ -225,6 +236,18 @@ impl ConnectorConfig for OracleConfig {
                 Kind::OneOf(&["auto", "extents", "parallel_execute", "sample", "whole"]),
                 "auto",
                 "How tables are divided: by DBA_EXTENTS, DBMS_PARALLEL_EXECUTE, SAMPLE BLOCK, or not; auto: the first, else sampled.",
+            )
+            .defaulted(
+                "chunk.hash",
+                Kind::OneOf(&["none", "primary_key"]),
+                "none",
+                "Index-organised tables and tables in clusters, which no ROWIDs divide: one scan, or parallel.tables scans at \
+                 a time, each of which keeps its share of the rows by ORA_HASH of the primary key.",
+            )
+            .optional(
+                "chunk.hash.*",
+                Kind::Text,
+                "The same for one such table or view, SCHEMA.TABLE: the columns to divide it by, separated by commas.",
             )
             .defaulted("parallel.workers", Kind::Int(1, 64), "2", "Tables to read at a time.")
             .defaulted("parallel.tables", Kind::Int(1, 64), "2", "Chunks of one table to read at a time.")
@@ -286,6 +309,7 @@ impl ConnectorConfig for OracleConfig {
                 _ => Long::Exclude,
             },
             without_lobs: values.text("lob.handling") == "exclude",
+            nanos: values.text("timestamp.precision") == "nanoseconds",
         };
         let chunk = u64::try_from(values.int("parallel.chunk.size")).unwrap_or(0);
         if values.has("parallel.chunk.size") && chunk < SMALLEST_CHUNK {
@@ -310,6 +334,14 @@ impl ConnectorConfig for OracleConfig {
                 "whole" => ChunkMethod::Whole,
                 _ => ChunkMethod::Auto,
             },
+            chunk_by_key: values.text("chunk.hash") == "primary_key",
+            chunk_keys: values
+                .family("chunk.hash.*")
+                .map(|(table, columns)| {
+                    let columns = columns.expose().split(',').map(|column| column.trim().to_owned()).collect();
+                    (table.to_uppercase(), columns)
+                })
+                .collect(),
             tables_at_a_time: values.count("parallel.workers"),
             splits_at_a_time: values.count("parallel.tables"),
             chunk,

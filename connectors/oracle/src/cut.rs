@@ -60,8 +60,9 @@ impl Snapshot {
         let (mut readable, mut tables, mut refused) = (HashMap::new(), vec![], vec![]);
         for relation in wanted {
             let known = details.remove(&relation.id).unwrap_or_default();
-            let table = match describe(&relation, &known, &config.filter, &config.handling) {
-                Ok(table) => table,
+            let described = describe(&relation, &known, &config.filter, &config.handling);
+            let (table, shares) = match described.and_then(|table| shares(table, config, &relation, &known)) {
+                Ok(divided) => divided,
                 Err(why) => {
                     refused.push((relation.id, why));
                     continue;
@@ -83,7 +84,8 @@ impl Snapshot {
                     continue;
                 }
             };
-            let splits = plan::splits(&relation.id, &cuts, bytes);
+            let parts = if shares > 1 { plan::shares(shares) } else { plan::ranges(&cuts) };
+            let splits = plan::splits(&relation.id, &parts, bytes);
             let schema = Arc::clone(&table.schema);
             tables.push((bytes, TablePlan { schema, splits, rows: relation.rows }));
             readable.insert(relation.id, Arc::new(table));
@@ -313,6 +315,28 @@ fn details(session: &mut dyn Session, config: &OracleConfig, wanted: &[Relation]
     Ok(all)
 }
 
+/// Into how many shares by a hash a table is divided, and the table as it is to be read then. Every share is a scan of the
+/// whole table: no more than are read at a time.
+fn shares(
+    mut table: Readable,
+    config: &OracleConfig,
+    relation: &Relation,
+    details: &Details,
+) -> Result<(Readable, u32)> {
+    let name = relation.id.to_string().to_uppercase();
+    let own = config.chunk_keys.iter().find(|(table, _)| *table == name).map(|(_, columns)| columns);
+    let key = own.or_else(|| config.chunk_by_key.then_some(&details.key)).filter(|key| !key.is_empty());
+    let Some(key) = key.filter(|_| !relation.divides) else { return Ok((table, 1)) };
+    table.divide_by(key)?;
+    let known = relation.rows.unwrap_or(0).saturating_mul(relation.row_length.unwrap_or(0).into());
+    let most = config.splits_at_a_time as u64;
+    let shares = match known.max(relation.bytes) {
+        0 => most,
+        bytes => bytes.div_ceil(config.chunk).min(most),
+    };
+    Ok((table, u32::try_from(shares).unwrap_or(1)))
+}
+
 /// Where to cut a table.
 fn cuts(
     session: &mut dyn Session,
@@ -355,7 +379,7 @@ pub(crate) fn longest_lob(session: &mut dyn Session, ask: &crate::describe::Ask<
     let query = Query { sql: &ask.sql, binds: &ask.binds, fetch: 2, locators: false };
     session.query(&query, &mut |row| {
         for column in 0..columns {
-            if let crate::session::Cell::Number(number) = row.cell(column, Wanted::Number)? {
+            if let Some(number) = row.number(column)? {
                 longest = longest.max(number.whole().and_then(|n| u64::try_from(n).ok()).unwrap_or(u64::MAX));
             }
         }

@@ -9,9 +9,14 @@ use crate::plan::Part;
 use crate::session::Bind;
 use crate::types::{Form, Handling, Resolved, resolve};
 
-/// Bytes of rows that a round trip should bring: servers before 23ai have every packet of an answer read again with
-/// each that follows it, so that large answers cost by the square of their size.
+/// Bytes of rows that a round trip should bring.
 const ROUND_TRIP: u64 = 256 << 10;
+/// The same of servers before [`ENDS_ANSWERS`]: the driver reads all packets of an answer again with each that follows, so
+/// that large answers cost by the square of their size. Measured (docs/benchmarks.md): a quarter of the round trip's bytes
+/// takes a third of the processor time, and a fast network's latency less than that saves.
+const SHORT_ROUND_TRIP: u64 = 64 << 10;
+/// The release from which on servers tell where an answer ends.
+const ENDS_ANSWERS: u32 = 23;
 /// Bytes that a round trip may bring if every value is as long as it may be.
 const MOST: u64 = 32 << 20;
 /// Bytes assumed of a row that the dictionary does not know, for each column.
@@ -33,6 +38,8 @@ pub(crate) struct Readable {
     columns: String,
     /// The table, quoted.
     pub(crate) target: String,
+    /// What shares of the table are told apart by; empty: it has none.
+    hash: String,
 }
 
 /// A statement on a part of a table.
@@ -64,15 +71,40 @@ impl Readable {
     }
 
     fn ask<'a>(&self, columns: &str, part: &'a Part, scn: u64) -> Ask<'a> {
-        let (condition, bounds) = part.condition();
+        let (condition, bounds) = part.condition(&self.hash);
         let sql = format!("SELECT {columns} FROM {} AS OF SCN :1{condition}", self.target);
         Ask { sql, binds: std::iter::once(Bind::Number(scn)).chain(bounds).collect() }
     }
 
-    /// Rows to ask for at a time, no more than `most`, when the LOBs within a row have so many bytes.
-    pub(crate) fn fetch(&self, most: usize, lobs: u64) -> u32 {
+    /// Has it divided by a hash of these columns, which tell its rows apart.
+    ///
+    /// # Errors
+    /// `Data`, naming table and column, when one is not read or has no hash.
+    pub(crate) fn divide_by(&mut self, key: &[String]) -> Result<()> {
+        let mut hashes = vec![];
+        for name in key {
+            let refuse = |what| Error::data(what).with("table", self.schema.table()).with("column", name);
+            let at = self.schema.columns().iter().position(|c| c.name() == name);
+            let known = at.and_then(|at| self.forms.get(at).zip(self.schema.columns().get(at)));
+            let (form, column) =
+                known.ok_or_else(|| refuse("the table is to be divided by a column that it is not loaded with"))?;
+            if form.wire.is_lob() || form.wire == crate::types::Wire::Vector {
+                return Err(refuse("the table is to be divided by a column whose type has no hash"));
+            }
+            // What has no hash would be in no share.
+            let (hash, nullable) = (format!("ORA_HASH({})", quoted(name)), column.nullable);
+            hashes.push(if nullable { format!("NVL({hash}, 0)") } else { hash });
+        }
+        self.hash = hashes.join(" + ");
+        Ok(())
+    }
+
+    /// Rows to ask a server of this release for at a time, no more than `most`, when the LOBs within a row have so many
+    /// bytes.
+    pub(crate) fn fetch(&self, release: u32, most: usize, lobs: u64) -> u32 {
         let (usual, longest) = self.row;
-        let rows = (ROUND_TRIP / u64::from(usual.max(1))).min(MOST / (longest + lobs).max(1));
+        let round_trip = if release < ENDS_ANSWERS { SHORT_ROUND_TRIP } else { ROUND_TRIP };
+        let rows = (round_trip / u64::from(usual.max(1))).min(MOST / (longest + lobs).max(1));
         u32::try_from(rows.clamp(1, most.max(1) as u64)).unwrap_or(1)
     }
 }
@@ -139,7 +171,9 @@ pub(crate) fn describe(
         return Err(Error::data(what).with("table", table));
     }
     let key = details.key.iter().filter_map(|column| names.iter().position(|name| name == column)).collect();
-    let schema = TableSchema::new(table.clone(), columns, key)?.with_doc(doc(details.comment.as_deref(), &left_out));
+    let schema = TableSchema::new(table.clone(), columns, key)?
+        .with_doc(doc(details.comment.as_deref(), &left_out))
+        .with_left_out(left_out.iter().map(|(name, _)| name.clone()).collect());
     let longest = forms.iter().map(|form| u64::from(form.width) + 8).sum();
     let assumed = forms.iter().map(|form| form.width.min(USUAL_WIDTH) + 1).sum();
     Ok(Readable {
@@ -150,6 +184,7 @@ pub(crate) fn describe(
         row: (relation.row_length.unwrap_or(assumed), longest),
         columns: asked.join(", "),
         target: target(table),
+        hash: String::new(),
     })
 }
 
@@ -205,6 +240,7 @@ mod tests {
         let readable = check(&columns, &["x y", "ID"], &all).unwrap();
         assert_eq!(readable.schema.key(), [1, 0]);
         assert_eq!(readable.schema.doc(), Some("loaded without L"));
+        assert_eq!(readable.schema.left_out(), ["L"]);
         assert!(!readable.schema.columns()[0].nullable && readable.schema.columns()[2].nullable);
         let part = "AAAPecAAFAAAABSAAA:".parse().unwrap();
         let ask = readable.select(&part, 7);
@@ -232,6 +268,22 @@ mod tests {
     }
 
     #[test]
+    fn shares_are_by_the_keys_columns() {
+        let columns = [("A", "DATE"), ("B", "VARCHAR2"), ("C", "CLOB"), ("N", "NUMBER")];
+        let mut readable = check(&columns, &["A", "B"], &Filter::default()).unwrap();
+        readable.divide_by(&["A".into(), "B".into()]).unwrap();
+        let part = "hash:0/3".parse().unwrap();
+        let sql = readable.select(&part, 7).sql;
+        assert!(sql.ends_with(r#"AS OF SCN :1 WHERE MOD(ORA_HASH("A") + ORA_HASH("B"), :2) = :3"#), "{sql}");
+        readable.divide_by(&["N".into()]).unwrap();
+        assert!(readable.select(&part, 7).sql.contains(r#"MOD(NVL(ORA_HASH("N"), 0), :2)"#));
+        for (column, why) in [("C", "has no hash"), ("D", "is not loaded with")] {
+            let refused = readable.divide_by(&[column.into()]).unwrap_err().to_string();
+            assert!(refused.contains(why) && refused.contains(&format!("column={column}")), "{refused}");
+        }
+    }
+
+    #[test]
     fn lobs_are_measured_first() {
         let columns = [("C", "CLOB"), ("ID", "DATE"), ("B", "BLOB"), ("X", "XMLTYPE")];
         let readable = check(&columns, &[], &Filter::default()).unwrap();
@@ -245,11 +297,12 @@ mod tests {
     #[test]
     fn round_trips_are_measured_in_bytes() {
         let narrow = check(&[("ID", "DATE")], &[], &Filter::default()).unwrap();
-        assert_eq!((narrow.fetch(16384, 0), narrow.fetch(100, 0)), (16384, 100));
+        assert_eq!((narrow.fetch(23, 16384, 0), narrow.fetch(23, 100, 0)), (16384, 100));
+        assert_eq!(narrow.fetch(19, 16384, 0), 7281);
         let columns: Vec<_> = (0..200).map(|i| (format!("C{i}"), "VARCHAR2")).collect();
         let columns: Vec<_> = columns.iter().map(|(name, of)| (name.as_str(), *of)).collect();
         let wide = check(&columns, &[], &Filter::default()).unwrap();
-        assert_eq!(wide.fetch(16384, 0), 52);
-        assert_eq!((wide.fetch(16384, 4 << 20), wide.fetch(16384, 1 << 40)), (7, 1));
+        assert_eq!((wide.fetch(23, 16384, 0), wide.fetch(19, 16384, 0)), (52, 13));
+        assert_eq!((wide.fetch(23, 16384, 4 << 20), wide.fetch(23, 16384, 1 << 40)), (7, 1));
     }
 }

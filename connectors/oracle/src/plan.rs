@@ -1,8 +1,8 @@
-//! Cuts tables into splits by ranges of their ROWIDs. Pure.
+//! Cuts tables into splits by ranges of their ROWIDs, or by a hash of their keys. Pure.
 //!
 //! The ranges of a table are half-open, the first and the last unbounded: together they hold every ROWID there is, of
 //! whatever data object (partition), so that a row that the SCN sees lies in exactly one of them, whether or not the
-//! extents of now are those of then.
+//! extents of now are those of then. A row's hash is the same in every query, so that it has one share too.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,16 +15,33 @@ use crate::session::Bind;
 /// Largest share of a table in one split, bytes: a failure repeats at most that much, and undo must last for it.
 const LARGEST: u64 = 256 << 20;
 
-/// The rows of a table whose ROWID is at least `from` and below `to`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Part {
-    pub(crate) from: Option<String>,
-    pub(crate) to: Option<String>,
+/// Some of a table's rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Those whose ROWID is at least `from` and below `to`.
+    Rowids { from: Option<String>, to: Option<String> },
+    /// Those whose key's hash leaves this number when it is divided by `of`.
+    Share { number: u32, of: u32 },
 }
+
+impl Default for Part {
+    /// All of them.
+    fn default() -> Self {
+        Self::Rowids { from: None, to: None }
+    }
+}
+
+/// What a share's text begins with: no ROWID has a colon.
+const SHARE: &str = "hash:";
 
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.from.as_deref().unwrap_or_default(), self.to.as_deref().unwrap_or_default())
+        match self {
+            Self::Rowids { from, to } => {
+                write!(f, "{}:{}", from.as_deref().unwrap_or_default(), to.as_deref().unwrap_or_default())
+            }
+            Self::Share { number, of } => write!(f, "{SHARE}{number}/{of}"),
+        }
     }
 }
 
@@ -32,26 +49,41 @@ impl FromStr for Part {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
+        if let Some(share) = text.strip_prefix(SHARE) {
+            let (number, of) = share.split_once('/').ok_or(())?;
+            let (number, of) = (number.parse().map_err(drop)?, of.parse().map_err(drop)?);
+            return if number < of { Ok(Self::Share { number, of }) } else { Err(()) };
+        }
         let bound = |text: &str| match text {
             "" => Ok(None),
             rowid if rowid::is_rowid(rowid) => Ok(Some(rowid.to_owned())),
             _ => Err(()),
         };
         let (from, to) = text.split_once(':').ok_or(())?;
-        Ok(Self { from: bound(from)?, to: bound(to)? })
+        Ok(Self::Rowids { from: bound(from)?, to: bound(to)? })
     }
 }
 
 impl Part {
-    /// The SQL condition that selects it, with placeholders from `:2` on (`:1` is the SCN), and their values.
-    pub(crate) fn condition(&self) -> (&'static str, Vec<Bind<'_>>) {
-        match (&self.from, &self.to) {
-            (None, None) => ("", vec![]),
-            (Some(from), None) => (" WHERE ROWID >= CHARTOROWID(:2)", vec![Bind::Text(from)]),
-            (None, Some(to)) => (" WHERE ROWID < CHARTOROWID(:2)", vec![Bind::Text(to)]),
-            (Some(from), Some(to)) => {
-                (" WHERE ROWID >= CHARTOROWID(:2) AND ROWID < CHARTOROWID(:3)", vec![Bind::Text(from), Bind::Text(to)])
+    /// The SQL condition that selects it, with placeholders from `:2` on (`:1` is the SCN), and their values; `hash` is the
+    /// expression that shares are told apart by.
+    pub(crate) fn condition(&self, hash: &str) -> (String, Vec<Bind<'_>>) {
+        match self {
+            Self::Rowids { from: None, to: None } => (String::new(), vec![]),
+            Self::Rowids { from: Some(from), to: None } => {
+                (" WHERE ROWID >= CHARTOROWID(:2)".into(), vec![Bind::Text(from)])
             }
+            Self::Rowids { from: None, to: Some(to) } => {
+                (" WHERE ROWID < CHARTOROWID(:2)".into(), vec![Bind::Text(to)])
+            }
+            Self::Rowids { from: Some(from), to: Some(to) } => {
+                let both = " WHERE ROWID >= CHARTOROWID(:2) AND ROWID < CHARTOROWID(:3)";
+                (both.into(), vec![Bind::Text(from), Bind::Text(to)])
+            }
+            Self::Share { number, of } => (
+                format!(" WHERE MOD({hash}, :2) = :3"),
+                vec![Bind::Number((*of).into()), Bind::Number((*number).into())],
+            ),
         }
     }
 }
@@ -106,19 +138,27 @@ pub(crate) fn sampled_cuts(mut rowids: Vec<String>, parts: usize) -> Vec<String>
     (1..parts).filter_map(|i| rowids.get(i * rowids.len() / parts).cloned()).collect()
 }
 
-/// The splits of a table of so many bytes between these cuts, which are in the order of ROWIDs.
-pub(crate) fn splits(table: &TableId, cuts: &[String], bytes: u64) -> Vec<Split> {
-    let count = cuts.len() + 1;
-    let split = |i: usize| {
-        let part = Part { from: i.checked_sub(1).map(|i| cuts[i].clone()), to: cuts.get(i).cloned() };
-        Split {
-            id: SplitId::new(format!("{table}/{i}")),
-            table: table.clone(),
-            part: part.to_string(),
-            bytes: bytes / count as u64 + u64::from((i as u64) < bytes % count as u64),
-        }
+/// The parts between these cuts, which are in the order of ROWIDs.
+pub(crate) fn ranges(cuts: &[String]) -> Vec<Part> {
+    let part = |i: usize| Part::Rowids { from: i.checked_sub(1).map(|i| cuts[i].clone()), to: cuts.get(i).cloned() };
+    (0..=cuts.len()).map(part).collect()
+}
+
+/// So many parts by the hash of a key.
+pub(crate) fn shares(of: u32) -> Vec<Part> {
+    (0..of).map(|number| Part::Share { number, of }).collect()
+}
+
+/// The splits of a table of so many bytes.
+pub(crate) fn splits(table: &TableId, parts: &[Part], bytes: u64) -> Vec<Split> {
+    let count = parts.len() as u64;
+    let split = |(i, part): (u64, &Part)| Split {
+        id: SplitId::new(format!("{table}/{i}")),
+        table: table.clone(),
+        part: part.to_string(),
+        bytes: bytes / count + u64::from(i < bytes % count),
     };
-    (0..count).map(split).collect()
+    (0..).zip(parts).map(split).collect()
 }
 
 #[cfg(test)]
@@ -137,7 +177,7 @@ mod tests {
         let check = |text: &str| {
             let part: Part = text.parse()?;
             assert_eq!(part.to_string(), text);
-            let (condition, binds) = part.condition();
+            let (condition, binds) = part.condition("ORA_HASH(\"ID\")");
             Ok(format!("{condition} {}", binds.len()))
         };
         let (a, b) = ("AAAPecAAFAAAABSAAA", "AAAPecAAFAAAABTAAA");
@@ -146,7 +186,8 @@ mod tests {
         assert_eq!(check(&format!(":{b}")).as_deref(), Ok(" WHERE ROWID < CHARTOROWID(:2) 1"));
         let both = " WHERE ROWID >= CHARTOROWID(:2) AND ROWID < CHARTOROWID(:3) 2";
         assert_eq!(check(&format!("{a}:{b}")).as_deref(), Ok(both));
-        for bad in ["", "a:", ":b", a, "AAAPecAAFAAAABSAA-:"] {
+        assert_eq!(check("hash:3/8").as_deref(), Ok(" WHERE MOD(ORA_HASH(\"ID\"), :2) = :3 2"));
+        for bad in ["", "a:", ":b", a, "AAAPecAAFAAAABSAA-:", "hash:", "hash:8/8", "hash:0/0", "hash:a/2"] {
             let read: Result<String, ()> = check(bad);
             assert!(read.is_err(), "{bad}");
         }
@@ -192,11 +233,15 @@ mod tests {
             let order = |rowid: &String| rowid::order(rowid);
             prop_assert!(cuts.windows(2).all(|w| order(&w[0]) < order(&w[1])));
             let total: u64 = extents.iter().map(|e| e.bytes).sum();
-            let splits = splits(&TableId::new("S", "T"), &cuts, total);
+            let splits = splits(&TableId::new("S", "T"), &ranges(&cuts), total);
             prop_assert_eq!(splits.iter().map(|s| s.bytes).sum::<u64>(), total);
-            let parts: Vec<Part> = splits.iter().map(|s| s.part.parse().unwrap()).collect();
-            prop_assert!(parts[0].from.is_none() && parts[parts.len() - 1].to.is_none());
-            prop_assert!(parts.windows(2).all(|w| w[0].to.is_some() && w[0].to == w[1].from));
+            let bounds = |s: &Split| match s.part.parse() {
+                Ok(Part::Rowids { from, to }) => (from, to),
+                other => panic!("{other:?}"),
+            };
+            let parts: Vec<_> = splits.iter().map(bounds).collect();
+            prop_assert!(parts[0].0.is_none() && parts[parts.len() - 1].1.is_none());
+            prop_assert!(parts.windows(2).all(|w| w[0].1.is_some() && w[0].1 == w[1].0));
             let mut sizes = vec![0u64; parts.len()];
             for e in &extents {
                 for block in e.block..e.block + e.blocks {

@@ -33,7 +33,7 @@ const BATCH_BYTES: usize = 1 << 20;
 const LEAST_BATCH_BYTES: usize = 64 << 10;
 /// LOBs up to this length, characters or bytes, come within their rows; longer ones are read one by one.
 const INLINE_LOB: u64 = 256 << 10;
-/// Splits with LOBs above this length are read one at a time.
+/// Of splits with LOBs above this length, characters or bytes, one at a time is read, from the first of them on.
 const LARGE_LOB: u64 = 4 << 20;
 /// Bytes of a character, at most.
 const CHARACTER: u64 = 4;
@@ -204,16 +204,13 @@ impl Reader {
             None => 0,
         };
         let locators = table.makes_lobs() || longest > INLINE_LOB;
-        if longest > LARGE_LOB || table.makes_lobs() {
-            pump.large = Some(self.turn()?);
-        }
         let lobs = if locators { 0 } else { longest * CHARACTER };
         let ask = table.select(part, snapshot.scn);
-        let fetch = table.fetch(*batch_rows, lobs);
+        let fetch = table.fetch(session.major_version(), *batch_rows, lobs);
         let query = Query { sql: &ask.sql, binds: &ask.binds, fetch, locators };
         let mut decoder = Decoder::new(Arc::clone(&table.schema), &table.forms, self.limits, locators);
         session.query(&query, &mut |row| {
-            if let Some(batch) = decoder.push(row)? {
+            if let Some(batch) = decoder.push(row, &mut |length| pump.admit(length))? {
                 pump.deliver(batch)?;
             }
             Ok(())
@@ -261,6 +258,14 @@ struct Pump<'a> {
 }
 
 impl Pump<'_> {
+    /// Waits for the turn of a split with a LOB of this length.
+    fn admit(&mut self, length: u64) -> Answer<()> {
+        if length > LARGE_LOB && self.large.is_none() {
+            self.large = Some(self.reader.turn()?);
+        }
+        Ok(())
+    }
+
     fn deliver(&mut self, rows: RecordBatch) -> Answer<()> {
         let Reading { table, snapshot, split, skip, .. } = &self.reader.reading;
         self.reader.go_on()?;

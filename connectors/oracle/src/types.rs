@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, TimeUnit};
-use connector_api::{Column, Decimals, TableId, Unconstrained, instant};
+use connector_api::{Column, Decimals, TableId, UTC, Unconstrained, instant};
 
-use crate::session::Wanted;
+use crate::session::{Kind, Wanted};
 
 /// How a column's values are read, and so its Arrow type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,9 @@ pub(crate) enum Wire {
     Timestamp,
     /// An instant, which comes as UTC.
     Instant,
+    /// The same two in nanoseconds.
+    TimestampNanos,
+    InstantNanos,
     YearMonth,
     DaySecond,
     /// A list of floats.
@@ -45,15 +48,15 @@ impl Wire {
     pub(crate) fn wanted(self) -> Wanted {
         match self {
             Self::Int | Self::Long | Self::Decimal { .. } | Self::NumberText | Self::NumberDouble => Wanted::Number,
-            Self::Float => Wanted::Float,
-            Self::Double => Wanted::Double,
+            Self::Float => Wanted::Cell(Kind::Float),
+            Self::Double => Wanted::Cell(Kind::Double),
             Self::Text | Self::Clob => Wanted::Text,
-            Self::Bytes | Self::Blob => Wanted::Bytes,
-            Self::Bool => Wanted::Bool,
-            Self::Timestamp | Self::Instant => Wanted::Stamp,
-            Self::YearMonth => Wanted::YearMonth,
-            Self::DaySecond => Wanted::DaySecond,
-            Self::Vector => Wanted::Vector,
+            Self::Bytes | Self::Blob => Wanted::Cell(Kind::Bytes),
+            Self::Bool => Wanted::Cell(Kind::Bool),
+            Self::Timestamp | Self::Instant | Self::TimestampNanos | Self::InstantNanos => Wanted::Stamp,
+            Self::YearMonth => Wanted::Cell(Kind::YearMonth),
+            Self::DaySecond => Wanted::Cell(Kind::DaySecond),
+            Self::Vector => Wanted::Cell(Kind::Vector),
         }
     }
 
@@ -117,6 +120,8 @@ impl Form {
             Wire::Bool => DataType::Boolean,
             Wire::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
             Wire::Instant => instant(),
+            Wire::TimestampNanos => DataType::Timestamp(TimeUnit::Nanosecond, None),
+            Wire::InstantNanos => DataType::Timestamp(TimeUnit::Nanosecond, Some(UTC.into())),
             Wire::Vector => DataType::List(Arc::new(Field::new("element", DataType::Float32, true))),
         };
         let doc = match (comment, self.cuts) {
@@ -150,6 +155,8 @@ pub(crate) struct Handling {
     pub(crate) long: Long,
     /// Whether LOB columns are left out.
     pub(crate) without_lobs: bool,
+    /// Whether digits below microseconds are kept where a type has them.
+    pub(crate) nanos: bool,
 }
 
 /// A column as the dictionary has it.
@@ -214,9 +221,15 @@ pub(crate) fn resolve(table: &TableId, attribute: &Attribute, handling: &Handlin
         "DATE" => Form::plain(Wire::Timestamp, 8),
         "TIMESTAMP" => {
             let zoned = has("WITH TIME ZONE") || has("WITH LOCAL TIME ZONE");
-            let wire = if zoned { Wire::Instant } else { Wire::Timestamp };
             let digits = name.split(['(', ')']).nth(1).and_then(|digits| digits.parse().ok()).or(attribute.scale);
-            let cuts = (digits > Some(6)).then_some("cut to microseconds");
+            let finer = digits > Some(6);
+            let wire = match (zoned, finer && handling.nanos) {
+                (false, false) => Wire::Timestamp,
+                (true, false) => Wire::Instant,
+                (false, true) => Wire::TimestampNanos,
+                (true, true) => Wire::InstantNanos,
+            };
+            let cuts = (finer && !handling.nanos).then_some("cut to microseconds");
             Form { cuts, ..Form::plain(wire, 13) }
         }
         "INTERVAL YEAR" => Form::plain(Wire::YearMonth, 16),
@@ -382,6 +395,16 @@ mod tests {
         assert_eq!(wire(&xml, &Handling::default()), Some(Wire::Clob));
         let no_lobs = Handling { without_lobs: true, ..Handling::default() };
         assert_eq!((wire(&attribute("CLOB", None, None), &no_lobs), wire(&xml, &no_lobs)), (None, None));
+    }
+
+    #[test]
+    fn nanoseconds_are_kept_where_that_is_wanted() {
+        let handling = Handling { nanos: true, ..Handling::default() };
+        let check = |data_type: &str| wire(&attribute(data_type, None, None), &handling).unwrap();
+        assert_eq!([check("TIMESTAMP(6)"), check("DATE")], [Wire::Timestamp; 2]);
+        assert_eq!([check("TIMESTAMP(7)"), check("TIMESTAMP(9)")], [Wire::TimestampNanos; 2]);
+        assert_eq!(check("TIMESTAMP(6) WITH TIME ZONE"), Wire::Instant);
+        assert_eq!(check("TIMESTAMP(9) WITH LOCAL TIME ZONE"), Wire::InstantNanos);
     }
 
     #[test]

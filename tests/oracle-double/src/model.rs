@@ -281,6 +281,11 @@ impl Cell<'_> {
         self.out.bytes(number.bytes());
     }
 
+    /// A number that is there already.
+    pub fn number(&mut self, number: &Number) {
+        self.out.bytes(number.bytes());
+    }
+
     /// Text of the database character set.
     pub fn text(&mut self, text: &str) {
         self.out.bytes(text.as_bytes());

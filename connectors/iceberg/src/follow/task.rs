@@ -119,6 +119,7 @@ impl Gathered {
             source: Arc::from(""),
             reached: Marks::new(),
             told: BTreeMap::new(),
+            left_out: Vec::new(),
         };
         let worker = tokio::spawn(worker.run(commands));
         let (all, whole) = Default::default();
@@ -184,6 +185,8 @@ struct Worker {
     reached: Marks,
     /// The same as the log's own tools tell it: a partition's next message, and how many were set aside.
     told: BTreeMap<Arc<str>, (i64, u64)>,
+    /// Columns that the table is loaded without, for the ledger.
+    left_out: Vec<String>,
 }
 
 impl Worker {
@@ -193,6 +196,7 @@ impl Worker {
             match command {
                 Command::Open { schema, source, create } => {
                     self.source = source;
+                    self.left_out = schema.left_out().to_vec();
                     self.abandon().await;
                     self.failed.store(false, Ordering::Release);
                     match Lane::open(Arc::clone(&self.shared), schema, create).await {
@@ -261,7 +265,8 @@ impl Worker {
 
 impl Worker {
     fn row(&self) -> StatusRow {
-        StatusRow::of_stream(&self.source, &self.table, &self.reached, &self.told)
+        let row = StatusRow::of_stream(&self.source, &self.table, &self.reached, &self.told);
+        StatusRow { left_out: self.left_out.clone(), ..row }
     }
 
     /// Records a failure that stays.

@@ -376,7 +376,7 @@ mod tests {
             assert_eq!(fields().await, 20);
             let ledger = Ledger::start(committer, place, journal, Arc::new(Sightings::default()), vec![]);
             assert_eq!(ledger.claim("shop", &[TableId::new("public", "t")]).await.unwrap(), []);
-            assert_eq!(fields().await, 23);
+            assert_eq!(fields().await, 24);
             let rows: usize = lake.scan(names::STATUS).await.iter().map(RecordBatch::num_rows).sum();
             assert_eq!(rows, 2, "the newest of it, and the claim");
             ledger.close().await;

@@ -66,6 +66,8 @@ pub(crate) struct StatusRow {
     pub(crate) offsets: Vec<(Arc<str>, i64)>,
     /// Messages that were set aside, unapplied.
     pub(crate) rejected: Option<i64>,
+    /// Columns that the table is loaded without.
+    pub(crate) left_out: Vec<String>,
 }
 
 impl StatusRow {
@@ -89,6 +91,7 @@ impl StatusRow {
             applied: None,
             offsets: Vec::new(),
             rejected: None,
+            left_out: load.schema.left_out().to_vec(),
         }
     }
 
@@ -117,6 +120,7 @@ impl StatusRow {
             applied: None,
             offsets: Vec::new(),
             rejected: None,
+            left_out: Vec::new(),
         }
     }
 
@@ -158,6 +162,7 @@ impl StatusRow {
             applied: None,
             offsets: Vec::new(),
             rejected: None,
+            left_out: loaded.left_out.clone(),
         }
     }
 }
@@ -202,8 +207,8 @@ impl Rows for StatusRows {
     fn schema(&self) -> Result<Schema> {
         let (text, int, long) = (PrimitiveType::String, PrimitiveType::Int, PrimitiveType::Long);
         let offsets = Type::Map(MapType::new(
-            Arc::new(NestedField::map_key_element(24, Type::Primitive(text.clone()))),
-            Arc::new(NestedField::map_value_element(25, Type::Primitive(long.clone()), true)),
+            Arc::new(NestedField::map_key_element(25, Type::Primitive(text.clone()))),
+            Arc::new(NestedField::map_value_element(26, Type::Primitive(long.clone()), true)),
         ));
         let fields = [
             required(1, "source", text.clone()),
@@ -228,7 +233,8 @@ impl Rows for StatusRows {
             required(20, "sequence", long.clone()),
             column(21, "instance", text.clone()),
             column(22, "beat", long),
-            column(23, "iceberg_table", text),
+            column(23, "iceberg_table", text.clone()),
+            column(24, "excluded_columns", text),
         ];
         let built = Schema::builder().with_fields(fields).build();
         built.map_err(|e| Error::fatal("the ledger's schema").caused_by(e))
@@ -279,6 +285,12 @@ impl Rows for StatusRows {
                 "instance" => text(&self.rows, |_| Some(&self.instance)),
                 "beat" => Arc::new(Int64Array::from(vec![self.beat; n])),
                 "iceberg_table" => text(&self.rows, |r| r.target.as_deref()),
+                "excluded_columns" => {
+                    let names = |r: &StatusRow| {
+                        (!r.left_out.is_empty()).then(|| serde_json::Value::from(r.left_out.clone()).to_string())
+                    };
+                    Arc::new(self.rows.iter().map(names).collect::<StringArray>())
+                }
                 // What nothing fills yet.
                 _ => new_null_array(field.data_type(), n),
             })

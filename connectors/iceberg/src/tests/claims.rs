@@ -59,7 +59,7 @@ async fn a_table_is_claimed_once() {
     assert!(b.ledger.close().await);
     let said = status(&lake).await;
     assert_eq!(said["public.t"], "failed the load ended before this table's turn came epoch 1");
-    assert_eq!(lake.table("_cdc_status").await.unwrap().metadata().current_schema().as_struct().fields().len(), 23);
+    assert_eq!(lake.table("_cdc_status").await.unwrap().metadata().current_schema().as_struct().fields().len(), 24);
 }
 
 /// The commit decides: of those that claim the same tables at the same time each table has one.

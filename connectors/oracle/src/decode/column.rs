@@ -5,14 +5,14 @@ use std::sync::Arc;
 use arrow_array::types::Decimal128Type;
 use arrow_array::{
     ArrayRef, BinaryArray, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, ListArray, PrimitiveArray,
-    StringArray, TimestampMicrosecondArray,
+    StringArray, TimestampMicrosecondArray, TimestampNanosecondArray,
 };
 use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field};
 use connector_api::UTC;
 
 use super::{Wrong, time};
-use crate::session::Cell;
+use crate::session::{Cell, Digits, Stamp};
 use crate::types::Wire;
 
 /// Most memory reserved ahead for a column's next batch, bytes: one huge row says nothing of the next.
@@ -42,7 +42,9 @@ impl ColumnBuilder {
         let values = match wire {
             Wire::Bool => Values::Bool(BooleanBufferBuilder::new(0)),
             Wire::Int => Values::I32(vec![]),
-            Wire::Long | Wire::Timestamp | Wire::Instant => Values::I64(vec![]),
+            Wire::Long | Wire::Timestamp | Wire::Instant | Wire::TimestampNanos | Wire::InstantNanos => {
+                Values::I64(vec![])
+            }
             Wire::Decimal { .. } => Values::I128(vec![]),
             Wire::Float => Values::F32(vec![]),
             Wire::Double | Wire::NumberDouble => Values::F64(vec![]),
@@ -58,7 +60,67 @@ impl ColumnBuilder {
         Self { wire, values, nulls: NullBufferBuilder::new(1024) }
     }
 
-    /// Appends a value; how many bytes it takes.
+    /// Appends a NUMBER; how many bytes it takes, or none if the column takes something else.
+    #[inline]
+    pub(super) fn append_number(&mut self, number: Option<&Digits>) -> Result<usize, Wrong> {
+        let bytes = match (&mut self.values, self.wire) {
+            (Values::I32(out), _) => {
+                let value = number.map_or(Ok(0), |number| number.scaled(9, 0))?;
+                out.push(i32::try_from(value).map_err(|_| OTHER)?);
+                4
+            }
+            (Values::I64(out), Wire::Long) => {
+                let value = number.map_or(Ok(0), |number| number.scaled(18, 0))?;
+                out.push(i64::try_from(value).map_err(|_| OTHER)?);
+                8
+            }
+            (Values::I128(out), Wire::Decimal { precision, scale }) => {
+                out.push(number.map_or(Ok(0), |number| number.scaled(precision, scale))?);
+                16
+            }
+            (Values::F64(out), _) => {
+                out.push(number.map_or(Ok(0.0), Digits::double)?);
+                8
+            }
+            (Values::Bytes { ends, data }, _) => {
+                let start = data.len();
+                if let Some(number) = number {
+                    number.write(data);
+                }
+                ends.push(i32::try_from(data.len()).map_err(|_| BEYOND)?);
+                data.len() - start + 4
+            }
+            _ => return Err(OTHER),
+        };
+        self.nulls.append(number.is_some());
+        Ok(bytes)
+    }
+
+    /// Appends text.
+    #[inline]
+    pub(super) fn append_text(&mut self, text: Option<&str>) -> Result<usize, Wrong> {
+        let Values::Bytes { ends, data } = &mut self.values else { return Err(OTHER) };
+        let bytes = text.unwrap_or_default().as_bytes();
+        data.extend_from_slice(bytes);
+        ends.push(i32::try_from(data.len()).map_err(|_| BEYOND)?);
+        self.nulls.append(text.is_some());
+        Ok(bytes.len() + 4)
+    }
+
+    /// Appends a date or timestamp.
+    #[inline]
+    pub(super) fn append_stamp(&mut self, stamp: Option<Stamp>) -> Result<usize, Wrong> {
+        let Values::I64(out) = &mut self.values else { return Err(OTHER) };
+        out.push(match (stamp, self.wire) {
+            (None, _) => 0,
+            (Some(stamp), Wire::TimestampNanos | Wire::InstantNanos) => time::nanos(stamp)?,
+            (Some(stamp), _) => time::micros(stamp)?,
+        });
+        self.nulls.append(stamp.is_some());
+        Ok(8)
+    }
+
+    /// Appends a value of any kind but those; how many bytes it takes.
     pub(super) fn append(&mut self, cell: Cell<'_>) -> Result<usize, Wrong> {
         let is_null = matches!(cell, Cell::Null);
         let bytes = match (&mut self.values, cell) {
@@ -70,33 +132,7 @@ impl ColumnBuilder {
                 });
                 1
             }
-            (Values::I32(out), cell) => {
-                let value = match cell {
-                    Cell::Number(number) => number.scaled(9, 0)?,
-                    Cell::Null => 0,
-                    _ => return Err(OTHER),
-                };
-                out.push(i32::try_from(value).map_err(|_| OTHER)?);
-                4
-            }
-            (Values::I64(out), cell) => {
-                out.push(match cell {
-                    Cell::Number(number) => i64::try_from(number.scaled(18, 0)?).map_err(|_| OTHER)?,
-                    Cell::Stamp(stamp) => time::micros(stamp)?,
-                    Cell::Null => 0,
-                    _ => return Err(OTHER),
-                });
-                8
-            }
-            (Values::I128(out), cell) => {
-                let Wire::Decimal { precision, scale } = self.wire else { return Err(OTHER) };
-                out.push(match cell {
-                    Cell::Number(number) => number.scaled(precision, scale)?,
-                    Cell::Null => 0,
-                    _ => return Err(OTHER),
-                });
-                16
-            }
+            (Values::I32(_) | Values::I64(_) | Values::I128(_), _) => return Err(OTHER),
             (Values::F32(out), cell) => {
                 out.push(match cell {
                     Cell::Float(value) => value,
@@ -108,7 +144,6 @@ impl ColumnBuilder {
             (Values::F64(out), cell) => {
                 out.push(match cell {
                     Cell::Double(value) => value,
-                    Cell::Number(number) => number.double()?,
                     Cell::Null => 0.0,
                     _ => return Err(OTHER),
                 });
@@ -118,12 +153,9 @@ impl ColumnBuilder {
                 let start = data.len();
                 match cell {
                     Cell::Null => {}
-                    Cell::Text(text) => data.extend_from_slice(text.as_bytes()),
-                    Cell::Made(text) => data.extend_from_slice(text.as_bytes()),
                     Cell::Bytes(bytes) => data.extend_from_slice(bytes),
                     #[cfg(feature = "oci")]
                     Cell::Taken(bytes) => data.extend_from_slice(&bytes),
-                    Cell::Number(number) => number.write(data),
                     Cell::YearMonth(years, months) => time::year_month(years, months, data),
                     Cell::DaySecond(parts) => time::day_second(parts, data),
                     _ => return Err(OTHER),
@@ -176,6 +208,10 @@ impl ColumnBuilder {
             (Values::I64(v), Wire::Timestamp) => Arc::new(TimestampMicrosecondArray::new(taken(v), nulls)),
             (Values::I64(v), Wire::Instant) => {
                 Arc::new(TimestampMicrosecondArray::new(taken(v), nulls).with_timezone(UTC))
+            }
+            (Values::I64(v), Wire::TimestampNanos) => Arc::new(TimestampNanosecondArray::new(taken(v), nulls)),
+            (Values::I64(v), Wire::InstantNanos) => {
+                Arc::new(TimestampNanosecondArray::new(taken(v), nulls).with_timezone(UTC))
             }
             (Values::I64(v), _) => Arc::new(Int64Array::new(taken(v), nulls)),
             (Values::I128(v), wire) => {

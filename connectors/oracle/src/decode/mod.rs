@@ -14,7 +14,7 @@ use connector_api::{Error, TableSchema};
 use twox_hash::XxHash3_64;
 
 use crate::error::{Answer, Failure};
-use crate::session::{Lob, Row};
+use crate::session::{Admit, Lob, Row, Wanted};
 use crate::types::Form;
 use column::ColumnBuilder;
 
@@ -52,13 +52,12 @@ impl Decoder {
         Self { schema, forms: forms.to_vec(), columns, limits, locators, rows: 0, bytes: 0 }
     }
 
-    /// Takes a row; gives the batch that it completes.
-    pub(crate) fn push(&mut self, row: &mut dyn Row) -> Answer<Option<RecordBatch>> {
+    /// Takes a row; gives the batch that it completes. LOBs that come as locators are read when they are admitted.
+    pub(crate) fn push(&mut self, row: &mut dyn Row, admit: Admit<'_>) -> Answer<Option<RecordBatch>> {
         for (i, (form, column)) in self.forms.iter().zip(&mut self.columns).enumerate() {
             let appended = match form.wire.is_lob() {
-                true if self.locators => column.append_large(|out| large(row, i, self.limits.lob, out)),
-                lob => row.cell(i, form.wire.wanted()).map_err(Trouble::Failure).and_then(|cell| {
-                    let bytes = column.append(cell).map_err(Trouble::Wrong)?;
+                true if self.locators => column.append_large(|out| large(row, i, self.limits.lob, admit, out)),
+                lob => value(row, i, form.wire.wanted(), column).and_then(|bytes| {
                     match lob && bytes as u64 > self.limits.lob.saturating_add(4) {
                         true => Err(Trouble::TooLong(bytes as u64 - 4)),
                         false => Ok(bytes),
@@ -125,8 +124,23 @@ impl Trouble {
     }
 }
 
-fn large(row: &mut dyn Row, column: usize, cap: u64, out: &mut Vec<u8>) -> Result<bool, Trouble> {
-    match row.lob(column, cap, out).map_err(Trouble::Failure)? {
+/// Takes a column's value over; how many bytes it takes.
+#[inline]
+fn value(row: &dyn Row, at: usize, wanted: Wanted, column: &mut ColumnBuilder) -> Result<usize, Trouble> {
+    let appended = match wanted {
+        Wanted::Number => match row.number(at) {
+            Ok(ref number) => column.append_number(number.as_ref()),
+            Err(failure) => return Err(Trouble::Failure(failure)),
+        },
+        Wanted::Text => column.append_text(row.text(at).map_err(Trouble::Failure)?.as_deref()),
+        Wanted::Stamp => column.append_stamp(row.stamp(at).map_err(Trouble::Failure)?),
+        Wanted::Cell(kind) => column.append(row.cell(at, kind).map_err(Trouble::Failure)?),
+    };
+    appended.map_err(Trouble::Wrong)
+}
+
+fn large(row: &mut dyn Row, column: usize, cap: u64, admit: Admit<'_>, out: &mut Vec<u8>) -> Result<bool, Trouble> {
+    match row.lob(column, cap, admit, out).map_err(Trouble::Failure)? {
         Lob::Null => Ok(false),
         Lob::Read => Ok(true),
         Lob::TooLong(length) => Err(Trouble::TooLong(length)),

@@ -1,9 +1,18 @@
 //! NUMBER → integers, decimals, doubles and text. Pure.
 
-use std::fmt::Write as _;
-
 use super::Wrong;
 use crate::session::Digits;
+
+/// Powers of ten that fit: up to the 38th.
+const POWERS: [i128; 39] = {
+    let mut powers = [1; 39];
+    let mut i = 1;
+    while i < powers.len() {
+        powers[i] = 10 * powers[i - 1];
+        i += 1;
+    }
+    powers
+};
 
 impl Digits {
     /// The number times ten to the `scale`, which must be whole and have at most `precision` digits (38 at most).
@@ -19,24 +28,54 @@ impl Digits {
         if i32::from(self.count) + shift > i32::from(precision) {
             return Err(RANGE);
         }
-        let digits = self.digits.get(..usize::from(self.count)).ok_or(RANGE)?;
-        let value = digits.iter().fold(0, |value: i128, digit| 10 * value + i128::from(*digit));
-        let value = 10_i128.checked_pow(shift.cast_unsigned()).and_then(|p| value.checked_mul(p)).ok_or(RANGE)?;
+        // As many digits as the precision allows fit into the mantissa.
+        let value = i128::try_from(self.mantissa).map_err(|_| RANGE)?;
+        let power = usize::try_from(shift).ok().and_then(|shift| POWERS.get(shift)).ok_or(RANGE)?;
+        let value = value.checked_mul(*power).ok_or(RANGE)?;
         Ok(if self.negative { -value } else { value })
     }
 
     /// The nearest double.
     pub(super) fn double(&self) -> Result<f64, Wrong> {
-        let mut text = String::with_capacity(64);
-        for digit in self.digits.iter().take(usize::from(self.count)) {
-            text.push(char::from(b'0' + digit));
-        }
         if self.count == 0 {
             return Ok(0.0);
         }
-        let _ = write!(text, "e{}", self.exponent);
-        let value: f64 = text.parse().map_err(|_| "the number is no double")?;
+        let mut text = Vec::with_capacity(64);
+        self.digits(&mut text);
+        text.push(b'e');
+        text.extend_from_slice(self.exponent.to_string().as_bytes());
+        let read = std::str::from_utf8(&text).ok().and_then(|text| text.parse::<f64>().ok());
+        let value = read.ok_or("the number is no double")?;
         Ok(if self.negative { -value } else { value })
+    }
+
+    /// Appends its digits as text.
+    pub(crate) fn digits(&self, out: &mut Vec<u8>) {
+        let mut text = [0; 40];
+        let mut at = text.len();
+        let mut put = |digit: u8| {
+            at -= 1;
+            text[at] = b'0' + digit;
+        };
+        let mut behind = self.rest;
+        for _ in 38..self.count {
+            put(behind % 10);
+            behind /= 10;
+        }
+        // Division of 128 bits is slow: in two steps by what fits into 64.
+        let mut mantissa = self.mantissa;
+        while mantissa > 0 {
+            const STEP: u128 = 10_u128.pow(19);
+            let mut low = (mantissa % STEP) as u64;
+            mantissa /= STEP;
+            let mut missing = if mantissa > 0 { 19 } else { 0 };
+            while low > 0 || missing > 0 {
+                put((low % 10) as u8);
+                low /= 10;
+                missing = i32::max(missing - 1, 0);
+            }
+        }
+        out.extend_from_slice(&text[at..]);
     }
 
     /// Appends it as plain text: no exponent, no zeros at either end that say nothing.
@@ -47,21 +86,19 @@ impl Digits {
         if self.negative {
             out.push(b'-');
         }
-        let digits = self.digits.iter().take(usize::from(self.count)).map(|digit| b'0' + digit);
         // Digits in front of the point.
         let whole = i32::from(self.count) + i32::from(self.exponent);
         if whole <= 0 {
             out.extend_from_slice(b"0.");
             out.extend((whole..0).map(|_| b'0'));
-            return out.extend(digits);
+            return self.digits(out);
         }
-        for (i, digit) in (0..).zip(digits) {
-            if i == whole {
-                out.push(b'.');
-            }
-            out.push(digit);
+        let start = out.len();
+        self.digits(out);
+        match usize::try_from(whole) {
+            Ok(whole) if whole < usize::from(self.count) => out.insert(start + whole, b'.'),
+            _ => out.extend((0..self.exponent).map(|_| b'0')),
         }
-        out.extend((0..self.exponent).map(|_| b'0'));
     }
 }
 

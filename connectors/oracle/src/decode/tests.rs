@@ -1,5 +1,6 @@
 //! Rows as a session hands them over, and what becomes of them.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use arrow_array::cast::AsArray as _;
@@ -7,23 +8,63 @@ use arrow_array::types::{Decimal128Type, Int32Type, Int64Type, TimestampMicrosec
 use connector_api::{ErrorKind, TableId};
 
 use super::*;
-use crate::session::{Cell, Digits, Stamp, Wanted};
+use crate::session::{Cell, Digits, Kind, Stamp};
 use crate::types::{Asked, Wire};
 
-type Made = fn() -> Cell<'static>;
+type Made = fn() -> Any;
+
+/// A value of any kind.
+#[derive(Debug)]
+enum Any {
+    Null,
+    Text(&'static str),
+    Made(String),
+    Number(Digits),
+    Stamp(Stamp),
+    Cell(Cell<'static>),
+}
 
 /// A row of cells that are made when they are asked for.
 struct Cells(Vec<Made>);
 
 impl Row for Cells {
-    fn cell(&self, column: usize, _: Wanted) -> Answer<Cell<'_>> {
-        Ok(self.0[column]())
+    fn number(&self, column: usize) -> Answer<Option<Digits>> {
+        match self.0[column]() {
+            Any::Null => Ok(None),
+            Any::Number(number) => Ok(Some(number)),
+            other => panic!("{other:?} is no number"),
+        }
     }
 
-    fn lob(&mut self, column: usize, cap: u64, out: &mut Vec<u8>) -> Answer<Lob> {
+    fn text(&self, column: usize) -> Answer<Option<Cow<'_, str>>> {
+        match self.0[column]() {
+            Any::Null => Ok(None),
+            Any::Text(text) => Ok(Some(text.into())),
+            Any::Made(text) => Ok(Some(text.into())),
+            other => panic!("{other:?} is no text"),
+        }
+    }
+
+    fn stamp(&self, column: usize) -> Answer<Option<Stamp>> {
+        match self.0[column]() {
+            Any::Null => Ok(None),
+            Any::Stamp(stamp) => Ok(Some(stamp)),
+            other => panic!("{other:?} is no moment"),
+        }
+    }
+
+    fn cell(&self, column: usize, _: Kind) -> Answer<Cell<'_>> {
+        match self.0[column]() {
+            Any::Null => Ok(Cell::Null),
+            Any::Cell(cell) => Ok(cell),
+            other => panic!("{other:?} is another kind"),
+        }
+    }
+
+    fn lob(&mut self, column: usize, cap: u64, _: Admit<'_>, out: &mut Vec<u8>) -> Answer<Lob> {
         Ok(match self.0[column]() {
-            Cell::Text(text) if text.len() as u64 > cap => Lob::TooLong(text.len() as u64),
-            Cell::Text(text) => {
+            Any::Text(text) if text.len() as u64 > cap => Lob::TooLong(text.len() as u64),
+            Any::Text(text) => {
                 out.extend_from_slice(text.as_bytes());
                 Lob::Read
             }
@@ -43,16 +84,17 @@ fn decoder(wires: &[Wire], limits: Limits, locators: bool) -> Decoder {
 
 const LIMITS: Limits = Limits { rows: 1000, bytes: 1 << 20, lob: 8 };
 
-fn number(text: &str) -> Cell<'static> {
-    Cell::Number(Digits::parse(text).unwrap())
+fn number(text: &str) -> Any {
+    Any::Number(Digits::parse(text).unwrap())
 }
 
 /// The one value of a column, and that NULL is NULL; or the error.
 fn check(wire: Wire, cell: Made) -> Result<String, String> {
     let mut decoder = decoder(&[wire], LIMITS, false);
-    let mut push = |cell| decoder.push(&mut Cells(vec![cell])).map_err(|e| e.while_doing("testing").to_string());
+    let mut push =
+        |cell| decoder.push(&mut Cells(vec![cell]), &mut |_| Ok(())).map_err(|e| e.while_doing("testing").to_string());
     push(cell)?;
-    push(|| Cell::Null)?;
+    push(|| Any::Null)?;
     let batch = decoder.finish().map_err(|e| e.while_doing("testing").to_string())?.unwrap();
     let column = batch.column(0);
     assert!(column.is_null(1) && !column.is_null(0) && batch.num_rows() == 2);
@@ -83,19 +125,19 @@ fn every_kind_of_value() {
     assert_eq!(check(Wire::Decimal { precision: 12, scale: 2 }, || number("1.5")), ok("150"));
     assert_eq!(check(Wire::NumberText, || number("0.10")), ok("0.1"));
     assert_eq!(check(Wire::NumberDouble, || number("0.5")), ok("PrimitiveArray<Float64> [ 0.5, ]"));
-    assert_eq!(check(Wire::Double, || Cell::Double(f64::INFINITY)), ok("PrimitiveArray<Float64> [ inf, ]"));
-    assert_eq!(check(Wire::Float, || Cell::Float(-1.5)), ok("PrimitiveArray<Float32> [ -1.5, ]"));
-    assert_eq!(check(Wire::Text, || Cell::Text("a  ")), ok("a"));
-    assert_eq!(check(Wire::Text, || Cell::Made("AAA".into())), ok("AAA"));
-    assert_eq!(check(Wire::Bytes, || Cell::Bytes(&[0, 255])), ok("[0, 255]"));
-    assert_eq!(check(Wire::Bool, || Cell::Bool(true)), ok("true"));
-    assert_eq!(check(Wire::YearMonth, || Cell::YearMonth(1, 2)), ok("P1Y2M"));
-    assert_eq!(check(Wire::DaySecond, || Cell::DaySecond([1, 0, 0, 0, 0])), ok("P1D"));
+    assert_eq!(check(Wire::Double, || Any::Cell(Cell::Double(f64::INFINITY))), ok("PrimitiveArray<Float64> [ inf, ]"));
+    assert_eq!(check(Wire::Float, || Any::Cell(Cell::Float(-1.5))), ok("PrimitiveArray<Float32> [ -1.5, ]"));
+    assert_eq!(check(Wire::Text, || Any::Text("a  ")), ok("a"));
+    assert_eq!(check(Wire::Text, || Any::Made("AAA".into())), ok("AAA"));
+    assert_eq!(check(Wire::Bytes, || Any::Cell(Cell::Bytes(&[0, 255]))), ok("[0, 255]"));
+    assert_eq!(check(Wire::Bool, || Any::Cell(Cell::Bool(true))), ok("true"));
+    assert_eq!(check(Wire::YearMonth, || Any::Cell(Cell::YearMonth(1, 2))), ok("P1Y2M"));
+    assert_eq!(check(Wire::DaySecond, || Any::Cell(Cell::DaySecond([1, 0, 0, 0, 0]))), ok("P1D"));
     let day =
-        || Cell::Stamp(Stamp { year: 1970, month: 1, day: 2, hour: 0, minute: 0, second: 0, nanos: 999, offset: 0 });
+        || Any::Stamp(Stamp { year: 1970, month: 1, day: 2, hour: 0, minute: 0, second: 0, nanos: 999, offset: 0 });
     assert_eq!([check(Wire::Timestamp, day), check(Wire::Instant, day)], [ok("86400000000"), ok("86400000000")]);
     let list = "ListArray [ PrimitiveArray<Float32> [ 1.0, -0.5, ], ]";
-    assert_eq!(check(Wire::Vector, || Cell::Vector(vec![1.0, -0.5])), ok(list));
+    assert_eq!(check(Wire::Vector, || Any::Cell(Cell::Vector(vec![1.0, -0.5]))), ok(list));
 }
 
 #[test]
@@ -105,11 +147,14 @@ fn what_does_not_fit_is_named() {
     let more = format!("the number has more digits than its column's type {place}");
     assert_eq!(says(Wire::Decimal { precision: 38, scale: 0 }, || number(&"9".repeat(39))), more);
     assert_eq!(
-        says(Wire::Vector, || Cell::Vector(vec![0.1])),
+        says(Wire::Vector, || Any::Cell(Cell::Vector(vec![0.1]))),
         format!("the vector has an element that is no float {place}")
     );
-    assert_eq!(says(Wire::Int, || Cell::Bool(true)), format!("a value of another type than its column's {place}"));
-    assert!(says(Wire::Text, || Cell::Bytes(&[0xff])).starts_with("text that is not UTF-8"));
+    assert_eq!(
+        says(Wire::Float, || Any::Cell(Cell::Bool(true))),
+        format!("a value of another type than its column's {place}")
+    );
+    assert!(says(Wire::YearMonth, || Any::Cell(Cell::Bytes(&[0xff]))).starts_with("text that is not UTF-8"));
     let failed = Trouble::Wrong("x").of(decoder(&[Wire::Int], LIMITS, false).schema.as_ref(), 0).while_doing("testing");
     assert_eq!(failed.kind(), ErrorKind::Data);
 }
@@ -119,14 +164,14 @@ fn a_lob_is_whole_or_an_error() {
     for locators in [true, false] {
         let check = |cell: Made| {
             let mut decoder = decoder(&[Wire::Clob], LIMITS, locators);
-            decoder.push(&mut Cells(vec![cell])).map_err(|e| e.while_doing("testing").to_string())?;
+            decoder.push(&mut Cells(vec![cell]), &mut |_| Ok(())).map_err(|e| e.while_doing("testing").to_string())?;
             let batch = decoder.finish().unwrap().unwrap();
             let column = batch.column(0).as_string::<i32>().clone();
             Ok::<_, String>((!column.is_null(0)).then(|| column.value(0).to_owned()))
         };
-        assert_eq!(check(|| Cell::Text("12345678")), Ok(Some("12345678".into())), "{locators}");
-        assert_eq!(check(|| Cell::Null), Ok(None));
-        let too_long = check(|| Cell::Text("123456789")).unwrap_err();
+        assert_eq!(check(|| Any::Text("12345678")), Ok(Some("12345678".into())), "{locators}");
+        assert_eq!(check(|| Any::Null), Ok(None));
+        let too_long = check(|| Any::Text("123456789")).unwrap_err();
         assert!(
             too_long.contains("lob.max.bytes") && too_long.contains("length=9, ") && too_long.contains("column=C0")
         );
@@ -137,9 +182,11 @@ fn a_lob_is_whole_or_an_error() {
 fn batches_close_by_rows_and_bytes() {
     let lengths = |limits: Limits, rows: usize| {
         let mut decoder = decoder(&[Wire::Text], limits, false);
-        let mut row = Cells(vec![|| Cell::Text("0123456789")]);
-        let mut lengths: Vec<_> =
-            (0..rows).filter_map(|_| decoder.push(&mut row).unwrap()).map(|batch| batch.num_rows()).collect();
+        let mut row = Cells(vec![|| Any::Text("0123456789")]);
+        let mut lengths: Vec<_> = (0..rows)
+            .filter_map(|_| decoder.push(&mut row, &mut |_| Ok(())).unwrap())
+            .map(|batch| batch.num_rows())
+            .collect();
         lengths.extend(decoder.finish().unwrap().map(|batch| batch.num_rows()));
         lengths
     };
@@ -153,16 +200,16 @@ fn a_digest_tells_rows_and_their_order() {
     let digest = |cells: &[Made]| {
         let mut decoder = decoder(&[Wire::Text], LIMITS, false);
         for cell in cells {
-            decoder.push(&mut Cells(vec![*cell])).unwrap();
+            decoder.push(&mut Cells(vec![*cell]), &mut |_| Ok(())).unwrap();
         }
         digest(&decoder.finish().unwrap().unwrap())
     };
-    let a: Made = || Cell::Text("a");
-    let b: Made = || Cell::Text("b");
+    let a: Made = || Any::Text("a");
+    let b: Made = || Any::Text("b");
     let one = digest(&[a, b]);
     assert_eq!(one, digest(&[a, b]));
-    let null: Made = || Cell::Null;
-    let empty: Made = || Cell::Text("");
+    let null: Made = || Any::Null;
+    let empty: Made = || Any::Text("");
     for other in [[b, a], [a, a], [a, null]] {
         assert_ne!(one, digest(&other));
     }

@@ -30,6 +30,12 @@ pub(super) fn micros(stamp: Stamp) -> Result<i64, Wrong> {
     Ok(days(year, month, day) * DAY_MICROS + seconds * 1_000_000 + i64::from(nanos / 1000))
 }
 
+/// Nanoseconds since 1970-01-01, which reach from 1677-09-21 to 2262-04-11.
+pub(super) fn nanos(stamp: Stamp) -> Result<i64, Wrong> {
+    let nanos = i128::from(micros(stamp)?) * 1000 + i128::from(stamp.nanos % 1000);
+    i64::try_from(nanos).map_err(|_| "the timestamp is before 1677-09-21 or after 2262-04-11, outside of timestamp_ns")
+}
+
 fn days_in(year: i32, month: u8) -> u8 {
     match month {
         4 | 6 | 9 | 11 => 30,
@@ -128,6 +134,20 @@ mod tests {
         let east = Stamp { hour: 5, minute: 30, offset: 19_800, ..stamp(1970, 1, 1) };
         assert_eq!(micros(east), Ok(0));
         assert!(check(24, 0, 0, 0).is_err() && check(0, 60, 0, 0).is_err() && check(0, 0, 60, 0).is_err());
+    }
+
+    #[test]
+    fn nanoseconds() {
+        let check = |(year, month, day), (hour, minute, second), nanos| {
+            super::nanos(Stamp { hour, minute, second, nanos, ..stamp(year, month, day) })
+        };
+        assert_eq!(check((1970, 1, 1), (0, 0, 0), 1), Ok(1));
+        assert_eq!(check((1969, 12, 31), (23, 59, 59), 999_999_999), Ok(-1));
+        assert_eq!(check((2262, 4, 11), (23, 47, 16), 854_775_807), Ok(i64::MAX));
+        assert_eq!(check((1677, 9, 21), (0, 12, 43), 145_224_192), Ok(i64::MIN));
+        assert!(check((2262, 4, 11), (23, 47, 16), 854_775_808).is_err());
+        assert!(check((1677, 9, 21), (0, 12, 43), 145_224_191).is_err());
+        assert!(check((9999, 12, 31), (0, 0, 0), 0).is_err());
     }
 
     #[test]

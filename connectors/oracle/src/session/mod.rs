@@ -9,6 +9,7 @@ mod oci;
 mod thin;
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -56,46 +57,60 @@ pub(crate) trait Session: Send {
     fn abandon(self: Box<Self>);
 }
 
+/// What is asked before a LOB of so many characters or bytes is read, or so much of it is kept; an error ends the query.
+pub(crate) type Admit<'a> = &'a mut dyn FnMut(u64) -> Answer<()>;
+
 /// A row, while it is handed over.
 pub(crate) trait Row {
-    /// The value of a column, counted from 0.
-    fn cell(&self, column: usize, wanted: Wanted) -> Answer<Cell<'_>>;
+    /// The NUMBER in a column, counted from 0; none for NULL. What there is most of comes by itself: a [`Cell`] is large, and
+    /// copying it costs more than reading most of what it holds.
+    fn number(&self, column: usize) -> Answer<Option<Digits>>;
+
+    /// Text. A driver makes that of some types for us, such as a ROWID's.
+    fn text(&self, column: usize) -> Answer<Option<Cow<'_, str>>>;
+
+    /// A date or timestamp.
+    fn stamp(&self, column: usize) -> Answer<Option<Stamp>>;
+
+    /// A value of another kind.
+    fn cell(&self, column: usize, kind: Kind) -> Answer<Cell<'_>>;
 
     /// Appends the value of a LOB that came as a locator, UTF-8 or bytes, unless it has more than `cap` bytes.
-    fn lob(&mut self, column: usize, cap: u64, out: &mut Vec<u8>) -> Answer<Lob>;
+    fn lob(&mut self, column: usize, cap: u64, admit: Admit<'_>, out: &mut Vec<u8>) -> Answer<Lob>;
 }
 
 /// What a column's value is taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     Text,
-    Bytes,
     Number,
+    Stamp,
+    Cell(Kind),
+}
+
+/// A kind of value that a [`Cell`] holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Bytes,
     Float,
     Double,
     Bool,
-    Stamp,
     YearMonth,
     DaySecond,
     Vector,
 }
 
-/// A value.
+/// A value that is neither text nor a NUMBER nor a moment.
 #[derive(Debug)]
 pub(crate) enum Cell<'a> {
     Null,
-    Text(&'a str),
-    /// Text that the driver makes for us, such as a ROWID.
-    Made(String),
     Bytes(&'a [u8]),
     /// Bytes that the driver does not keep.
     #[cfg(feature = "oci")]
     Taken(Vec<u8>),
-    Number(Digits),
     Float(f32),
     Double(f64),
     Bool(bool),
-    Stamp(Stamp),
     /// Years and months, of the same sign.
     YearMonth(i32, i32),
     /// Days, hours, minutes, seconds and nanoseconds, of the same sign.
@@ -114,15 +129,22 @@ pub(crate) enum Lob {
 }
 
 /// Most significant digits of a NUMBER, in pairs that may begin and end with a zero.
-pub(crate) const DIGITS: usize = 40;
+pub(crate) const DIGITS: u8 = 40;
 
-/// A NUMBER: its digits without leading zeros, times ten to the `exponent`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Digits that fit into a mantissa.
+const MANTISSA_DIGITS: u8 = 38;
+
+/// A NUMBER: its digits, without zeros in front and behind the point's last, times ten to the `exponent`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Digits {
     pub(crate) negative: bool,
     pub(crate) exponent: i16,
+    /// How many digits there are; 0 for the number 0.
     pub(crate) count: u8,
-    pub(crate) digits: [u8; DIGITS],
+    /// The first of them, 38 at most.
+    pub(crate) mantissa: u128,
+    /// The others: two at most.
+    pub(crate) rest: u8,
 }
 
 /// A date or timestamp as Oracle has it: before the year 1 comes the year −1.
@@ -205,67 +227,102 @@ impl Digits {
 
     /// Its value, if it is whole and not too large.
     pub(crate) fn whole(&self) -> Option<i128> {
-        let digits = self.digits.get(..usize::from(self.count))?;
-        let value =
-            digits.iter().try_fold(0_i128, |value, digit| value.checked_mul(10)?.checked_add((*digit).into()))?;
+        if self.count > MANTISSA_DIGITS {
+            return None;
+        }
+        let value = i128::try_from(self.mantissa).ok()?;
         let value = value.checked_mul(10_i128.checked_pow(u32::try_from(self.exponent).ok()?)?)?;
         Some(if self.negative { -value } else { value })
     }
-}
 
-/// Takes a printed number character by character.
-#[derive(Debug)]
-pub(crate) struct DigitReader {
-    number: Digits,
-    point: bool,
-    /// Zeros after the last digit taken, of which `zeros_after` are behind the point: they count only if a digit
-    /// follows.
-    zeros: i16,
-    zeros_after: i16,
-    any: bool,
-}
-
-impl Default for DigitReader {
-    fn default() -> Self {
-        let number = Digits { negative: false, exponent: 0, count: 0, digits: [0; DIGITS] };
-        Self { number, point: false, zeros: 0, zeros_after: 0, any: false }
+    /// Takes one more digit; `None` when there are too many.
+    fn push(&mut self, digit: u8) -> Option<()> {
+        if self.count < MANTISSA_DIGITS {
+            self.mantissa = 10 * self.mantissa + u128::from(digit);
+        } else if self.count < DIGITS {
+            self.rest = 10 * self.rest + digit;
+        } else {
+            return None;
+        }
+        self.count += 1;
+        Some(())
     }
 }
 
+/// Digits that fit into 64 bits.
+const SHORT: u8 = 19;
+
+/// Takes a printed number character by character: the drivers tell a NUMBER no other way.
+#[derive(Debug, Default)]
+pub(crate) struct DigitReader {
+    negative: bool,
+    point: bool,
+    any: bool,
+    /// The number so far, and how many digits it has: nearly every number has no more than fit here.
+    short: u64,
+    count: u8,
+    /// Digits taken behind the point.
+    behind: i16,
+    /// The number when it has more digits than those.
+    long: Digits,
+    /// Zeros after the last digit taken of such a one, of which `zeros_behind` are behind the point: they count only if a
+    /// digit follows.
+    zeros: i16,
+    zeros_behind: i16,
+}
+
 impl DigitReader {
+    #[inline]
     fn take(&mut self, c: char) -> Result<(), std::fmt::Error> {
-        let number = &mut self.number;
         match c {
-            '-' if !self.any && !number.negative => number.negative = true,
+            '0'..='9' => {
+                let digit = c as u8 - b'0';
+                self.any = true;
+                if self.count == SHORT {
+                    return self.take_more(digit);
+                }
+                self.short = 10 * self.short + u64::from(digit);
+                self.count += u8::from(self.short > 0);
+                self.behind += i16::from(self.point);
+            }
             '.' if !self.point => self.point = true,
-            '0' => {
-                self.any = true;
-                (self.zeros, self.zeros_after) = (self.zeros + 1, self.zeros_after + i16::from(self.point));
-            }
-            '1'..='9' => {
-                self.any = true;
-                // Zeros before the first digit are no digits, but those behind the point move it.
-                let inner = if number.count > 0 { usize::try_from(self.zeros).unwrap_or(DIGITS) } else { 0 };
-                let at = usize::from(number.count) + inner;
-                *number.digits.get_mut(at).ok_or(std::fmt::Error)? = c as u8 - b'0';
-                number.count = u8::try_from(at + 1).map_err(|_| std::fmt::Error)?;
-                number.exponent -= self.zeros_after + i16::from(self.point);
-                (self.zeros, self.zeros_after) = (0, 0);
-            }
+            '-' if !self.any && !self.negative && !self.point => self.negative = true,
             _ => return Err(std::fmt::Error),
         }
         Ok(())
     }
 
-    /// The number, if it was one.
-    pub(crate) fn end(mut self) -> Option<Digits> {
-        if self.number.count > 0 {
-            // Zeros at the end in front of the point.
-            self.number.exponent += self.zeros - self.zeros_after;
-        } else {
-            self.number.exponent = 0;
+    #[cold]
+    fn take_more(&mut self, digit: u8) -> Result<(), std::fmt::Error> {
+        if digit == 0 {
+            (self.zeros, self.zeros_behind) = (self.zeros + 1, self.zeros_behind + i16::from(self.point));
+            return Ok(());
         }
-        self.any.then_some(self.number)
+        if self.long.count == 0 {
+            (self.long.mantissa, self.long.count) = (self.short.into(), self.count);
+        }
+        (0..self.zeros).try_for_each(|_| self.long.push(0)).ok_or(std::fmt::Error)?;
+        self.long.push(digit).ok_or(std::fmt::Error)?;
+        self.behind += self.zeros_behind + i16::from(self.point);
+        (self.zeros, self.zeros_behind) = (0, 0);
+        Ok(())
+    }
+
+    /// The number, if it was one.
+    #[inline]
+    pub(crate) fn end(mut self) -> Option<Digits> {
+        let Self { negative, any, .. } = self;
+        let mut exponent = self.zeros - self.zeros_behind - self.behind;
+        if self.long.count > 0 {
+            return Some(Digits { negative, exponent, ..self.long });
+        }
+        if self.count == 0 {
+            return any.then(|| Digits { negative, ..Digits::default() });
+        }
+        while exponent < 0 && self.short.is_multiple_of(10) {
+            (self.short, self.count, exponent) = (self.short / 10, self.count - 1, exponent + 1);
+        }
+        Some(Digits { negative, exponent, count: self.count, mantissa: self.short.into(), rest: 0 })
     }
 }
 
@@ -287,18 +344,25 @@ mod tests {
     fn numbers_are_read() {
         let check = |text: &str| {
             Digits::parse(text).map(|n| {
-                let digits: String = n.digits[..usize::from(n.count)].iter().map(|d| char::from(b'0' + d)).collect();
-                (n.negative, digits, n.exponent)
+                let mut digits = Vec::new();
+                n.digits(&mut digits);
+                assert_eq!(digits.len(), usize::from(n.count), "{text}");
+                (n.negative, String::from_utf8(digits).unwrap(), n.exponent)
             })
         };
         let is = |negative, digits: &str, exponent| Some((negative, digits.to_owned(), exponent));
         assert_eq!(check("0"), is(false, "", 0));
-        assert_eq!(check("120"), is(false, "12", 1));
+        assert_eq!(check("120"), is(false, "120", 0));
         assert_eq!(check("-0.0012"), is(true, "12", -4));
         assert_eq!(check("100.05"), is(false, "10005", -2));
         assert_eq!(check("1.50"), is(false, "15", -1));
-        assert_eq!(check("10.00"), is(false, "1", 1));
-        assert_eq!(check(&format!("1{}", "0".repeat(125))), is(false, "1", 125));
+        assert_eq!(check("10.00"), is(false, "10", 0));
+        assert_eq!(check("0.10"), is(false, "1", -1));
+        let twenty = "12345678901234567890";
+        assert_eq!(check(twenty), is(false, "1234567890123456789", 1));
+        assert_eq!(check(&format!("-{twenty}.0500")), is(true, &format!("{twenty}05"), -2));
+        assert_eq!(check(&format!("0.00{twenty}1")), is(false, &format!("{twenty}1"), -23));
+        assert_eq!(check(&format!("1{}", "0".repeat(125))), is(false, &format!("1{}", "0".repeat(18)), 107));
         assert_eq!(check(&format!("0.{}1", "0".repeat(129))), is(false, "1", -130));
         let all = "9".repeat(40);
         assert_eq!(check(&all), is(false, &all, 0));

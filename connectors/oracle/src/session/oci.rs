@@ -5,12 +5,13 @@
 //! `proxy[user]`. tnsnames.ora and wallet are found by TNS_ADMIN, as those libraries look for them. Not shown against a
 //! database: none can be had where this was written.
 
+use std::borrow::Cow;
 use std::io::Read;
 
 use oracle::sql_type::{Clob, FromSql, IntervalDS, IntervalYM, Nclob, OracleType, Timestamp, ToSql};
 use oracle::{Connection, Connector, Error, ErrorKind};
 
-use super::{Bind, Cell, Digits, Each, Lob, Query, Row, Session, Stamp, Wanted, contained};
+use super::{Admit, Bind, Cell, Digits, Each, Kind, Lob, Query, Row, Session, Stamp, contained};
 use crate::config::Endpoint;
 use crate::error::{Answer, Failure};
 
@@ -87,43 +88,46 @@ impl OciRow {
 }
 
 impl Row for OciRow {
-    fn cell(&self, column: usize, wanted: Wanted) -> Answer<Cell<'_>> {
-        let cell = match wanted {
-            Wanted::Text => self.get::<String>(column)?.map(Cell::Made),
-            Wanted::Bytes => self.get::<Vec<u8>>(column)?.map(Cell::Taken),
-            Wanted::Number => match self.get::<String>(column)? {
-                None => None,
-                Some(text) => {
-                    let number = Digits::parse(&text).ok_or(Failure::Value("not a finite number", None))?;
-                    Some(Cell::Number(number))
-                }
-            },
-            Wanted::Float => self.get::<f32>(column)?.map(Cell::Float),
-            Wanted::Double => self.get::<f64>(column)?.map(Cell::Double),
-            Wanted::Bool => self.get::<bool>(column)?.map(Cell::Bool),
-            Wanted::Stamp => self.get::<Timestamp>(column)?.map(|t| {
-                let small = |part: u32| u8::try_from(part).unwrap_or(u8::MAX);
-                Cell::Stamp(Stamp {
-                    year: t.year(),
-                    month: small(t.month()),
-                    day: small(t.day()),
-                    hour: small(t.hour()),
-                    minute: small(t.minute()),
-                    second: small(t.second()),
-                    nanos: t.nanosecond(),
-                    offset: t.tz_offset(),
-                })
-            }),
-            Wanted::YearMonth => self.get::<IntervalYM>(column)?.map(|i| Cell::YearMonth(i.years(), i.months())),
-            Wanted::DaySecond => self
+    fn cell(&self, column: usize, kind: Kind) -> Answer<Cell<'_>> {
+        let cell = match kind {
+            Kind::Bytes => self.get::<Vec<u8>>(column)?.map(Cell::Taken),
+            Kind::Float => self.get::<f32>(column)?.map(Cell::Float),
+            Kind::Double => self.get::<f64>(column)?.map(Cell::Double),
+            Kind::Bool => self.get::<bool>(column)?.map(Cell::Bool),
+            Kind::YearMonth => self.get::<IntervalYM>(column)?.map(|i| Cell::YearMonth(i.years(), i.months())),
+            Kind::DaySecond => self
                 .get::<IntervalDS>(column)?
                 .map(|i| Cell::DaySecond([i.days(), i.hours(), i.minutes(), i.seconds(), i.nanoseconds()])),
-            Wanted::Vector => return Err(Failure::Value("the driver oci cannot read vectors", None)),
+            Kind::Vector => return Err(Failure::Value("the driver oci cannot read vectors", None)),
         };
         Ok(cell.unwrap_or(Cell::Null))
     }
 
-    fn lob(&mut self, column: usize, cap: u64, out: &mut Vec<u8>) -> Answer<Lob> {
+    fn number(&self, column: usize) -> Answer<Option<Digits>> {
+        let Some(text) = self.get::<String>(column)? else { return Ok(None) };
+        Digits::parse(&text).map(Some).ok_or(Failure::Value("not a finite number", None))
+    }
+
+    fn text(&self, column: usize) -> Answer<Option<Cow<'_, str>>> {
+        Ok(self.get::<String>(column)?.map(Cow::Owned))
+    }
+
+    fn stamp(&self, column: usize) -> Answer<Option<Stamp>> {
+        let small = |part: u32| u8::try_from(part).unwrap_or(u8::MAX);
+        let stamp = self.get::<Timestamp>(column)?.map(|t| Stamp {
+            year: t.year(),
+            month: small(t.month()),
+            day: small(t.day()),
+            hour: small(t.hour()),
+            minute: small(t.minute()),
+            second: small(t.second()),
+            nanos: t.nanosecond(),
+            offset: t.tz_offset(),
+        });
+        Ok(stamp)
+    }
+
+    fn lob(&mut self, column: usize, cap: u64, admit: Admit<'_>, out: &mut Vec<u8>) -> Answer<Lob> {
         let value = self.0.sql_values().get(column).ok_or(Failure::Unexpected("fewer columns than asked for"))?;
         let lob: Option<Box<dyn Read>> = match value.oracle_type().map_err(failure)? {
             OracleType::CLOB => self.get::<Clob>(column)?.map(|lob| Box::new(lob) as _),
@@ -141,6 +145,7 @@ impl Row for OciRow {
             if length > cap {
                 return Ok(Lob::TooLong(length));
             }
+            admit(length)?;
         }
     }
 }

@@ -4,6 +4,7 @@
 //! waits; a CLOB is read in units of UTF-16, and a piece that ends within a pair of surrogates fails without moving
 //! on; TIMESTAMP WITH TIME ZONE comes as UTC. It has no proxy authentication.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Read};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use oracledb::{
     OracleTimestamp, ToDbValue, Vector, VectorData,
 };
 
-use super::{Bind, Cell, DigitReader, Each, Lob, Query, Row, Session, Stamp, Wanted, contained};
+use super::{Admit, Bind, Cell, DigitReader, Digits, Each, Kind, Lob, Query, Row, Session, Stamp, contained};
 use crate::config::Endpoint;
 use crate::error::{Answer, Failure};
 
@@ -118,46 +119,20 @@ impl ThinRow {
 }
 
 impl Row for ThinRow {
-    fn cell(&self, column: usize, wanted: Wanted) -> Answer<Cell<'_>> {
-        let cell = match wanted {
-            Wanted::Text => match self.get::<&str>(column) {
-                Ok(text) => text.map(Cell::Text),
-                // A ROWID is no string to the driver, but it prints as one.
-                Err(_) => self.get::<String>(column)?.map(Cell::Made),
-            },
-            Wanted::Bytes => self.get::<&[u8]>(column)?.map(Cell::Bytes),
-            Wanted::Number => match self.get::<OracleNumber>(column)? {
-                None => None,
-                Some(number) => {
-                    let mut reader = DigitReader::default();
-                    let read = write!(reader, "{number}").ok().and_then(|()| reader.end());
-                    Some(Cell::Number(read.ok_or(Failure::Value("not a finite number", None))?))
-                }
-            },
-            Wanted::Float => self.get::<f32>(column)?.map(Cell::Float),
-            Wanted::Double => self.get::<f64>(column)?.map(Cell::Double),
-            Wanted::Bool => self.get::<bool>(column)?.map(Cell::Bool),
-            Wanted::Stamp => self.get::<OracleTimestamp>(column)?.map(|t| {
-                Cell::Stamp(Stamp {
-                    year: t.year().into(),
-                    month: t.month(),
-                    day: t.day(),
-                    hour: t.hour(),
-                    minute: t.minute(),
-                    second: t.second(),
-                    nanos: t.nanoseconds(),
-                    // What has a zone comes as UTC.
-                    offset: 0,
-                })
-            }),
-            Wanted::YearMonth => {
+    fn cell(&self, column: usize, kind: Kind) -> Answer<Cell<'_>> {
+        let cell = match kind {
+            Kind::Bytes => self.get::<&[u8]>(column)?.map(Cell::Bytes),
+            Kind::Float => self.get::<f32>(column)?.map(Cell::Float),
+            Kind::Double => self.get::<f64>(column)?.map(Cell::Double),
+            Kind::Bool => self.get::<bool>(column)?.map(Cell::Bool),
+            Kind::YearMonth => {
                 self.get::<OracleIntervalYM>(column)?.map(|i| Cell::YearMonth(i.years(), i.months().into()))
             }
-            Wanted::DaySecond => self.get::<OracleIntervalDS>(column)?.map(|i| {
+            Kind::DaySecond => self.get::<OracleIntervalDS>(column)?.map(|i| {
                 let parts = [i.days(), i.hours().into(), i.minutes().into(), i.seconds().into(), i.nanoseconds()];
                 Cell::DaySecond(parts)
             }),
-            Wanted::Vector => match self.get::<Vector>(column)? {
+            Kind::Vector => match self.get::<Vector>(column)? {
                 None => None,
                 Some(vector) => Some(Cell::Vector(elements(vector)?)),
             },
@@ -165,7 +140,43 @@ impl Row for ThinRow {
         Ok(cell.unwrap_or(Cell::Null))
     }
 
-    fn lob(&mut self, column: usize, cap: u64, out: &mut Vec<u8>) -> Answer<Lob> {
+    fn number(&self, column: usize) -> Answer<Option<Digits>> {
+        // Looked at where it lies: the processor waits for each copy of it.
+        match &self.0.get::<Option<OracleNumber>>(column) {
+            Ok(None) => Ok(None),
+            Ok(Some(number)) => {
+                let mut reader = DigitReader::default();
+                let read = write!(reader, "{number}").ok().and_then(|()| reader.end());
+                if read.is_none() { Err(Failure::Value("not a finite number", None)) } else { Ok(read) }
+            }
+            Err(_) => self.get::<OracleNumber>(column).map(|_| None),
+        }
+    }
+
+    fn text(&self, column: usize) -> Answer<Option<Cow<'_, str>>> {
+        match self.get::<&str>(column) {
+            Ok(text) => Ok(text.map(Cow::Borrowed)),
+            // A ROWID is no string to the driver, but it prints as one.
+            Err(_) => Ok(self.get::<String>(column)?.map(Cow::Owned)),
+        }
+    }
+
+    fn stamp(&self, column: usize) -> Answer<Option<Stamp>> {
+        let stamp = self.get::<OracleTimestamp>(column)?.map(|t| Stamp {
+            year: t.year().into(),
+            month: t.month(),
+            day: t.day(),
+            hour: t.hour(),
+            minute: t.minute(),
+            second: t.second(),
+            nanos: t.nanoseconds(),
+            // What has a zone comes as UTC.
+            offset: 0,
+        });
+        Ok(stamp)
+    }
+
+    fn lob(&mut self, column: usize, cap: u64, admit: Admit<'_>, out: &mut Vec<u8>) -> Answer<Lob> {
         let Some(mut lob) = self.0.take::<Option<oracledb::Lob>>(column).map_err(failure)? else {
             return Ok(Lob::Null);
         };
@@ -174,6 +185,7 @@ impl Row for ThinRow {
         if size > cap {
             return Ok(Lob::TooLong(size));
         }
+        admit(size)?;
         let (start, mut piece) = (out.len(), vec![0; PIECE.min(3 * size as usize + 3)]);
         loop {
             let read = match lob.read(&mut piece) {

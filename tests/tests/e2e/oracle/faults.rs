@@ -114,3 +114,36 @@ fn a_listener_that_says_nothing_is_not_waited_for() {
     let job = Job::of_oracle(port).source("connect.timeout.ms", "700");
     job.run(&["--max-retries", "0"]).expect(FAILED).says(&["no session within connect.timeout.ms"]);
 }
+
+/// A stop does not wait for a driver that waits for its server, which cannot be interrupted: while tables are looked for, while rows
+/// are read, and while nobody answers at all. What is run again then is as if nothing had been.
+#[test]
+fn a_stop_does_not_wait_for_a_server_that_says_nothing() {
+    let stop = |mut running: connect_tests::runtime::Running, hangs: &dyn Fn() -> bool| {
+        running.until("the stall", || hangs().then_some(()));
+        // Time for the call to be under way.
+        std::thread::sleep(Duration::from_millis(200));
+        let asked = std::time::Instant::now();
+        running.terminate();
+        let outcome = running.wait().expect(OK);
+        assert!(asked.elapsed() < Duration::from_secs(8), "{:?} after the stop: {}", asked.elapsed(), outcome.output);
+    };
+    for (statement, after) in [("FROM all_tables", 0), (READS_LARGE, 0), (READS_LARGE, 3)] {
+        let double = double(Personality::V19c, [large(), small(), none()]);
+        double.faults().add(Fault::on(statement, Effect::Stall(Duration::from_secs(100))).after(after).times(9));
+        let job = job(&double);
+        stop(job.start(&[]), &|| double.faults().struck() > 0);
+        assert_eq!(job.lake().orphans(), Vec::<std::path::PathBuf>::new(), "{statement}");
+        double.faults().clear();
+        job.run(&[]).expect(OK);
+        assert_loaded(&double.database(), &job.lake());
+    }
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let job = Job::of_oracle(silent.local_addr().unwrap().port());
+    let held = std::cell::RefCell::new(None);
+    stop(job.start(&[]), &|| {
+        *held.borrow_mut() = silent.accept().ok();
+        held.borrow().is_some()
+    });
+}

@@ -64,7 +64,7 @@ fn killed(failpoint: &str) {
 }
 
 /// The SCN in a table's own properties.
-fn cut(lake: &connect_tests::lake::Lake, table: &str) -> Scn {
+pub(super) fn cut(lake: &connect_tests::lake::Lake, table: &str) -> Scn {
     let properties = lake.describe(table)["properties"].clone();
     let cut: serde_json::Value = serde_json::from_str(properties["connect-runtime.cut"].as_str().unwrap()).unwrap();
     cut["position"].as_str().unwrap().parse().unwrap()

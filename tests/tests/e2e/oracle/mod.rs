@@ -3,6 +3,7 @@
 //! It shows the wire, the plans, the retries and the errors; not what only a real server knows (docs/oracle.md).
 
 mod changes;
+mod chaos;
 mod check;
 mod connection;
 mod faults;

@@ -70,6 +70,42 @@ fn tables_are_divided_without_extents_too() {
     }
 }
 
+/// What no ROWIDs divide is divided by a hash of its key where that is wanted: every row is in one share.
+#[test]
+fn what_has_no_rowids_is_divided_by_a_hash() {
+    let columns = |table: Table| table.column("A", Type::number(9, 0)).column("B", Type::text(20));
+    let rows = |table: Table, empty: bool| {
+        (0..3000).fold(table, |table, id| {
+            let b = if empty && id % 5 == 0 { Value::Null } else { Value::text(format!("b{id}")) };
+            table.row(vec![Value::int(id % 60), b])
+        })
+    };
+    let table = |name: &str| columns(Table::new("SHOP", name)).layout(20, 4).analysed(3000, 90);
+    let iot = rows(table("IOT"), false).primary_key(&["A", "B"]).kind(Kind::IndexOrganised);
+    let clustered = rows(table("CLUSTERED"), true).kind(Kind::Clustered("C".into()));
+    let seen = columns(Table::view("SHOP", "SEEN", "SELECT a, b FROM shop.clustered"));
+    for personality in [Personality::V19c, Personality::V23ai] {
+        let double = double(personality, [iot.clone(), clustered.clone(), seen.clone(), small()]);
+        let job = job(&double).source("table.types", "TABLE, VIEW").source("parallel.tables", "3");
+        let job = job.source("chunk.hash", "primary_key").source("chunk.hash.shop.seen", "B, A");
+        // A retry in the middle of a share.
+        job.run_with_failpoint("oracle.batch=error@2").expect(OK);
+        let (database, lake) = (double.database(), job.lake());
+        for (table, of) in [("IOT", "IOT"), ("CLUSTERED", "CLUSTERED"), ("SEEN", "CLUSTERED")] {
+            assert_rows(&lake, table, &expected(&database, of, &["A", "B"], database.scn()));
+        }
+        let statements = double.faults().statements();
+        let reads = |table: &str, what: &str| {
+            statements.iter().filter(|sql| sql.contains(&format!("\"{table}\" AS OF")) && sql.contains(what)).count()
+        };
+        assert!(reads("IOT", r#"WHERE MOD(ORA_HASH("A") + ORA_HASH("B"), :2) = :3"#) >= 3, "{statements:?}");
+        assert!(reads("SEEN", r#"MOD(NVL(ORA_HASH("B"), 0) + NVL(ORA_HASH("A"), 0), :2)"#) >= 3, "{statements:?}");
+        assert_eq!((reads("CLUSTERED", "ORA_HASH"), reads("SMALL", "ORA_HASH")), (0, 0), "without a key; by ROWIDs");
+        let wrong = job.source("chunk.hash.SHOP.SEEN", "NOPE");
+        wrong.run(&["--no-resume"]).expect(SOME_TABLES_FAILED).says(&["SHOP.SEEN", "divided by", "column=NOPE"]);
+    }
+}
+
 #[test]
 fn long_columns_are_left_out_or_their_table_is() {
     let with_long = || {
@@ -87,6 +123,12 @@ fn long_columns_are_left_out_or_their_table_is() {
                 assert_eq!(lake.rows(connect_tests::lake::Engine::DuckDb, "DOCS").unwrap().columns, ["ID"]);
                 let told = lake.describe("DOCS").to_string();
                 assert!(told.contains("loaded without L"), "{told}");
+                excluded(&job, "DOCS", Some(r#"["L"]"#));
+                excluded(&job, "SMALL", None);
+                // The table itself knows: the ledger is written again from it.
+                lake.drop_table("_cdc_status");
+                job.run(&[]).expect(OK);
+                excluded(&job, "DOCS", Some(r#"["L"]"#));
             }
             "skip_table" => assert_eq!(lake.loaded_tables(), ["SMALL"]),
             _ => {
@@ -95,6 +137,14 @@ fn long_columns_are_left_out_or_their_table_is() {
             }
         }
     }
+}
+
+/// Asserts what `_cdc_status` says of a completed table's columns that are left out.
+#[track_caller]
+fn excluded(job: &connect_tests::runtime::Job, table: &str, columns: Option<&str>) {
+    let status = job.lake().status(&format!("SHOP.{table}")).unwrap_or_else(|| panic!("no status of {table}"));
+    assert_eq!(status["load_status"], "completed");
+    assert_eq!(status.get("excluded_columns").map(String::as_str), columns, "{table}: {status:?}");
 }
 
 #[test]

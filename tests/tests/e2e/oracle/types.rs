@@ -51,9 +51,11 @@ const MODERN: &[(&str, &str)] = &[("B", "boolean"), ("J", "string"), ("VEC", "li
 /// the program's code.
 pub(super) fn canonical(value: &Value, kind: &str) -> Option<String> {
     let micros = |m: &Moment| (i128::from(m.epoch_seconds()) * 1_000_000 + i128::from(m.nanos / 1000)).to_string();
+    let nanos = |m: &Moment| (i128::from(m.epoch_seconds()) * 1_000_000_000 + i128::from(m.nanos)).to_string();
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
     Some(match value {
         Value::Null => return None,
+        Value::Timestamp(moment) | Value::Zoned(moment, _) if kind.ends_with("_ns") => nanos(moment),
         Value::Number(number) => match kind.strip_prefix("decimal(").and_then(|rest| rest.strip_suffix(')')) {
             None if kind == "double" => hex(&number.to_f64().to_be_bytes()),
             None => number.to_string(),
@@ -138,6 +140,59 @@ fn every_type_round_trips() {
         let got = lake.rows(Engine::PyIceberg, "TYPES").unwrap();
         assert!(connect_tests::compare::difference(&other, &got).is_some());
     }
+}
+
+/// Tables with moments of nanoseconds, the first and the last that 64 bits hold among them: without and with a time zone.
+fn moments() -> [Table; 2] {
+    let civil = Table::new("SHOP", "MOMENTS").column("TS6", Type::Timestamp(6)).column("TS9", Type::Timestamp(9));
+    let zoned = Table::new("SHOP", "INSTANTS").column("TZ9", Type::TimestampTz(9));
+    let all = [
+        Moment::new(1969, 7, 20, 20, 17, 40).nanos(123_456_789),
+        Moment::new(1677, 9, 21, 0, 12, 43).nanos(145_224_192),
+        Moment::new(2262, 4, 11, 23, 47, 16).nanos(854_775_807),
+    ];
+    let civil = all.iter().fold(civil, |table, moment| {
+        let cut = moment.nanos(moment.nanos / 1000 * 1000);
+        table.row(vec![Value::Timestamp(cut), Value::Timestamp(*moment)])
+    });
+    let zoned = all.iter().fold(zoned, |table, moment| table.row(vec![Value::Zoned(*moment, 330)]));
+    [civil.row(vec![Value::Null; 2]), zoned.row(vec![Value::Null])]
+}
+
+/// Nanoseconds where they are wanted, in tables of format version 3; what has no place there names its column.
+#[test]
+fn nanoseconds_are_kept_where_that_is_wanted() {
+    let double = double(Personality::V23ai, moments());
+    let wanted = || job(&double).source("timestamp.precision", "nanoseconds");
+    let says = ["SHOP.MOMENTS", "column=TS9", "column=TZ9", "iceberg.tables.auto-create-props.format-version=3"];
+    wanted().run(&[]).expect(SOME_TABLES_FAILED).says(&says);
+    let job = wanted().sink("iceberg.tables.auto-create-props.format-version", "3");
+    job.run(&[]).expect(OK);
+    for (table, kinds) in [("MOMENTS", &["timestamp", "timestamp_ns"][..]), ("INSTANTS", &["timestamptz_ns"])] {
+        let columns = types(&job.lake(), table);
+        assert_eq!(columns.iter().map(|(_, kind)| kind.as_str()).collect::<Vec<_>>(), kinds);
+        let rows = double.database().rows("SHOP", table, double.database().scn());
+        let row = |values: &Vec<Value>| {
+            values.iter().zip(&columns).map(|(value, (_, kind))| canonical(value, kind)).collect::<Vec<_>>()
+        };
+        let expected = Rows {
+            columns: columns.iter().map(|(name, _)| name.clone()).collect(),
+            rows: rows.iter().map(|(_, values)| row(values)).collect(),
+        };
+        match table {
+            "MOMENTS" => assert_rows(&job.lake(), table, &expected),
+            // DuckDB 1.5 does not know this type.
+            _ => {
+                let got = job.lake().rows(Engine::PyIceberg, table).unwrap();
+                assert_eq!(connect_tests::compare::difference(&expected, &got), None);
+            }
+        }
+    }
+    let late = Moment::new(2262, 4, 11, 23, 47, 16).nanos(854_775_808);
+    let values = vec![Value::Null, Value::Timestamp(late)];
+    double.database().insert("SHOP", "MOMENTS", values);
+    let says = ["SHOP.MOMENTS", "column=TS9", "timestamp_ns"];
+    job.run(&["--no-resume"]).expect(SOME_TABLES_FAILED).says(&says);
 }
 
 fn numbers() -> Table {
