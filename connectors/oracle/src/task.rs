@@ -34,7 +34,7 @@ const LEAST_BATCH_BYTES: usize = 64 << 10;
 /// LOBs up to this length, characters or bytes, come within their rows; longer ones are read one by one.
 const INLINE_LOB: u64 = 256 << 10;
 /// Of splits with LOBs above this length, characters or bytes, one at a time is read, from the first of them on.
-const LARGE_LOB: u64 = 4 << 20;
+const LARGE_LOB: u64 = 1 << 20;
 /// Bytes of a character, at most.
 const CHARACTER: u64 = 4;
 /// How long the end of a task waits for its thread.

@@ -2,7 +2,7 @@
 //! port, then for each line of its standard input how many round trips it has served, and ends with its input.
 //!
 //! User `APP` has the password `tiger`; `APP.TYPES` has a column of each type, `APP.BIG` a million rows; with `rows`,
-//! `APP.LINEITEM` has so many, and `APP.WIDE`, `APP.NOTES` and `APP.PICTURES` are there. Each answer waits for
+//! `APP.LINEITEM` has so many, and `APP.WIDE`, `APP.NOTES`, `APP.PICTURES` and, in 23ai, `APP.DOCUMENTS` are there. Each answer waits for
 //! `latency` milliseconds.
 
 mod tables;
@@ -34,7 +34,7 @@ fn main() -> std::io::Result<()> {
         .user(User::new("APP", "tiger").reader())
         .table(connect_oracle_double::every_type("APP", personality))
         .table(big);
-    let model = if rows > 0 { tables::all(rows).into_iter().fold(model, Model::table) } else { model };
+    let model = if rows > 0 { tables::all(rows, personality).into_iter().fold(model, Model::table) } else { model };
     let double = Double::start(model, Options::new(personality).port(port as u16))?;
     double.faults().latency(Duration::from_millis(latency));
     let mut out = std::io::stdout().lock();

@@ -1,14 +1,18 @@
 //! What the load is measured with: TPC-H's lineitem, rows of kilobytes, and LOBs.
 
-use connect_oracle_double::{Cell, Length, Moment, Number, Table, Type, Value};
+use connect_oracle_double::{Cell, Json, Length, Moment, Number, Personality, Table, Type, Value};
 
 /// Rows of a block; a block's extent is 1 MiB of the segment as the dictionary has it.
 const ROWS_PER_BLOCK: u32 = 60;
 const BLOCKS_PER_EXTENT: u32 = 128;
 
 /// All of them: so many rows of LINEITEM, and as many bytes of the others as a load's memory must be shown with.
-pub(crate) fn all(rows: u64) -> [Table; 4] {
-    [lineitem(rows), wide((rows / 20).max(1)), notes(), pictures()]
+pub(crate) fn all(rows: u64, release: Personality) -> Vec<Table> {
+    let mut all = vec![lineitem(rows), wide((rows / 20).max(1)), notes(), pictures()];
+    if release == Personality::V23ai {
+        all.push(documents());
+    }
+    all
 }
 
 /// A number that looks random, the same for the same place.
@@ -153,4 +157,15 @@ fn pictures() -> Table {
         vec![Value::int(id as i64), Value::Bytes(words.collect())]
     };
     (0..16).map(row).fold(table.layout(1, 8).analysed(16, 100), Table::row)
+}
+
+/// JSON of 3 MB, whose length is known when it is read, in eight parts at least.
+fn documents() -> Table {
+    let table = Table::new("APP", "DOCUMENTS").column("ID", Type::number(9, 0)).column("DOCUMENT", Type::Json);
+    let text = pool().repeat(40);
+    let row = |id: u64| {
+        let from = (random(id, 1) % 50_000) as usize;
+        vec![Value::int(id as i64), Value::Json(Box::new(Json::Text(text[from..from + 3_000_000].into())))]
+    };
+    (0..64).map(row).fold(table.layout(1, 8).analysed(64, 100), Table::row)
 }
