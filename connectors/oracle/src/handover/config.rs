@@ -22,7 +22,7 @@ const PREFIX: &str = "topic.prefix";
 const PASSWORD: &str = "database.password";
 
 /// Debezium's keys that the load decides: other values would lose changes, or bring others than the tables hold.
-const OURS: [&str; 18] = [
+const OURS: [&str; 20] = [
     "name",
     "connector.class",
     "tasks.max",
@@ -36,6 +36,8 @@ const OURS: [&str; 18] = [
     "column.exclude.list",
     "decimal.handling.mode",
     "interval.handling.mode",
+    "time.precision.mode",
+    "event.converting.failure.handling.mode",
     "binary.handling.mode",
     "lob.enabled",
     "skipped.operations",

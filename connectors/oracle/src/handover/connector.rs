@@ -44,6 +44,8 @@ pub(crate) struct Wanted {
     /// Which database ([`connector_api::Cut`]), and where its log begins.
     pub(crate) system: String,
     pub(crate) start: Start,
+    /// Where it would have to begin for each table alone.
+    pub(crate) starts: BTreeMap<TableId, Start>,
     /// Redo threads of the database.
     pub(crate) threads: Vec<u32>,
 }
@@ -52,16 +54,16 @@ impl Wanted {
     /// What is handed over for these tables.
     ///
     /// # Errors
-    /// `Fatal` when the configuration does not say how Debezium reaches the database.
+    /// `Fatal` when there is no table, or the configuration does not say how Debezium reaches the database.
     pub(crate) fn new(
         source: &str,
         config: &OracleConfig,
         handover: &HandoverConfig,
         (system, place): (&str, &Place),
-        (start, threads): (Start, Vec<u32>),
-        tables: &[TableId],
+        (starts, threads): (BTreeMap<TableId, Start>, Vec<u32>),
     ) -> Result<Self> {
         let name = handover.name.clone().unwrap_or_else(|| format!("debezium_{source}"));
+        let start = Start::earliest(starts.values()).ok_or_else(|| Error::fatal("there is no table to hand over"))?;
         let mut keys = database(config, handover, place)?;
         let prefix = handover.prefix.as_str();
         let fixed = [
@@ -75,6 +77,8 @@ impl Wanted {
             ("interval.handling.mode", "string"),
             // As loads have them: nothing is finer, and no year is out of reach.
             ("time.precision.mode", "microseconds"),
+            // Its own is to go on with NULL for a value that it cannot convert.
+            ("event.converting.failure.handling.mode", "fail"),
             ("decimal.handling.mode", decimals(config.handling.decimals)),
             ("lob.enabled", if config.handling.without_lobs { "false" } else { "true" }),
             // An order of all changes of a table, and the brokers' own replication.
@@ -87,7 +91,7 @@ impl Wanted {
         ];
         keys.extend(fixed.map(|(key, value)| (key.to_owned(), value.to_owned())));
         keys.insert("schema.history.internal.kafka.topic".into(), format!("{prefix}.schema-history"));
-        keys.insert(TABLES.into(), include(tables));
+        keys.insert(TABLES.into(), include(starts.keys()));
         match &config.filter.columns {
             List::All => {}
             List::Include(list) => drop(keys.insert("column.include.list".into(), patterns(list))),
@@ -95,7 +99,7 @@ impl Wanted {
         }
         keys.extend(handover.more.iter().map(|(key, value)| (key.clone(), value.expose().to_owned())));
         keys.insert(MARK.into(), mark(system, start.after));
-        Ok(Self { name, config: keys, system: system.to_owned(), start, threads })
+        Ok(Self { name, config: keys, system: system.to_owned(), start, starts, threads })
     }
 
     /// What to make it with: the body of Kafka Connect's `POST /connectors`.
@@ -108,7 +112,12 @@ impl Wanted {
     /// What is committed before `commit_scn` in a thread Debezium does not send. It has no `snapshot_scn`, with which
     /// Debezium would drop what was changed before it by transactions that it does not know to have been open.
     pub(crate) fn offsets(&self) -> Value {
-        json!({ "offsets": [{ "partition": self.partition(), "offset": self.offset() }] })
+        self.offsets_of(self.start)
+    }
+
+    /// The body of such a request, to begin there.
+    pub(crate) fn offsets_of(&self, start: Start) -> Value {
+        json!({ "offsets": [{ "partition": self.partition(), "offset": self.offset_of(start) }] })
     }
 
     /// The partition that its offsets are of.
@@ -118,7 +127,11 @@ impl Wanted {
 
     /// Where it begins in it.
     pub(crate) fn offset(&self) -> Value {
-        let Start { after, committed } = self.start;
+        self.offset_of(self.start)
+    }
+
+    fn offset_of(&self, start: Start) -> Value {
+        let Start { after, committed } = start;
         let threads: Vec<_> = self.threads.iter().map(|thread| format!("{committed}:{thread}:")).collect();
         json!({ "scn": after.to_string(), "commit_scn": threads.join(",") })
     }
@@ -182,9 +195,9 @@ fn database(config: &OracleConfig, handover: &HandoverConfig, place: &Place) -> 
 }
 
 /// A list of regular expressions that match these tables and no other.
-pub(crate) fn include(tables: &[TableId]) -> String {
+pub(crate) fn include<'a>(tables: impl IntoIterator<Item = &'a TableId>) -> String {
     let names: Vec<_> =
-        tables.iter().map(|table| format!("{}\\.{}", literal(table.schema()), literal(table.name()))).collect();
+        tables.into_iter().map(|table| format!("{}\\.{}", literal(table.schema()), literal(table.name()))).collect();
     names.join(",")
 }
 
@@ -235,7 +248,8 @@ mod tests {
         let handover = config.handover.clone().unwrap();
         let start = Start { after: 89, committed: 100 };
         let from = ("oracle:7/ORCLPDB1", place);
-        Wanted::new("ora", &config, &handover, from, (start, vec![1, 2]), tables).map_err(|e| format!("{e:#}"))
+        let starts = tables.iter().map(|table| (table.clone(), start)).collect();
+        Wanted::new("ora", &config, &handover, from, (starts, vec![1, 2])).map_err(|e| format!("{e:#}"))
     }
 
     fn pdb() -> Place {
@@ -249,9 +263,11 @@ mod tests {
         let wanted = wanted(&[excluded, ("decimal.handling.mode", "string")], &pdb(), &tables).unwrap();
         let of = |key: &str| wanted.config.get(key).map(String::as_str).unwrap_or_default();
         assert_eq!(wanted.name, "debezium_ora");
-        assert_eq!(of(TABLES), r"HR\.EMP,HR\.A\$B\,C\ d");
+        assert_eq!(of(TABLES), r"HR\.A\$B\,C\ d,HR\.EMP");
         assert_eq!(of("column.exclude.list"), r"hr\.emp\.pic,.*\.X{1\,2}");
         assert_eq!((of("decimal.handling.mode"), of("lob.enabled"), of(MODE)), ("string", "true", "recovery"));
+        assert_eq!(of("event.converting.failure.handling.mode"), "fail");
+        assert_eq!(of("time.precision.mode"), "microseconds");
         assert_eq!((of("database.user"), of("database.password")), ("me", "${file:/x:y}"));
         assert_eq!(marked(of(MARK)), Some(("oracle:7/ORCLPDB1", 89)));
         assert!(!wanted.request().to_string().contains("hunter2"));
@@ -265,7 +281,7 @@ mod tests {
     #[test]
     fn log_miner_works_in_the_root() {
         let check = |more: &[(&str, &str)], place: &Place| {
-            let wanted = wanted(more, place, &[])?;
+            let wanted = wanted(more, place, &[TableId::new("HR", "EMP")])?;
             let of = |key: &str| wanted.config.get(key).cloned().unwrap_or_default();
             Ok::<_, String>(["database.hostname", "database.dbname", "database.pdb.name", "database.url"].map(of))
         };

@@ -38,7 +38,8 @@ pub enum Owed {
 impl Owed {
     /// What the loads into a sink have left undone.
     pub fn of(reports: &[LoadReport]) -> Self {
-        if reports.iter().any(|report| matches!(report.end, End::Failed(_))) {
+        // One that failed at its hand-over has told them all.
+        if reports.iter().any(|report| matches!(report.end, End::Failed(_)) && !report.holds_all()) {
             return Self::Any;
         }
         let tables = reports.iter().flat_map(|report| &report.tables);
