@@ -403,6 +403,12 @@ mod tests {
     }
 
     #[test]
+    fn what_was_noted_of_an_scn_holds_for_whoever_goes_on_at_it() {
+        let noted = [(7, "5"), (7, "4"), (9, "x"), (8, "6")].map(|(scn, began)| (scn, began.to_owned()));
+        assert_eq!(lowest(noted.into_iter()), BTreeMap::from([(7, 4), (8, 6)]));
+    }
+
+    #[test]
     fn other_rows_of_a_split_are_noticed() {
         let (snapshot, a, b) = (snapshot(), SplitId::new("a"), SplitId::new("b"));
         let same = |split, at, is| snapshot.same_as_before(split, at, is).map_err(|e| e.is_cut_lost());

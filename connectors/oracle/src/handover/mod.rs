@@ -5,6 +5,7 @@
 //! What must hold: nothing is kept between the steps. What is in the sink says what is handed over, what is at the
 //! worker says how far that has come: killed anywhere and run again, it goes on.
 
+mod columns;
 mod config;
 mod connector;
 mod files;
@@ -13,11 +14,13 @@ mod start;
 mod steps;
 mod worker;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use connector_api::{Error, ErrorKind, Finding, HandOver, Progress, Result, TableId, failpoint};
 
+pub(crate) use columns::silent;
 pub(crate) use config::HandoverConfig;
 
 use crate::catalog::{self, Relation};
@@ -25,6 +28,7 @@ use crate::config::OracleConfig;
 use crate::cut;
 use crate::session::Session;
 use crate::source::{OracleSource, blocking};
+use columns::Columns;
 use connector::Wanted;
 use redo::Redo;
 use start::Start;
@@ -92,10 +96,22 @@ fn wanted(config: &OracleConfig, source: &str, held: &Progress) -> Result<(Wante
     let database = catalog::database(&mut *session).map_err(|e| e.while_doing("asking what the database is"))?;
     let selected = cut::selected(&mut *session, config).map_err(|e| e.while_doing("finding the tables"))?;
     let redo = redo::ask(&mut *session, database.standby).map_err(|e| e.while_doing("looking at the redo"))?;
+    let mut followed: Vec<&TableId> = selected.iter().filter(|r| redo::is_logged(r)).map(|r| &r.id).collect();
+    followed.retain(|table| held.loaded(table).is_some());
+    let mut columns = Columns::default();
+    for owner in followed.iter().map(|table| table.schema()).collect::<BTreeSet<_>>() {
+        let details = catalog::details(&mut *session, owner, false);
+        let details = details.map_err(|e| e.while_doing("reading the tables' columns"))?;
+        for table in followed.iter().filter(|table| table.schema() == owner) {
+            if let Some(details) = details.get(table.name()) {
+                columns.add(table, details, &config.filter, &config.handling);
+            }
+        }
+    }
     drop(session);
-    let followed: Vec<&TableId> = selected.iter().filter(|r| redo::is_logged(r)).map(|r| &r.id).collect();
     let starts = Start::of(held, handover.start, |table| followed.contains(&table))?;
-    let wanted = Wanted::new(source, config, handover, (&database.system, &redo.place), (starts, redo.threads()))?;
+    let from = (database.system.as_str(), &redo.place);
+    let wanted = Wanted::new(source, config, handover, from, (starts, redo.threads()), &columns)?;
     Ok((wanted, redo))
 }
 
