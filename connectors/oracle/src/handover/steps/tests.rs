@@ -192,9 +192,10 @@ fn a_table_that_came_later_is_added_with_the_offset_that_it_needs() {
         seen
     };
     let ahead = seen(json!({ "scn": "500", "commit_scn": "510:1:0a.1-0b.2" }));
-    let offset = r#"{"offsets":[{"offset":{"commit_scn":"200:1:","scn":"189"},"partition":{"server":"shop"}}]}"#;
-    refused(&ahead, &["tables=A.C", "PUT /connectors/dbz/stop", r"A\.C added to table.include.list", offset]);
+    let offsets = wanted().offsets_of(Start { after: 189, committed: 200 }).to_string();
+    assert!(offsets.contains("\"189\"") && offsets.contains("\"200:1:\""), "{offsets}");
+    refused(&ahead, &["tables=A.C", "PUT /connectors/dbz/stop", r"A\.C added to table.include.list", &offsets]);
     // One that is behind goes on from where it is.
     let behind = seen(json!({ "scn": "150", "commit_scn": "170:2:,160:1:" }));
-    refused(&behind, &[r#"{"commit_scn":"160:1:","scn":"150"}"#]);
+    refused(&behind, &[&wanted().offsets_of(Start { after: 150, committed: 160 }).to_string()]);
 }
