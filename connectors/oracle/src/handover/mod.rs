@@ -82,7 +82,7 @@ fn usable(redo: &Redo, wanted: &Wanted, there_already: bool) -> Result<()> {
     match redo.reaches(&wanted.start) {
         Err(error) if there_already => {
             let error = format!("{error:#}");
-            tracing::warn!(error, "of use are the files of the hand-over only to a connector that has begun by them");
+            tracing::warn!(error, "the files of the hand-over are of use only to a connector that has begun by them");
             Ok(())
         }
         judged => judged,
