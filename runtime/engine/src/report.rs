@@ -66,16 +66,8 @@ pub struct LoadReport {
 impl LoadReport {
     /// Whether every table is in the sink: loaded now or before.
     pub fn complete(&self) -> bool {
-        matches!(self.end, End::Finished) && self.all_there()
-    }
-
-    /// Whether the tables are known, and each is in the sink, however the load ended.
-    pub fn holds_all(&self) -> bool {
-        !self.tables.is_empty() && self.all_there()
-    }
-
-    fn all_there(&self) -> bool {
-        self.tables.iter().all(|t| matches!(t.outcome, Outcome::Loaded | Outcome::AlreadyLoaded))
+        let there = |t: &TableReport| matches!(t.outcome, Outcome::Loaded | Outcome::AlreadyLoaded);
+        matches!(self.end, End::Finished) && self.tables.iter().all(there)
     }
 
     /// How many tables failed or were refused.

@@ -38,8 +38,7 @@ pub enum Owed {
 impl Owed {
     /// What the loads into a sink have left undone.
     pub fn of(reports: &[LoadReport]) -> Self {
-        // One that failed at its hand-over has told them all.
-        if reports.iter().any(|report| matches!(report.end, End::Failed(_)) && !report.holds_all()) {
+        if reports.iter().any(|report| matches!(report.end, End::Failed(_))) {
             return Self::Any;
         }
         let tables = reports.iter().flat_map(|report| &report.tables);
