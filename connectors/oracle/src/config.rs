@@ -53,13 +53,17 @@ impl Endpoint {
                 url.strip_prefix("jdbc:oracle:").and_then(|rest| rest.split_once('@')).map_or(&**url, |(_, to)| to);
             return url.strip_prefix("//").unwrap_or(url).to_owned();
         }
-        let Self { protocol, host, port, .. } = self;
-        let (key, value) = match &self.target {
-            Target::Service(name) => ("SERVICE_NAME", name),
-            Target::Sid(sid) => ("SID", sid),
-        };
-        format!("(DESCRIPTION=(ADDRESS=(PROTOCOL={protocol})(HOST={host})(PORT={port}))(CONNECT_DATA=({key}={value})))")
+        descriptor(&self.protocol, &self.host, &self.port.to_string(), &self.target)
     }
+}
+
+/// A connect descriptor.
+pub(crate) fn descriptor(protocol: &str, host: &str, port: &str, target: &Target) -> String {
+    let (key, value) = match target {
+        Target::Service(name) => ("SERVICE_NAME", name),
+        Target::Sid(sid) => ("SID", sid),
+    };
+    format!("(DESCRIPTION=(ADDRESS=(PROTOCOL={protocol})(HOST={host})(PORT={port}))(CONNECT_DATA=({key}={value})))")
 }
 
 /// Which SCN a load is as of.

@@ -63,6 +63,9 @@ pub(crate) fn check(config: &OracleConfig) -> Result<Vec<Finding>> {
         let details = details.map_err(|e| e.while_doing("reading the tables' columns"))?;
         for relation in relations.iter().filter(|r| r.id.schema() == owner) {
             let known = details.get(relation.id.name()).cloned().unwrap_or_default();
+            if config.handover.is_some() {
+                findings.extend(handover::silent(relation, &known, &config.filter, &config.handling));
+            }
             match describe(relation, &known, &config.filter, &config.handling) {
                 Ok(table) => findings.extend(table.left_out.iter().map(|(column, why)| {
                     let remedy = "long.handling and lob.handling say what becomes of such columns";

@@ -22,7 +22,7 @@ const PREFIX: &str = "topic.prefix";
 const PASSWORD: &str = "database.password";
 
 /// Debezium's keys that the load decides: other values would lose changes, or bring others than the tables hold.
-const OURS: [&str; 18] = [
+const OURS: [&str; 20] = [
     "name",
     "connector.class",
     "tasks.max",
@@ -36,6 +36,8 @@ const OURS: [&str; 18] = [
     "column.exclude.list",
     "decimal.handling.mode",
     "interval.handling.mode",
+    "time.precision.mode",
+    "event.converting.failure.handling.mode",
     "binary.handling.mode",
     "lob.enabled",
     "skipped.operations",
@@ -147,7 +149,7 @@ impl HandoverConfig {
         for (key, value) in &more {
             if OURS.contains(&key.as_str()) {
                 problem(&member(key), "is decided by the load");
-            } else if is_secret(key) && !value.expose().contains("${") {
+            } else if !is_kept(key, value.expose()) {
                 let what = "would be readable in the file and through the worker: give a reference that Kafka Connect \
                             resolves, with two dollar signs here: $${file:/path:key}";
                 problem(&member(key), what);
@@ -177,10 +179,52 @@ fn member(key: &str) -> String {
     MORE.replace('*', key)
 }
 
-/// Whether a key's value must not be read by everybody.
-fn is_secret(key: &str) -> bool {
+/// Words in the keys of what must not be read by everybody.
+const SECRET: [&str; 7] = ["password", "passphrase", "secret", "credential", "user.info", "token", "keystore.key"];
+
+/// Whether a value gives no secret away: those of secrets are references, wholly, as are the parts of the others that are
+/// secrets.
+fn is_kept(key: &str, value: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    ["password", "secret", "jaas", "user.info", "token"].iter().any(|word| key.contains(word))
+    if SECRET.iter().any(|word| key.contains(word)) {
+        return is_reference(value);
+    }
+    if !key.contains("jaas") && key != "database.url" {
+        return true;
+    }
+    // `password="…"` of a login module, or of a URL's properties.
+    let folded = value.to_ascii_lowercase();
+    let named = folded.match_indices('=').all(|(at, _)| {
+        let name =
+            folded[..at].trim_end().rsplit([' ', '\t', '\n', ';', '?', '&', '(', ',']).next().unwrap_or_default();
+        !SECRET[..4].iter().any(|word| name.contains(word)) || is_reference(option(&value[at + 1..]))
+    });
+    // `jdbc:oracle:thin:user/password@…`.
+    let login = value.split_once('@').and_then(|(login, _)| login.splitn(4, ':').nth(3)).unwrap_or_default();
+    let login = if key == "database.url" { unreferenced(login) } else { String::new() };
+    named && login.split_once('/').is_none_or(|(_, password)| password.is_empty())
+}
+
+/// The value of an option that begins there: in quotes, or to the next separator.
+fn option(rest: &str) -> &str {
+    let rest = rest.trim_start();
+    match rest.chars().next() {
+        Some(quote @ ('"' | '\'')) => rest[1..].split(quote).next().unwrap_or_default(),
+        _ => rest.split([' ', '\t', '\n', ';', '&', ')', ',']).next().unwrap_or_default(),
+    }
+}
+
+/// Whether a value is made of references alone, which Kafka Connect resolves.
+fn is_reference(value: &str) -> bool {
+    !value.trim().is_empty() && unreferenced(value).trim().is_empty()
+}
+
+/// A value without its references.
+fn unreferenced(value: &str) -> String {
+    let mut parts = value.split("${");
+    let mut bare = parts.next().unwrap_or_default().to_owned();
+    bare.extend(parts.map(|part| part.split_once('}').map_or(part, |(_, after)| after)));
+    bare
 }
 
 fn worker(url: &str, values: &Values, problem: &mut impl FnMut(&str, &str)) -> Option<WorkerConfig> {
@@ -270,6 +314,24 @@ mod tests {
         let jaas = "handover.config.schema.history.internal.consumer.sasl.jaas.config";
         assert!(with(jaas, "x password=\"y\";").contains("readable"));
         assert_eq!(with(jaas, "x password=\"${env:Y}\";"), "");
+        for clear in ["x username=\"${env:U}\" password = \"y\";", "x clientSecret='a${env:U}';", "x password=y;"] {
+            assert!(with(jaas, clear).contains("readable"), "{clear}");
+        }
+        assert_eq!(with(jaas, "x useKeyTab=true principal=\"a@B\";"), "");
+        assert!(with("handover.config.database.password", "${file:/x:y}hunter2").contains("readable"));
+        for key in ["driver.ssl.keystore.key", "x.passphrase", "x.credentials"] {
+            let key = format!("handover.config.{key}");
+            assert!(with(&key, "hunter2").contains("readable"), "{key}");
+            assert_eq!(with(&key, "${file:/x:y}"), "");
+        }
+        let url = "handover.config.database.url";
+        for clear in ["jdbc:oracle:thin:me/hunter2@db", "jdbc:oracle:thin:@db?a=b&x.wallet_password=c"] {
+            assert!(with(url, clear).contains("readable"), "{clear}");
+        }
+        for kept in ["jdbc:oracle:thin:@//h:1/s", "jdbc:oracle:thin:me/${file:/x:y}@//h:1/s", "jdbc:oracle:oci:@ALIAS"]
+        {
+            assert_eq!(with(url, kept), "", "{kept}");
+        }
         assert!(with("handover.config.table.include.list", "A").ends_with("is decided by the load"));
         assert_eq!(with("handover.config.log.mining.strategy", "hybrid"), "");
         for (url, says) in [("ftp://x", "must begin"), ("x", "is not a URL"), ("http://u:p@h", "must not hold a user")]

@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use connector_api::{Decimals, Error, List, Result, TableId};
 use serde_json::{Value, json};
 
+use super::columns::Columns;
 use super::config::HandoverConfig;
 use super::start::Start;
-use crate::config::{OracleConfig, Target};
+use crate::config::{OracleConfig, Target, descriptor};
 
 /// The connector's class, and the plugin's.
 pub(crate) const CLASS: &str = "io.debezium.connector.oracle.OracleConnector";
@@ -44,6 +45,8 @@ pub(crate) struct Wanted {
     /// Which database ([`connector_api::Cut`]), and where its log begins.
     pub(crate) system: String,
     pub(crate) start: Start,
+    /// Where it would have to begin for each table alone.
+    pub(crate) starts: BTreeMap<TableId, Start>,
     /// Redo threads of the database.
     pub(crate) threads: Vec<u32>,
 }
@@ -52,16 +55,17 @@ impl Wanted {
     /// What is handed over for these tables.
     ///
     /// # Errors
-    /// `Fatal` when the configuration does not say how Debezium reaches the database.
+    /// `Fatal` when there is no table, or the configuration does not say how Debezium reaches the database.
     pub(crate) fn new(
         source: &str,
         config: &OracleConfig,
         handover: &HandoverConfig,
         (system, place): (&str, &Place),
-        (start, threads): (Start, Vec<u32>),
-        tables: &[TableId],
+        (starts, threads): (BTreeMap<TableId, Start>, Vec<u32>),
+        columns: &Columns,
     ) -> Result<Self> {
         let name = handover.name.clone().unwrap_or_else(|| format!("debezium_{source}"));
+        let start = Start::earliest(starts.values()).ok_or_else(|| Error::fatal("there is no table to hand over"))?;
         let mut keys = database(config, handover, place)?;
         let prefix = handover.prefix.as_str();
         let fixed = [
@@ -75,6 +79,8 @@ impl Wanted {
             ("interval.handling.mode", "string"),
             // As loads have them: nothing is finer, and no year is out of reach.
             ("time.precision.mode", "microseconds"),
+            // Its own is to go on with NULL for a value that it cannot convert.
+            ("event.converting.failure.handling.mode", "fail"),
             ("decimal.handling.mode", decimals(config.handling.decimals)),
             ("lob.enabled", if config.handling.without_lobs { "false" } else { "true" }),
             // An order of all changes of a table, and the brokers' own replication.
@@ -87,15 +93,20 @@ impl Wanted {
         ];
         keys.extend(fixed.map(|(key, value)| (key.to_owned(), value.to_owned())));
         keys.insert("schema.history.internal.kafka.topic".into(), format!("{prefix}.schema-history"));
-        keys.insert(TABLES.into(), include(tables));
-        match &config.filter.columns {
-            List::All => {}
-            List::Include(list) => drop(keys.insert("column.include.list".into(), patterns(list))),
-            List::Exclude(list) => drop(keys.insert("column.exclude.list".into(), patterns(list))),
+        keys.insert(TABLES.into(), include(starts.keys()));
+        let (key, list) = match &config.filter.columns {
+            List::All => ("column.exclude.list", columns.left_out.clone()),
+            List::Exclude(list) => ("column.exclude.list", [&given(list)[..], &columns.left_out].concat()),
+            // Debezium takes one of the two lists.
+            List::Include(list) if columns.left_out.is_empty() => ("column.include.list", given(list)),
+            List::Include(_) => ("column.include.list", columns.loaded.clone()),
+        };
+        if !list.is_empty() {
+            keys.insert(key.into(), list.join(","));
         }
         keys.extend(handover.more.iter().map(|(key, value)| (key.clone(), value.expose().to_owned())));
         keys.insert(MARK.into(), mark(system, start.after));
-        Ok(Self { name, config: keys, system: system.to_owned(), start, threads })
+        Ok(Self { name, config: keys, system: system.to_owned(), start, starts, threads })
     }
 
     /// What to make it with: the body of Kafka Connect's `POST /connectors`.
@@ -108,7 +119,12 @@ impl Wanted {
     /// What is committed before `commit_scn` in a thread Debezium does not send. It has no `snapshot_scn`, with which
     /// Debezium would drop what was changed before it by transactions that it does not know to have been open.
     pub(crate) fn offsets(&self) -> Value {
-        json!({ "offsets": [{ "partition": self.partition(), "offset": self.offset() }] })
+        self.offsets_of(self.start)
+    }
+
+    /// The body of such a request, to begin there.
+    pub(crate) fn offsets_of(&self, start: Start) -> Value {
+        json!({ "offsets": [{ "partition": self.partition(), "offset": self.offset_of(start) }] })
     }
 
     /// The partition that its offsets are of.
@@ -118,7 +134,11 @@ impl Wanted {
 
     /// Where it begins in it.
     pub(crate) fn offset(&self) -> Value {
-        let Start { after, committed } = self.start;
+        self.offset_of(self.start)
+    }
+
+    fn offset_of(&self, start: Start) -> Value {
+        let Start { after, committed } = start;
         let threads: Vec<_> = self.threads.iter().map(|thread| format!("{committed}:{thread}:")).collect();
         json!({ "scn": after.to_string(), "commit_scn": threads.join(",") })
     }
@@ -152,44 +172,45 @@ fn database(config: &OracleConfig, handover: &HandoverConfig, place: &Place) -> 
     if in_container {
         set("database.pdb.name", place.container.clone());
     }
+    let own = |key: &str| handover.more.get(key).map(|value| value.expose()).filter(|value| !value.trim().is_empty());
     let root = match (&endpoint.pdb, &endpoint.target) {
+        _ if handover.more.contains_key("database.dbname") => own("database.dbname").unwrap_or_default().to_owned(),
         // The load logs in to the root, or there is none.
         (Some(_), Target::Service(service)) if !service.is_empty() => service.clone(),
         (None, Target::Service(service)) if !in_container && !service.is_empty() => service.clone(),
         _ => place.name.clone(),
     };
-    if root.is_empty() && !handover.more.contains_key("database.dbname") {
+    if root.is_empty() {
         let what = "the name of the database is not known, which Debezium must be told";
         let remedy = "GRANT SELECT ON SYS.V_$DATABASE to the user, or set handover.config.database.dbname";
         return Err(Error::fatal(what).with("remedy", remedy));
     }
     if endpoint.url.is_none() {
-        set("database.hostname", endpoint.host.clone());
-        set("database.port", endpoint.port.to_string());
-        let sid = matches!(endpoint.target, Target::Sid(_));
-        let told = ["database.url", "database.hostname"].iter().any(|key| handover.more.contains_key(*key));
-        if (sid || endpoint.protocol == "tcps") && !told {
+        let host = own("database.hostname").unwrap_or(&endpoint.host).to_owned();
+        let port = own("database.port").map_or_else(|| endpoint.port.to_string(), str::to_owned);
+        let sid = matches!(endpoint.target, Target::Sid(_)) && own("database.dbname").is_none();
+        if (sid || endpoint.protocol == "tcps") && own("database.url").is_none() {
             // Debezium's own string says neither.
-            let mut there = endpoint.clone();
-            if !sid {
-                there.target = Target::Service(root.clone());
-            }
-            set("database.url", format!("jdbc:oracle:thin:@{}", there.connect_string()));
+            let target = if sid { endpoint.target.clone() } else { Target::Service(root.clone()) };
+            let there = descriptor(&endpoint.protocol, &host, &port, &target);
+            set("database.url", format!("jdbc:oracle:thin:@{there}"));
         }
+        set("database.hostname", host);
+        set("database.port", port);
     }
     set("database.dbname", root);
     Ok(keys)
 }
 
 /// A list of regular expressions that match these tables and no other.
-pub(crate) fn include(tables: &[TableId]) -> String {
+pub(crate) fn include<'a>(tables: impl IntoIterator<Item = &'a TableId>) -> String {
     let names: Vec<_> =
-        tables.iter().map(|table| format!("{}\\.{}", literal(table.schema()), literal(table.name()))).collect();
+        tables.into_iter().map(|table| format!("{}\\.{}", literal(table.schema()), literal(table.name()))).collect();
     names.join(",")
 }
 
 /// A name as a Java regular expression in a list: whatever is no letter, digit or `_` is escaped, the list's comma too.
-fn literal(name: &str) -> String {
+pub(crate) fn literal(name: &str) -> String {
     let mut pattern = String::with_capacity(name.len());
     for c in name.chars() {
         if c.is_ascii() && !c.is_ascii_alphanumeric() && c != '_' {
@@ -201,13 +222,13 @@ fn literal(name: &str) -> String {
 }
 
 /// Regular expressions as they were given: the source reads them anchored and without regard to case, as Debezium does.
-fn patterns(list: &[regex::Regex]) -> String {
+fn given(list: &[regex::Regex]) -> Vec<String> {
     let given = |regex: &regex::Regex| {
         let text = regex.as_str();
         let inner = text.strip_prefix("(?i)^(?:").and_then(|rest| rest.strip_suffix(")$"));
         inner.unwrap_or(text).replace(',', "\\,")
     };
-    list.iter().map(given).collect::<Vec<_>>().join(",")
+    list.iter().map(given).collect()
 }
 
 #[cfg(test)]
@@ -217,6 +238,10 @@ mod tests {
     use super::*;
 
     fn wanted(more: &[(&str, &str)], place: &Place, tables: &[TableId]) -> Result<Wanted, String> {
+        with(more, place, tables, &Columns::default())
+    }
+
+    fn with(more: &[(&str, &str)], place: &Place, tables: &[TableId], columns: &Columns) -> Result<Wanted, String> {
         let needed = [
             ("database.hostname", "db"),
             ("database.dbname", "orclpdb1"),
@@ -235,7 +260,8 @@ mod tests {
         let handover = config.handover.clone().unwrap();
         let start = Start { after: 89, committed: 100 };
         let from = ("oracle:7/ORCLPDB1", place);
-        Wanted::new("ora", &config, &handover, from, (start, vec![1, 2]), tables).map_err(|e| format!("{e:#}"))
+        let starts = tables.iter().map(|table| (table.clone(), start)).collect();
+        Wanted::new("ora", &config, &handover, from, (starts, vec![1, 2]), columns).map_err(|e| format!("{e:#}"))
     }
 
     fn pdb() -> Place {
@@ -249,9 +275,11 @@ mod tests {
         let wanted = wanted(&[excluded, ("decimal.handling.mode", "string")], &pdb(), &tables).unwrap();
         let of = |key: &str| wanted.config.get(key).map(String::as_str).unwrap_or_default();
         assert_eq!(wanted.name, "debezium_ora");
-        assert_eq!(of(TABLES), r"HR\.EMP,HR\.A\$B\,C\ d");
+        assert_eq!(of(TABLES), r"HR\.A\$B\,C\ d,HR\.EMP");
         assert_eq!(of("column.exclude.list"), r"hr\.emp\.pic,.*\.X{1\,2}");
         assert_eq!((of("decimal.handling.mode"), of("lob.enabled"), of(MODE)), ("string", "true", "recovery"));
+        assert_eq!(of("event.converting.failure.handling.mode"), "fail");
+        assert_eq!(of("time.precision.mode"), "microseconds");
         assert_eq!((of("database.user"), of("database.password")), ("me", "${file:/x:y}"));
         assert_eq!(marked(of(MARK)), Some(("oracle:7/ORCLPDB1", 89)));
         assert!(!wanted.request().to_string().contains("hunter2"));
@@ -263,9 +291,24 @@ mod tests {
     }
 
     #[test]
+    fn columns_that_are_not_loaded_are_not_captured() {
+        let columns = Columns { left_out: vec![r"HR\.EMP\.PIC".into()], loaded: vec![r"HR\.EMP\.ID".into()] };
+        let check = |more: &[(&str, &str)], columns: &Columns| {
+            let wanted = with(more, &pdb(), &[TableId::new("HR", "EMP")], columns).unwrap();
+            ["column.exclude.list", "column.include.list"]
+                .map(|key| wanted.config.get(key).cloned().unwrap_or_default())
+        };
+        assert_eq!(check(&[], &columns), [r"HR\.EMP\.PIC", ""]);
+        assert_eq!(check(&[("column.exclude.list", r".*\.X")], &columns), [r".*\.X,HR\.EMP\.PIC", ""]);
+        let include = [("column.include.list", r"hr\..*")];
+        assert_eq!(check(&include, &columns), ["", r"HR\.EMP\.ID"]);
+        assert_eq!(check(&include, &Columns::default()), ["", r"hr\..*"]);
+    }
+
+    #[test]
     fn log_miner_works_in_the_root() {
         let check = |more: &[(&str, &str)], place: &Place| {
-            let wanted = wanted(more, place, &[])?;
+            let wanted = wanted(more, place, &[TableId::new("HR", "EMP")])?;
             let of = |key: &str| wanted.config.get(key).cloned().unwrap_or_default();
             Ok::<_, String>(["database.hostname", "database.dbname", "database.pdb.name", "database.url"].map(of))
         };
@@ -276,6 +319,19 @@ mod tests {
         assert_eq!(check(&switched, &pdb()).unwrap(), ["db", "ROOT", "ORCLPDB1", ""]);
         let [.., url] = check(&[("database.protocol", "tcps")], &pdb()).unwrap();
         assert!(url.starts_with("jdbc:oracle:thin:@(DESCRIPTION=") && url.contains("SERVICE_NAME=ORCL)"), "{url}");
+        // What the operator says of the way is in the string too.
+        let moved = [
+            ("database.protocol", "tcps"),
+            ("handover.config.database.hostname", "primary"),
+            ("handover.config.database.port", "2484"),
+            ("handover.config.database.dbname", "ROOT"),
+        ];
+        let [host, name, _, url] = check(&moved, &pdb()).unwrap();
+        assert_eq!((host.as_str(), name.as_str()), ("primary", "ROOT"));
+        assert!(url.contains("(HOST=primary)(PORT=2484)") && url.contains("SERVICE_NAME=ROOT"), "{url}");
+        let named = [("database.dbname", ""), ("database.sid", "ORCL1"), moved[3]];
+        let [.., url] = check(&named, &pdb()).unwrap();
+        assert_eq!(url, "", "Debezium's own string names the service");
         let [.., url] = check(&[("database.dbname", ""), ("database.sid", "ORCL1")], &pdb()).unwrap();
         assert!(url.contains("(SID=ORCL1)"), "{url}");
         let own = [
@@ -287,5 +343,7 @@ mod tests {
         assert_eq!(check(&own, &pdb()).unwrap(), ["", "ORCL", "ORCLPDB1", "jdbc:oracle:thin:@ROOT"]);
         let nameless = Place { name: String::new(), ..pdb() };
         assert!(check(&[], &nameless).unwrap_err().contains("V_$DATABASE"));
+        let empty = [("database.protocol", "tcps"), ("handover.config.database.dbname", " ")];
+        assert!(check(&empty, &pdb()).unwrap_err().contains("handover.config.database.dbname"));
     }
 }

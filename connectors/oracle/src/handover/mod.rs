@@ -5,6 +5,7 @@
 //! What must hold: nothing is kept between the steps. What is in the sink says what is handed over, what is at the
 //! worker says how far that has come: killed anywhere and run again, it goes on.
 
+mod columns;
 mod config;
 mod connector;
 mod files;
@@ -13,11 +14,13 @@ mod start;
 mod steps;
 mod worker;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use connector_api::{Error, ErrorKind, Finding, HandOver, Progress, Result, TableId, failpoint};
 
+pub(crate) use columns::silent;
 pub(crate) use config::HandoverConfig;
 
 use crate::catalog::{self, Relation};
@@ -25,7 +28,9 @@ use crate::config::OracleConfig;
 use crate::cut;
 use crate::session::Session;
 use crate::source::{OracleSource, blocking};
+use columns::Columns;
 use connector::Wanted;
+use redo::Redo;
 use start::Start;
 use steps::{Step, Tried, next};
 use worker::Worker;
@@ -43,8 +48,8 @@ pub(crate) fn check(
     (user, standby, sees_transactions): (&str, bool, bool),
     relations: &[Relation],
 ) -> Result<Vec<Finding>> {
-    let redo = redo::ask(session).map_err(|e| e.while_doing("looking at the redo"))?;
-    Ok(redo.judge(handover, (user, standby, sees_transactions), relations))
+    let redo = redo::ask(session, standby).map_err(|e| e.while_doing("looking at the redo"))?;
+    Ok(redo.judge(handover, (user, sees_transactions), relations))
 }
 
 #[async_trait]
@@ -52,45 +57,71 @@ impl HandOver for OracleSource {
     async fn hand_over(&self, source: &str, held: &Progress) -> Result<()> {
         let Some(handover) = self.config.handover.clone() else { return Ok(()) };
         let (config, name, held) = (self.config.clone(), source.to_owned(), held.clone());
-        let wanted = blocking(move || {
-            let wanted = wanted(&config, &name, &held)?;
-            if let Some(dir) = config.handover.as_ref().and_then(|handover| handover.dir.as_ref()) {
+        let (wanted, redo) = blocking(move || {
+            let (wanted, redo) = wanted(&config, &name, &held)?;
+            let Some(handover) = &config.handover else { return Ok((wanted, redo)) };
+            if let Some(dir) = &handover.dir {
+                if handover.worker.is_none() {
+                    usable(&redo, &wanted, files::are(dir, &name, &wanted))?;
+                }
                 files::write(dir, &name, &wanted)?;
                 failpoint::hit("handover.written")?;
             }
-            Ok(wanted)
+            Ok((wanted, redo))
         })
         .await?;
         match &handover.worker {
-            Some(worker) => drive(&Worker::new(worker)?, &wanted, handover.timeout).await,
+            Some(worker) => drive(&Worker::new(worker)?, &wanted, &redo, handover.timeout).await,
             None => Ok(()),
         }
     }
 }
 
-/// What is handed over of these tables.
-fn wanted(config: &OracleConfig, source: &str, held: &Progress) -> Result<Wanted> {
+/// Whether files that say where to begin are of use. Those that are there already may have been used long ago.
+fn usable(redo: &Redo, wanted: &Wanted, there_already: bool) -> Result<()> {
+    match redo.reaches(&wanted.start) {
+        Err(error) if there_already => {
+            let error = format!("{error:#}");
+            tracing::warn!(error, "the files of the hand-over are of use only to a connector that has begun by them");
+            Ok(())
+        }
+        judged => judged,
+    }
+}
+
+/// What is handed over of these tables, and the redo that it begins in.
+fn wanted(config: &OracleConfig, source: &str, held: &Progress) -> Result<(Wanted, Redo)> {
     let Some(handover) = &config.handover else { return Err(Error::fatal("there is no hand-over")) };
     let mut session = cut::connect(&config.endpoint)?;
     let database = catalog::database(&mut *session).map_err(|e| e.while_doing("asking what the database is"))?;
     let selected = cut::selected(&mut *session, config).map_err(|e| e.while_doing("finding the tables"))?;
-    let redo = redo::ask(&mut *session).map_err(|e| e.while_doing("looking at the redo"))?;
+    let redo = redo::ask(&mut *session, database.standby).map_err(|e| e.while_doing("looking at the redo"))?;
+    let mut followed: Vec<&TableId> = selected.iter().filter(|r| redo::is_logged(r)).map(|r| &r.id).collect();
+    followed.retain(|table| held.loaded(table).is_some());
+    let mut columns = Columns::default();
+    for owner in followed.iter().map(|table| table.schema()).collect::<BTreeSet<_>>() {
+        let details = catalog::details(&mut *session, owner, false);
+        let details = details.map_err(|e| e.while_doing("reading the tables' columns"))?;
+        for table in followed.iter().filter(|table| table.schema() == owner) {
+            if let Some(details) = details.get(table.name()) {
+                columns.add(table, details, &config.filter, &config.handling);
+            }
+        }
+    }
     drop(session);
-    let followed: Vec<&TableId> = selected.iter().filter(|r| redo::is_logged(r)).map(|r| &r.id).collect();
-    let mut loaded = held.clone();
-    loaded.retain(|table, _| followed.contains(&table));
-    let start = Start::of(&loaded, handover.start)?;
-    redo.reaches(&start)?;
-    let tables: Vec<TableId> = loaded.tables().map(|(table, _)| table.clone()).collect();
-    Wanted::new(source, config, handover, (&database.system, &redo.place), (start, redo.threads()), &tables)
+    let starts = Start::of(held, handover.start, |table| followed.contains(&table))?;
+    let from = (database.system.as_str(), &redo.place);
+    let wanted = Wanted::new(source, config, handover, from, (starts, redo.threads()), &columns)?;
+    Ok((wanted, redo))
 }
 
 /// Does at the worker what is to be done, step by step, until nothing is.
-async fn drive(worker: &Worker, wanted: &Wanted, patience: Duration) -> Result<()> {
+async fn drive(worker: &Worker, wanted: &Wanted, redo: &Redo, patience: Duration) -> Result<()> {
     let began = Instant::now();
     let (mut tried, mut acted, mut fit) = (Tried::default(), None::<Instant>, false);
-    let mut wait = LOOK_AGAIN;
+    let (mut wait, mut last) = (LOOK_AGAIN, None::<Step>);
     loop {
+        let left = patience.saturating_sub(began.elapsed());
         tried.just_now = acted.is_some_and(|acted| acted.elapsed() < STALE);
         let step = async {
             if !fit {
@@ -99,21 +130,31 @@ async fn drive(worker: &Worker, wanted: &Wanted, patience: Duration) -> Result<(
             }
             let seen = worker.look(&wanted.name).await?;
             let step = next(seen.as_ref(), wanted, tried)?;
+            if step.needs_redo() {
+                redo.reaches(&wanted.start)?;
+            }
             take(step, worker, wanted, seen.map(|seen| seen.config).unwrap_or_default()).await?;
             Ok::<_, Error>(step)
         };
-        let trouble = match step.await {
+        let late = || Error::retriable("Kafka Connect did not answer in the time that was left");
+        // What is given up here may have been done: as for every lost answer, the next look tells.
+        let step = tokio::time::timeout(left.max(LOOK_AGAIN), step).await.unwrap_or_else(|_| Err(late()));
+        let mut at_once = false;
+        let trouble = match step {
             Ok(Step::Done) => return Ok(()),
             Ok(Step::Wait) => {
                 wait = LOOK_AGAIN;
                 None
             }
             Ok(step) => {
+                // The same once more: what was done is not shown yet.
+                at_once = last.replace(step) != Some(step);
                 wait = LOOK_AGAIN;
                 tried.restarted |= matches!(step, Step::Restart | Step::Configure);
+                tried.configured |= step == Step::Configure;
                 tried.finished |= step == Step::Finish;
                 acted = Some(Instant::now());
-                continue;
+                None
             }
             Err(error) if matches!(error.kind(), ErrorKind::Retriable { .. }) => {
                 tracing::info!(connector = wanted.name, error = format!("{error:#}"), "the hand-over tries again");
@@ -135,6 +176,9 @@ async fn drive(worker: &Worker, wanted: &Wanted, patience: Duration) -> Result<(
                 Some(cause) => error.caused_by(cause),
                 None => error,
             });
+        }
+        if at_once {
+            continue;
         }
         tokio::time::sleep(wait).await;
         wait = if trouble.is_some() { LONGEST_WAIT.min(wait * 2) } else { LOOK_AGAIN };

@@ -1,7 +1,7 @@
 //! What the hand-over asks of the database: redo that is kept and says enough, and who was writing. Asked here, judged
 //! purely.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use connector_api::{Error, Finding, Result, Severity, TableId};
 
@@ -21,6 +21,8 @@ const NAMED: usize = 10;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Redo {
     pub(crate) place: Place,
+    /// Whether it is a standby's view: which logs the primary keeps is not in it.
+    standby: bool,
     /// Whether filled logs are kept.
     archived: bool,
     /// Whether changes carry what LogMiner needs, and every column of every table.
@@ -30,18 +32,18 @@ pub(crate) struct Redo {
     whole: HashSet<TableId>,
     /// Redo threads; none where they may not be seen.
     threads: BTreeSet<u32>,
-    /// The lowest SCN of the logs that are kept.
+    /// The lowest SCN from which the logs of every thread are kept.
     oldest: Option<u64>,
     /// Views that this user may not read.
     hidden: Vec<&'static str>,
 }
 
 /// Asks the database.
-pub(crate) fn ask(session: &mut dyn Session) -> Answer<Redo> {
+pub(crate) fn ask(session: &mut dyn Session, standby: bool) -> Answer<Redo> {
     const T: Wanted = Wanted::Text;
     const N: Wanted = Wanted::Number;
-    let mut redo =
-        Redo { place: Place { container: catalog::container(session)?.0, ..Place::default() }, ..Redo::default() };
+    let place = Place { container: catalog::container(session)?.0, ..Place::default() };
+    let mut redo = Redo { place, standby, ..Redo::default() };
     let sql = "SELECT name, cdb, log_mode, supplemental_log_data_min, supplemental_log_data_all FROM v$database";
     match catalog::records(session, sql, &[], &[T; 5]) {
         Ok(rows) => {
@@ -66,20 +68,40 @@ pub(crate) fn ask(session: &mut dyn Session) -> Answer<Redo> {
             "SELECT thread#, MIN(first_change#) FROM v$archived_log WHERE status = 'A' GROUP BY thread#",
         ),
     ];
+    let mut kept = Kept::default();
     for (view, sql) in logs {
         match catalog::records(session, sql, &[], &[N, N]) {
             Ok(rows) => {
                 for row in rows {
                     redo.threads.extend(row.number::<u32>(0));
-                    let first: Option<u64> = row.number(1);
-                    redo.oldest = [redo.oldest, first].into_iter().flatten().min();
+                    kept.add(row.number(0), row.number(1));
                 }
             }
             Err(e) if e.is_missing_right() => redo.hidden.push(view),
             Err(e) => return Err(e),
         }
     }
+    redo.oldest = kept.oldest();
     Ok(redo)
+}
+
+/// Of each redo thread, the lowest SCN of its logs.
+#[derive(Default)]
+struct Kept(BTreeMap<Option<u32>, u64>);
+
+impl Kept {
+    /// Adds a log. One that was never used is of SCN 0.
+    fn add(&mut self, thread: Option<u32>, first: Option<u64>) {
+        if let Some(first) = first.filter(|first| *first > 0) {
+            let lowest = self.0.entry(thread).or_insert(first);
+            *lowest = first.min(*lowest);
+        }
+    }
+
+    /// From where on every thread is there.
+    fn oldest(&self) -> Option<u64> {
+        self.0.values().copied().max()
+    }
 }
 
 impl Redo {
@@ -91,12 +113,13 @@ impl Redo {
         }
     }
 
-    /// Whether the redo is still there from where it is to be read.
+    /// Whether the redo is still there from where it is to be read. What cannot be seen is not held against it, and from
+    /// a standby the primary's cannot.
     ///
     /// # Errors
     /// `Fatal` when it is not: changes would be missing.
     pub(crate) fn reaches(&self, start: &Start) -> Result<()> {
-        match self.oldest.filter(|_| self.hidden.is_empty()) {
+        match self.oldest.filter(|_| self.hidden.is_empty() && !self.standby) {
             Some(oldest) if oldest > start.after => {
                 let what =
                     "redo logs that the hand-over needs are no longer there: changes since the load would be missing";
@@ -113,13 +136,13 @@ impl Redo {
     pub(crate) fn judge(
         &self,
         handover: &HandoverConfig,
-        (user, standby, sees_transactions): (&str, bool, bool),
+        (user, sees_transactions): (&str, bool),
         relations: &[Relation],
     ) -> Vec<Finding> {
         let mut findings = vec![];
         let mut find = |severity, what: &str, remedy: String| findings.push(Finding::new(severity, what, remedy));
         let grant = |object: &str| format!("GRANT SELECT ON SYS.{object} TO {user}");
-        if handover.start.is_none() && standby {
+        if handover.start.is_none() && self.standby {
             let what = "a hand-over from a standby, which shows no open transactions, needs where the oldest one began";
             let remedy = "set handover.start.scn to SELECT MIN(start_scn) FROM gv$transaction at the primary (or its \
                           CURRENT_SCN, where there is none), asked before each load, and \
@@ -155,6 +178,20 @@ impl Redo {
             let remedy = format!("{}{}, before the load", statements.join("; "), others(more.len()));
             find(Severity::Blocking, &what, remedy);
         }
+        if self.standby {
+            let what = "whether the primary still has the redo since the load cannot be seen from a standby";
+            let remedy = "have its archived logs kept until Debezium's connector streams";
+            find(Severity::Warning, what, remedy.into());
+        }
+        let no_rac = handover.more.get("rac.nodes").is_none_or(|nodes| nodes.expose().trim().is_empty());
+        if self.threads.len() > 1 && no_rac {
+            let what = format!(
+                "the database has {} redo threads, and Debezium takes one for a RAC only where it is told its nodes",
+                self.threads.len()
+            );
+            let remedy = "set handover.config.rac.nodes to the nodes' host names, with :port where it is another";
+            find(Severity::Warning, &what, remedy.into());
+        }
         for view in self.hidden.iter().filter(|view| **view != "V_$DATABASE") {
             let what = "whether the redo since the load is still there cannot be seen at the hand-over";
             find(Severity::Warning, what, grant(view));
@@ -186,7 +223,7 @@ mod tests {
             archived: true,
             minimal: true,
             whole: [TableId::new("HR", "EMP")].into(),
-            threads: [1, 2].into(),
+            threads: [1].into(),
             oldest: Some(50),
             ..Redo::default()
         }
@@ -218,7 +255,8 @@ mod tests {
         kinds: &[(&str, RelationKind)],
     ) -> Vec<String> {
         let relations: Vec<_> = kinds.iter().map(|(name, kind)| relation(name, *kind)).collect();
-        let findings = redo.judge(&handover(start), ("\"APP\"", standby, sees), &relations);
+        let redo = Redo { standby, ..redo.clone() };
+        let findings = redo.judge(&handover(start), ("\"APP\"", sees), &relations);
         findings.iter().map(|f| format!("{:?} {f}", f.severity)).collect()
     }
 
@@ -249,9 +287,11 @@ mod tests {
     #[test]
     fn the_oldest_transaction_must_be_known() {
         let emp = [("EMP", RelationKind::Table)];
-        one(&check(&good(), None, true, true, &emp), &["Blocking", "standby", "handover.start.scn"]);
+        let found = check(&good(), None, true, true, &emp);
+        one(&found[..1], &["Blocking", "standby", "handover.start.scn"]);
+        one(&found[1..], &["Warning", "cannot be seen from a standby"]);
         one(&check(&good(), None, false, false, &emp), &["Blocking", "GRANT SELECT ON SYS.GV_$TRANSACTION"]);
-        assert_eq!(check(&good(), Some(7), true, false, &emp), [""; 0]);
+        assert_eq!(check(&good(), Some(7), true, false, &emp), found[1..]);
     }
 
     #[test]
@@ -269,6 +309,34 @@ mod tests {
         assert!(reaches(49, &good()).unwrap_err().contains("oldest_scn=50"));
         // What cannot be seen is not held against it.
         assert_eq!(reaches(49, &Redo { hidden: vec!["V_$ARCHIVED_LOG"], ..good() }), Ok(()));
-        assert_eq!((good().threads(), Redo::default().threads()), (vec![1, 2], vec![1]));
+        // A standby's own logs are not those that are mined.
+        assert_eq!(reaches(49, &Redo { standby: true, ..good() }), Ok(()));
+        let two = Redo { threads: [1, 2].into(), ..good() };
+        assert_eq!((two.threads(), Redo::default().threads()), (vec![1, 2], vec![1]));
+    }
+
+    #[test]
+    fn every_thread_must_reach_back() {
+        let oldest = |logs: &[(u32, u64)]| {
+            let mut kept = Kept::default();
+            logs.iter().for_each(|(thread, first)| kept.add(Some(*thread), Some(*first)));
+            kept.oldest()
+        };
+        assert_eq!(oldest(&[(1, 70), (1, 50), (2, 90), (2, 60)]), Some(60));
+        assert_eq!(oldest(&[(1, 0), (1, 50)]), Some(50), "a log that was never used");
+        assert_eq!(oldest(&[]), None);
+    }
+
+    #[test]
+    fn a_rac_is_told_by_its_nodes() {
+        let mut handover = handover(None);
+        let redo = Redo { threads: [1, 2].into(), ..good() };
+        let found = |handover: &HandoverConfig| {
+            let findings = redo.judge(handover, ("", true), &[]);
+            findings.iter().map(|f| format!("{:?} {f}", f.severity)).collect::<Vec<_>>()
+        };
+        one(&found(&handover), &["Warning", "2 redo threads", "handover.config.rac.nodes"]);
+        handover.more.insert("rac.nodes".into(), connector_api::Secret::new("a,b"));
+        assert_eq!(found(&handover), [""; 0]);
     }
 }

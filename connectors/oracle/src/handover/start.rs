@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use connector_api::{Error, Progress, Result};
+use connector_api::{Error, Progress, Result, TableId};
 
 /// Where a log begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,26 +18,35 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    /// Where the log of these tables begins. `given` is the operator's word, where the database's is missing.
+    /// Where the log of each followed table begins. `given` is the operator's word, where the database's is missing.
     ///
     /// # Errors
     /// `Fatal` when it is not known, or the operator's word cannot be true.
-    pub(crate) fn of(held: &Progress, given: Option<u64>) -> Result<Self> {
-        // Of each SCN, where the oldest transaction began: what one table's load has noted holds for the others.
+    pub(crate) fn of(
+        held: &Progress,
+        given: Option<u64>,
+        followed: impl Fn(&TableId) -> bool,
+    ) -> Result<BTreeMap<TableId, Self>> {
+        // Of each SCN, where the oldest transaction began: what one table's load has noted holds for the others, a view's
+        // too.
         let mut began: BTreeMap<u64, Option<u64>> = BTreeMap::new();
+        let mut scns: BTreeMap<TableId, u64> = BTreeMap::new();
         for (table, loaded) in held.tables() {
             let unread = |what: &str| Error::fatal(what).with("table", table);
             let scn = loaded.position.parse().map_err(|_| unread("a table's position is no SCN"))?;
             let told = loaded.visible.as_deref().map(str::parse).transpose();
             let told = told.map_err(|_| unread("where a table's oldest transaction began is no SCN"))?;
+            if followed(table) {
+                scns.insert(table.clone(), scn);
+            }
             let known = began.entry(scn).or_default();
             *known = match (*known, told) {
                 (Some(a), Some(b)) => Some(u64::min(a, b)),
                 (a, b) => a.or(b),
             };
         }
-        let unknown: BTreeSet<u64> = began.iter().filter(|(_, began)| began.is_none()).map(|(scn, _)| *scn).collect();
-        let committed = began.keys().next().copied().ok_or_else(|| Error::fatal("there is no table to hand over"))?;
+        let known = |scn: u64| began.get(&scn).copied().flatten();
+        let unknown: BTreeSet<u64> = scns.values().copied().filter(|scn| known(*scn).is_none()).collect();
         if let Some(scn) = unknown.first() {
             let Some(given) = given else {
                 let what = "which transactions were open at the SCN of a load is not known";
@@ -52,14 +61,21 @@ impl Start {
             }
         }
         // No transaction that matters began after the SCN itself.
-        let first = began.iter().map(|(scn, began)| began.or(given).unwrap_or(*scn).min(*scn)).min();
-        Ok(Self { after: first.unwrap_or(committed).saturating_sub(1), committed })
+        let start =
+            |scn: u64| Self { after: known(scn).or(given).unwrap_or(scn).min(scn).saturating_sub(1), committed: scn };
+        Ok(scns.into_iter().map(|(table, scn)| (table, start(scn))).collect())
+    }
+
+    /// Where one log for all of these begins, if there are any.
+    pub(crate) fn earliest<'a>(starts: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let both = |a: Self, b: Self| Self { after: a.after.min(b.after), committed: a.committed.min(b.committed) };
+        starts.into_iter().copied().reduce(both)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use connector_api::{Loaded, TableId};
+    use connector_api::Loaded;
 
     use super::*;
 
@@ -73,9 +89,12 @@ mod tests {
                 rows: None,
                 commit: "1".into(),
             };
-            held.set_loaded(TableId::new("A", format!("T{n}").as_str()), loaded);
+            let name = if n == 2 { "V".to_owned() } else { format!("T{n}") };
+            held.set_loaded(TableId::new("A", name.as_str()), loaded);
         }
-        let start = Start::of(&held, given).map_err(|e| format!("{e:#}"))?;
+        // The third is a view.
+        let starts = Start::of(&held, given, |table| table.name() != "V").map_err(|e| format!("{e:#}"))?;
+        let start = Start::earliest(starts.values()).ok_or("none")?;
         Ok((start.after, start.committed))
     }
 
@@ -84,6 +103,9 @@ mod tests {
         assert_eq!(check(&[("100", Some("90"))], None), Ok((89, 100)));
         // A later table of the same SCN knows no more, and needs no more.
         assert_eq!(check(&[("100", None), ("100", Some("90"))], None), Ok((89, 100)));
+        // A view's load has noted it for the tables of its SCN, and needs nothing for itself.
+        assert_eq!(check(&[("100", None), ("100", None), ("100", Some("90"))], None), Ok((89, 100)));
+        assert_eq!(check(&[("100", Some("90")), ("100", None), ("50", None)], None), Ok((89, 100)));
         // Of two SCNs the older decides, or the older transaction.
         assert_eq!(check(&[("100", Some("90")), ("200", Some("150"))], None), Ok((89, 100)));
         assert_eq!(check(&[("100", Some("90")), ("200", Some("50"))], None), Ok((49, 100)));

@@ -6,10 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use connector_api::{Error, Result};
+use connector_api::{Error, Result, TableId};
+use regex::Regex;
 use serde_json::Value;
 
-use super::connector::{FIRST, LATER, MARK, MODE, TABLES, Wanted, marked};
+use super::connector::{FIRST, MARK, MODE, TABLES, Wanted, include, marked};
+use super::start::Start;
 
 /// A connector as its worker shows it.
 #[derive(Clone, Debug, Default)]
@@ -56,12 +58,21 @@ pub(crate) enum Step {
     Done,
 }
 
+impl Step {
+    /// Whether it is of no use once the redo that the connector begins with is gone.
+    pub(crate) fn needs_redo(self) -> bool {
+        matches!(self, Self::Create | Self::Configure | Self::SetOffsets | Self::Start | Self::Restart)
+    }
+}
+
 /// What this run has done already.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tried {
     /// It was started again after a failure.
     pub(crate) restarted: bool,
-    /// Its mode was set to that of every later start.
+    /// It was given its configuration again: where what is read back still differs, that is not for us to end.
+    pub(crate) configured: bool,
+    /// Its mode was set to that of every later start, and it is to be seen running with it.
     pub(crate) finished: bool,
     /// Something was done just now, so that a failure which is still shown may be one of before.
     pub(crate) just_now: bool,
@@ -71,7 +82,7 @@ pub(crate) struct Tried {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Offsets {
     None,
-    /// Those that it is to begin with.
+    /// Those that it is to begin with: whoever has set them may have known other redo threads.
     First,
     /// It has begun, and is still reading the tables' structure.
     Reading,
@@ -116,8 +127,11 @@ fn starting(seen: &Connector, wanted: &Wanted, tried: Tried) -> Result<Step> {
             let remedy = format!("PUT /connectors/{}/resume, and run again", wanted.name);
             Err(refusal("someone has paused the connector", wanted, &remedy))
         }
-        ("STOPPED", Offsets::None | Offsets::First) if !same => Ok(Step::Configure),
+        ("STOPPED", Offsets::None | Offsets::First) if !same && !tried.configured => Ok(Step::Configure),
         ("STOPPED", Offsets::None) => Ok(Step::SetOffsets),
+        ("STOPPED", Offsets::First) if seen.offsets.iter().any(|(_, offset)| *offset != wanted.offset()) => {
+            Ok(Step::SetOffsets)
+        }
         ("STOPPED", Offsets::First) => Ok(Step::Start),
         (_, Offsets::Foreign) | ("STOPPED", _) => {
             let what = "the connector has offsets that this hand-over has not set";
@@ -130,12 +144,18 @@ fn starting(seen: &Connector, wanted: &Wanted, tried: Tried) -> Result<Step> {
             Err(refusal(what, wanted, &remedy).with("offsets", found.join(", ")))
         }
         (_, Offsets::None) => Ok(Step::Stop),
-        _ if !same && !tried.restarted => Ok(Step::Configure),
+        _ if !same && !tried.configured && !tried.restarted => Ok(Step::Configure),
         (_, Offsets::Moved) => Ok(Step::Finish),
         (_, Offsets::First | Offsets::Reading) => match failure(seen) {
             Some(_) if tried.just_now => Ok(Step::Wait),
             Some(_) if !tried.restarted => Ok(Step::Restart),
-            Some(trace) => Err(failed(wanted, trace)),
+            Some(trace) => {
+                let remedy = format!(
+                    "remove the cause and run again, which starts it again; GET /connectors/{}/status has the whole trace",
+                    wanted.name
+                );
+                Err(failed(wanted, trace, &remedy))
+            }
             None => Ok(Step::Wait),
         },
     }
@@ -148,31 +168,79 @@ fn later(seen: &Connector, wanted: &Wanted, tried: Tried, after: u64) -> Result<
                     them are missing";
         return Err(refusal(what, wanted, &anew(wanted)).with("its_scn", after).with("scn", wanted.start.after));
     }
-    let captured: Vec<_> = seen.config.get(TABLES).map(|list| list.split(',').collect()).unwrap_or_default();
-    let tables = wanted.config.get(TABLES).map(String::as_str).unwrap_or_default();
-    let missing: Vec<_> = tables.split(',').filter(|table| !captured.contains(table)).collect();
-    if !missing.is_empty() {
-        let what = "tables were loaded that the connector does not capture";
-        let remedy = format!(
-            "stop it, add them to its table.include.list, set its offsets back to scn {} (PATCH \
-             /connectors/{}/offsets), and resume it",
-            wanted.start.after, wanted.name
-        );
-        return Err(refusal(what, wanted, &remedy).with("tables", missing.join(",")));
+    if let Some(error) = uncaptured(seen, wanted) {
+        return Err(error);
     }
-    let now = |task: &Task| task.mode.as_deref() == Some(LATER);
+    // A run that was killed just after it has set the mode leaves a task that has the old one for a moment.
+    let is_first = |task: &Task| task.mode.as_deref() == Some(FIRST);
+    let streams = !seen.tasks.is_empty() && seen.tasks.iter().all(|task| task.state == "RUNNING");
     match seen.state.as_str() {
-        // What becomes of it later is its operators' business.
-        _ if !tried.finished => Ok(Step::Done),
+        // Stopped and started it is by its operators.
         "PAUSED" | "STOPPED" => Ok(Step::Done),
-        _ if !seen.tasks.iter().all(now) => Ok(Step::Wait),
+        _ if seen.tasks.iter().any(is_first) => Ok(Step::Wait),
         _ => match failure(seen) {
             Some(_) if tried.just_now => Ok(Step::Wait),
-            Some(trace) => Err(failed(wanted, trace)),
-            None if !seen.tasks.is_empty() && seen.tasks.iter().all(|task| task.state == "RUNNING") => Ok(Step::Done),
+            Some(trace) => {
+                let remedy = format!(
+                    "remove the cause, and POST /connectors/{name}/restart?includeTasks=true&onlyFailed=true; GET \
+                     /connectors/{name}/status has the whole trace",
+                    name = wanted.name
+                );
+                Err(failed(wanted, trace, &remedy))
+            }
+            None if streams || !tried.finished => Ok(Step::Done),
             None => Ok(Step::Wait),
         },
     }
+}
+
+/// What is to be done about tables that it does not capture, if there are any.
+fn uncaptured(seen: &Connector, wanted: &Wanted) -> Option<Error> {
+    let list = seen.config.get(TABLES)?;
+    let missing: Vec<_> = wanted.starts.iter().filter(|(table, _)| !includes(list, table)).collect();
+    let mut start = Start::earliest(missing.iter().map(|(_, start)| *start))?;
+    // Where it has not come that far yet, it goes on from where it is. Of what it sends again, each table passes over
+    // what it has; what is below an offset's commit_scn it would not send at all.
+    for (_, offset) in &seen.offsets {
+        start.after = start.after.min(scn(offset).unwrap_or(start.after));
+        start.committed = start.committed.min(committed(offset).unwrap_or(start.committed));
+    }
+    let what = "tables were loaded that the connector does not capture";
+    let tables: Vec<TableId> = missing.into_iter().map(|(table, _)| table.clone()).collect();
+    let remedy = format!(
+        "PUT /connectors/{name}/stop; PUT /connectors/{name}/config of its whole configuration with {} added to \
+         table.include.list; PATCH /connectors/{name}/offsets of {}; PUT /connectors/{name}/resume",
+        include(&tables),
+        wanted.offsets_of(start),
+        name = wanted.name
+    );
+    let tables: Vec<_> = tables.iter().map(TableId::to_string).collect();
+    Some(refusal(what, wanted, &remedy).with("tables", tables.join(", ")))
+}
+
+/// The lowest SCN of an offset's `commit_scn`, which has one of each redo thread: `scn:thread:transactions,…`.
+fn committed(offset: &Value) -> Option<u64> {
+    let threads = offset["commit_scn"].as_str()?.split(',');
+    threads.filter_map(|thread| thread.split(':').next()?.trim().parse().ok()).min()
+}
+
+/// Whether a list of regular expressions, as Debezium reads it, names a table: separated by commas that are not escaped,
+/// each trimmed, anchored, and without regard to case.
+fn includes(list: &str, table: &TableId) -> bool {
+    let ours = include(std::slice::from_ref(table));
+    let name = format!("{}.{}", table.schema(), table.name());
+    let (mut patterns, mut escaped) = (vec![String::new()], false);
+    for c in list.chars() {
+        match patterns.last_mut() {
+            Some(_) if c == ',' && !escaped => patterns.push(String::new()),
+            Some(pattern) => pattern.push(c),
+            None => {}
+        }
+        escaped = c == '\\' && !escaped;
+    }
+    // One that only Java understands captures no table for us: the error shows which it is about.
+    let matches = |pattern: &str| Regex::new(&format!("(?i)^(?:{pattern})$")).is_ok_and(|regex| regex.is_match(&name));
+    patterns.iter().map(|pattern| pattern.trim()).any(|pattern| pattern == ours || matches(pattern))
 }
 
 fn offsets(seen: &Connector, wanted: &Wanted) -> Offsets {
@@ -184,17 +252,22 @@ fn offsets(seen: &Connector, wanted: &Wanted) -> Offsets {
     if *partition != wanted.partition() {
         return Offsets::Foreign;
     }
-    if *offset == wanted.offset() {
-        return Offsets::First;
-    }
-    let scn: Option<u64> = offset["scn"].as_str().and_then(|scn| scn.parse().ok());
+    let scn = scn(offset);
+    // One that has begun has more in it: the snapshot's state, or the transaction's.
+    let bare = offset.as_object().is_some_and(|all| all.keys().all(|key| matches!(key.as_str(), "scn" | "commit_scn")));
     match scn {
+        Some(scn) if scn == wanted.start.after && bare => Offsets::First,
         Some(scn) if scn >= wanted.start.after => match offset["snapshot_completed"].as_bool() {
             Some(false) => Offsets::Reading,
             _ => Offsets::Moved,
         },
         _ => Offsets::Foreign,
     }
+}
+
+/// The SCN of an offset.
+fn scn(offset: &Value) -> Option<u64> {
+    offset["scn"].as_str().and_then(|scn| scn.parse().ok())
 }
 
 /// What it or one of its tasks has failed of.
@@ -205,15 +278,11 @@ fn failure(seen: &Connector) -> Option<&str> {
     Some(trace.as_deref().unwrap_or_default())
 }
 
-fn failed(wanted: &Wanted, trace: &str) -> Error {
+fn failed(wanted: &Wanted, trace: &str, remedy: &str) -> Error {
     // The outermost words, and the innermost, which mostly say why.
     let first = trace.lines().next().unwrap_or_default();
     let cause = trace.lines().rfind(|line| line.starts_with("Caused by: ")).unwrap_or_default();
-    let remedy = format!(
-        "remove the cause and run again, which starts it again; GET /connectors/{}/status has the whole trace",
-        wanted.name
-    );
-    let error = refusal("Debezium's connector has failed", wanted, &remedy).with("trace", first);
+    let error = refusal("Debezium's connector has failed", wanted, remedy).with("trace", first);
     if cause.is_empty() { error } else { error.with("cause", cause.trim_start_matches("Caused by: ")) }
 }
 

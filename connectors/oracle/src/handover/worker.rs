@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use connector_api::{Error, Result};
+use reqwest::header::LOCATION;
+use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -33,6 +35,8 @@ impl Worker {
     /// `Fatal` for a file of authorities that cannot be read.
     pub(crate) fn new(config: &WorkerConfig) -> Result<Self> {
         let mut builder = Client::builder().timeout(TIMEOUT).connect_timeout(CONNECT_TIMEOUT);
+        // A request that changes something would come as another one where it is sent on to, or with our login elsewhere.
+        builder = builder.redirect(Policy::none());
         builder = builder.user_agent(concat!("connect-runtime/", env!("CARGO_PKG_VERSION")));
         if let Some(path) = &config.authorities {
             let wrong = || {
@@ -192,6 +196,7 @@ impl Worker {
         let unheard = |e: reqwest::Error| self.passing("Kafka Connect does not answer").caused_by(e.without_url());
         let response = request.send().await.map_err(unheard)?;
         let status = response.status();
+        let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or_default().to_owned();
         let text = response.text().await.map_err(unheard)?;
         let answer: Option<Value> = serde_json::from_str(&text).ok();
         if status.is_success() {
@@ -202,6 +207,10 @@ impl Worker {
             // Kafka Connect's own says so in JSON; others do not know the path.
             StatusCode::NOT_FOUND if answer.as_ref().is_some_and(|a| a["error_code"] == 404) => return Ok(None),
             StatusCode::NOT_FOUND => self.wrong("what answers is not Kafka Connect"),
+            status if status.is_redirection() => {
+                let remedy = "set handover.connect.url to where Kafka Connect itself answers";
+                self.wrong("what answers sends us elsewhere").with("location", location).with("remedy", remedy)
+            }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let remedy = "set handover.connect.basic.auth.user.info to a user and password that the worker knows";
                 self.wrong("Kafka Connect refuses us").with("remedy", remedy)

@@ -191,10 +191,15 @@ fn without_the_redo_nothing_is_handed_over_and_the_tables_stay() {
     let first = handed(&job);
     database.tick(1000);
     database.forget_redo_before(database.scn());
+    // A connector may have begun by them long ago.
+    job.run(&[]).expect(OK).says(&["to a connector that has begun by them", "no longer there", "oldest_scn="]);
+    assert_eq!(handed(&job), first);
+    let offsets = job.folder().join("handed/debezium_shop_offsets.json");
+    fs::remove_file(&offsets).unwrap();
     let says = ["the tables are loaded, and not handed over", "no longer there", "RMAN", "oldest_scn="];
     job.run(&[]).expect(FAILED).says(&says);
     assert_loaded(&database, &job.lake());
-    assert_eq!(handed(&job), first);
+    assert!(!offsets.exists());
 }
 
 #[test]
@@ -229,6 +234,19 @@ impl There {
     fn until(&self, state: &str) {
         let started = Instant::now();
         while self.state() != state {
+            assert!(started.elapsed() < Duration::from_secs(60), "not {state}: {}", self.get("status"));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Waits until its task is in a state, with the mode of every later start.
+    fn until_task(&self, state: &str) {
+        let started = Instant::now();
+        let is = || {
+            self.get("status")["tasks"][0]["state"] == state
+                && self.get("tasks")[0]["config"]["snapshot.mode"] == "no_data"
+        };
+        while !is() {
             assert!(started.elapsed() < Duration::from_secs(60), "not {state}: {}", self.get("status"));
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -300,12 +318,21 @@ fn killed_at_each_step_it_goes_on() {
     // What the plugin did on its way: it took the offsets for those of a snapshot, and went for the tables' structure alone.
     let asked = double.faults().statements();
     assert!(asked.iter().any(|sql| sql.contains("LOCK TABLE")), "it did not begin to recover");
-    there.streams(&prefix(&double), database.scn() + 1);
+    let moved = database.scn() + 1;
+    there.streams(&prefix(&double), moved);
     killed(&job, "handover.finished").says(&["starts without a snapshot"]);
+    // Without a history of the schemas it cannot go on: who comes after the killed run says so.
+    there.until_task("FAILED");
     assert_eq!(there.get("config")["snapshot.mode"], "no_data");
+    job.run(&[]).expect(FAILED).says(&["the tables are loaded, and not handed over", NO_FURTHER]);
+    // What its operators do with it is theirs; and the redo that it began with is needed no more.
+    there.worker.done("PUT", &format!("/connectors/{}/stop", there.name), &Value::Null);
+    there.until("STOPPED");
+    database.tick(1000);
+    database.forget_redo_before(database.scn());
     let outcome = job.run(&[]).expect(OK).says(&["handed over to Debezium's connector"]);
     assert!(!outcome.output.contains("set where"), "{}", outcome.output);
-    assert_eq!(number(&there.get("offsets")["offsets"][0]["offset"]["scn"]), database.scn() + 1, "left as they are");
+    assert_eq!(number(&there.get("offsets")["offsets"][0]["offset"]["scn"]), moved, "left as they are");
 }
 
 /// One that was started by someone before it had offsets is stopped first, and one whose configuration has changed on its
@@ -406,6 +433,7 @@ fn a_worker_that_is_away_or_refuses_us_is_said_and_the_next_start_goes_on() {
     };
     refuses(401, &["Kafka Connect refuses us", "handover.connect.basic.auth.user.info", "status=401"]);
     refuses(404, &["what answers is not Kafka Connect"]);
+    refuses(302, &["what answers sends us elsewhere", "handover.connect.url"]);
     let answers = |path: &'static str, answer: &'static str, says: &str| {
         let rule = move |request: &connect_tests::faults::Request| {
             (request.path == path).then(|| Fault::Answer(answer.to_owned()))

@@ -3,7 +3,9 @@
 use serde_json::json;
 
 use super::*;
-use crate::handover::start::Start;
+use crate::handover::connector::LATER;
+
+const START: Start = Start { after: 89, committed: 100 };
 
 fn wanted() -> Wanted {
     let config =
@@ -12,7 +14,10 @@ fn wanted() -> Wanted {
         name: "dbz".into(),
         config: config.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
         system: "oracle:1/P".into(),
-        start: Start { after: 89, committed: 100 },
+        start: START,
+        starts: [("B", START), ("C", Start { after: 189, committed: 200 })]
+            .map(|(name, start)| (TableId::new("A", name), start))
+            .into(),
         threads: vec![1],
     }
 }
@@ -82,7 +87,24 @@ fn one_after_the_other() {
     later.tasks = vec![task("FAILED", LATER)];
     assert!(step(&later, finished).unwrap_err().contains("trace=top: what, cause=why"));
     assert_eq!(step(&later, Tried { just_now: true, ..finished }), Ok(Step::Wait));
-    assert_eq!(step(&later, Tried::default()), Ok(Step::Done), "what it fails of later is not the hand-over's");
+    // Also for who comes after one that was killed: a success would hide it.
+    assert!(step(&later, Tried::default()).unwrap_err().contains("trace=top: what, cause=why"));
+    later.tasks = vec![task("RUNNING", FIRST)];
+    check(&later, Step::Wait);
+    later.state = "STOPPED".into();
+    check(&later, Step::Done);
+}
+
+#[test]
+fn first_offsets_of_other_redo_threads_are_set_again() {
+    let older = json!({ "scn": "89", "commit_scn": "100:1:,100:2:" });
+    check(&with("STOPPED", older.clone()), Step::SetOffsets);
+    // It has not begun, whatever threads they name: its failure is told, and it is not finished.
+    check(&with("RUNNING", older.clone()), Step::Wait);
+    let failing = Connector { tasks: vec![task("FAILED", FIRST)], ..with("RUNNING", older) };
+    check(&failing, Step::Restart);
+    // One whose oldest transaction is still open has moved, at the same SCN.
+    check(&with("RUNNING", json!({ "scn": "89", "commit_scn": "120:1:", "transaction_id": null })), Step::Finish);
 }
 
 #[test]
@@ -102,6 +124,11 @@ fn what_has_failed_is_started_again_once() {
     check(&changed, Step::Configure);
     changed.state = "STOPPED".into();
     check(&changed, Step::Configure);
+    // Once: what is never read back as it was sent does not keep it from beginning.
+    let configured = Tried { configured: true, ..Tried::default() };
+    assert_eq!(step(&changed, configured), Ok(Step::Start));
+    changed.state = "RUNNING".into();
+    assert_eq!(step(&changed, configured), Ok(Step::Restart));
 }
 
 #[test]
@@ -148,5 +175,27 @@ fn one_that_streams_must_cover_the_tables() {
     // A table that was loaded again later is passed over up to its own SCN.
     check(&later("oracle:1/P@50", "A\\.C,A\\.B,A\\.D"), Step::Done);
     refused(&later("oracle:1/P@90", "A\\.B,A\\.C"), &["from a later SCN", "its_scn=90"]);
-    refused(&later("oracle:1/P@89", "A\\.B"), &["does not capture", "tables=A\\.C", "scn 89"]);
+    // As Debezium reads its list.
+    for list in ["A\\.B, A\\.C ", "a\\..*", "X,A\\.[BC]", "A.B,A.C"] {
+        check(&later("oracle:1/P@89", list), Step::Done);
+    }
+    refused(&later("oracle:1/P@89", "A\\.B,A\\.CC"), &["does not capture", "tables=A.C"]);
+}
+
+/// Whoever kept today's `commit_scn` would lose what was committed between the load and now.
+#[test]
+fn a_table_that_came_later_is_added_with_the_offset_that_it_needs() {
+    let seen = |offset: Value| {
+        let mut seen = with("RUNNING", offset);
+        seen.config.insert(MODE.into(), LATER.into());
+        seen.config.insert(TABLES.into(), "A\\.B".into());
+        seen
+    };
+    let ahead = seen(json!({ "scn": "500", "commit_scn": "510:1:0a.1-0b.2" }));
+    let offsets = wanted().offsets_of(Start { after: 189, committed: 200 }).to_string();
+    assert!(offsets.contains("\"189\"") && offsets.contains("\"200:1:\""), "{offsets}");
+    refused(&ahead, &["tables=A.C", "PUT /connectors/dbz/stop", r"A\.C added to table.include.list", &offsets]);
+    // One that is behind goes on from where it is.
+    let behind = seen(json!({ "scn": "150", "commit_scn": "170:2:,160:1:" }));
+    refused(&behind, &[&wanted().offsets_of(Start { after: 150, committed: 160 }).to_string()]);
 }
