@@ -42,8 +42,8 @@ bench-cdc: ## Change events from a real broker against reading them to nowhere; 
 
 bench-oracle: ## Bulk load from a server that speaks Oracle's protocol, against Oracle's driver alone; ROWS=…
 	scripts/setup
-	cargo build --release --package connect-runtime --package connector-oracle --package connect-oracle-double \
-		--bin connect-runtime --example oracle_speed --example serve
+	cargo build --release --package connect-runtime
+	cargo build --release --package connector-oracle --package connect-oracle-double --example oracle_speed --example serve
 	scripts/bench-oracle $(if $(ROWS),--rows $(ROWS)) $(BENCH_FLAGS)
 
 lint: ## Format, clippy, licences, structure

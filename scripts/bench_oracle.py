@@ -71,11 +71,10 @@ class Bench:
                 "server": server.cpu() - cpu, "trips": server.round_trips() - trips}, said
 
     def source(self, server, table, connections):
-        keys = {"topic.prefix": "shop", "database.url": self.options.url.replace("{port}", str(server.port)), "database.user": "app",
+        return {"topic.prefix": "shop", "database.url": self.options.url.replace("{port}", str(server.port)), "database.user": "app",
                 "database.password": "${env:ORACLE_PASSWORD}", "table.include.list": f"APP\\.{table}",
                 "snapshot.mode": "initial_only", "parallel.workers": "1", "parallel.tables": str(connections),
                 "parallel.chunk.size": "64KiB" if table == "DOCUMENTS" else "16MiB"}
-        return {**keys, **dict(pair.split("=", 1) for pair in self.options.source)}
 
     def reading(self, server, *more):
         """Reads LINEITEM to nowhere; what was read must be all there is."""
@@ -128,6 +127,9 @@ class Bench:
                     self.keep(runs.setdefault(name, []), self.load(server, table, connections), release=release, what=name)
         finally:
             server.stop()
+        trips = [statistics.median(r["trips"] for r in runs[name]) for name in ("driver", "source")]
+        if not self.options.fetch and not 0.95 < trips[0] / trips[1] < 1.05:
+            sys.exit(f"bench: the driver alone took {trips[0]:.0f} round trips and the source {trips[1]:.0f}: ROW or ROUND_TRIP is old")
         return {name: {k: statistics.median(r[k] for r in of) for k in of[0]} for name, of in runs.items()}
 
     def keep(self, runs, result, **what):
@@ -150,7 +152,7 @@ def report(options, results):
             lines.append(f"| {release}: {text} | {options.rows / m['wall'] / 1000:,.0f}k | {reference['wall'] / m['wall']:.2f} "
                          f"| {m['cpu'] / millions:.2f} | {reference['cpu'] / m['cpu']:.2f} | {m['server'] / millions:.2f} "
                          f"| {m['rss']:,.0f} | {m['trips']:,.0f} |")
-    lines += ["", "| peak RSS MiB, memory.max as it is by default | " + " | ".join(results) + " |", "|---|" + "---|" * len(results)]
+    lines += ["", "| peak RSS MiB, memory.max as it is by default (512MiB) | " + " | ".join(results) + " |", "|---|" + "---|" * len(results)]
     for table, text in {"LINEITEM": "lineitem", **MEMORY}.items():
         for connections in (2, 8):
             found = [medians.get(f"{table}, {connections} connections") for medians in results.values()]
@@ -167,7 +169,6 @@ def main():
     parser.add_argument("--release", action="append", choices=RELEASES, help="only this one")
     parser.add_argument("--fetch", type=int, help="bytes of a round trip of the driver alone, instead of the source's")
     parser.add_argument("--url", default="127.0.0.1:{port}/orclpdb1", help="database.url, such as a descriptor with an SDU")
-    parser.add_argument("--source", action="append", default=[], metavar="KEY=VALUE", help="a further key of the source")
     parser.add_argument("--write", help="replace the part of this file between '<!-- oracle -->' and '<!-- end of oracle -->'")
     options = parser.parse_args()
     bench = Bench(options)

@@ -286,7 +286,7 @@ pub fn parse_bytes(text: &str) -> Option<i64> {
 }
 
 /// Splits at commas that no backslash escapes; parts are trimmed, empty ones dropped.
-fn split_list(text: &str) -> impl Iterator<Item = String> {
+pub fn split_list(text: &str) -> impl Iterator<Item = String> {
     let mut parts = vec![String::new()];
     let mut chars = text.chars();
     while let Some(c) = chars.next() {

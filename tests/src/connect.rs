@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -96,7 +97,7 @@ impl Worker {
     /// When it is refused or fails.
     pub fn create(&self, name: &str, config: &BTreeMap<String, String>) {
         let body = json!({ "name": name, "config": config });
-        self.until_not_busy(201, || http::send(self.port, "POST", "/connectors", &body));
+        until_not_busy(201..202, || http::send(self.port, "POST", "/connectors", &body));
         self.until_it_runs(name);
     }
 
@@ -120,10 +121,10 @@ impl Worker {
         }
     }
 
-    /// Status and answer of a GET; `None` for what is not there, or not yet.
-    pub fn get(&self, path: &str) -> Option<(u16, Value)> {
+    /// The answer of a GET; `None` for what is not there, or not yet.
+    pub fn get(&self, path: &str) -> Option<Value> {
         let (status, body) = http::get(self.port, path)?;
-        (status == 200).then(|| Some((status, serde_json::from_str(&body).ok()?)))?
+        (status == 200).then(|| serde_json::from_str(&body).ok())?
     }
 
     /// Asks for a change until the worker's group is not busy.
@@ -131,19 +132,10 @@ impl Worker {
     /// # Panics
     /// When it is refused.
     pub fn done(&self, method: &str, path: &str, body: &Value) {
-        let started = Instant::now();
-        loop {
-            let asked = match body {
-                Value::Null => http::request(self.port, method, path),
-                body => http::send(self.port, method, path, body),
-            };
-            let (status, answer) = asked.expect("the worker answers");
-            if (200..300).contains(&status) {
-                return;
-            }
-            assert!(status == 409 && started.elapsed() < PATIENCE, "{method} {path}: {status}: {answer}");
-            std::thread::sleep(Duration::from_millis(200));
-        }
+        until_not_busy(200..300, || match body {
+            Value::Null => http::request(self.port, method, path),
+            body => http::send(self.port, method, path, body),
+        });
     }
 
     /// Deletes a connector.
@@ -151,20 +143,7 @@ impl Worker {
     /// # Panics
     /// When there is none.
     pub fn delete(&self, name: &str) {
-        self.until_not_busy(204, || http::request(self.port, "DELETE", &format!("/connectors/{name}")));
-    }
-
-    /// Asks until it is not refused for a rebalance of the worker's group, which 409 tells.
-    fn until_not_busy(&self, wanted: u16, ask: impl Fn() -> Option<(u16, String)>) {
-        let started = Instant::now();
-        loop {
-            let (status, body) = ask().expect("the worker answers");
-            if status == wanted {
-                return;
-            }
-            assert!(status == 409 && started.elapsed() < PATIENCE, "{status}: {body}");
-            std::thread::sleep(Duration::from_millis(200));
-        }
+        until_not_busy(204..205, || http::request(self.port, "DELETE", &format!("/connectors/{name}")));
     }
 
     fn status(&self, name: &str) -> Value {
@@ -176,5 +155,18 @@ impl Worker {
         keeper::until_ready(&self.folder, || {
             http::get(self.port, "/connectors").is_some_and(|(status, _)| status == 200)
         });
+    }
+}
+
+/// Asks until it is not refused for a rebalance of the worker's group, which 409 tells.
+fn until_not_busy(wanted: Range<u16>, ask: impl Fn() -> Option<(u16, String)>) {
+    let started = Instant::now();
+    loop {
+        let (status, body) = ask().expect("the worker answers");
+        if wanted.contains(&status) {
+            return;
+        }
+        assert!(status == 409 && started.elapsed() < PATIENCE, "{status}: {body}");
+        std::thread::sleep(Duration::from_millis(200));
     }
 }

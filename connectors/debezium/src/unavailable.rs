@@ -26,7 +26,7 @@ impl Placeholder {
     /// Whether a text that is not coded is it.
     #[inline]
     pub(crate) fn is_text(&self, text: &[u8]) -> bool {
-        text.len() == self.text.len() && text == self.text.as_bytes()
+        text == self.text.as_bytes()
     }
 
     /// Whether a value, or the only element of a list, is it.

@@ -26,10 +26,7 @@ pub(crate) enum Known {
 }
 
 const NO_TRANSACTION: &str = "an event without a transaction: whether the load has it cannot be told";
-const NO_COMMIT: &str = "an event without the SCN at which its transaction committed (commit_scn): whether the load has \
-                         it cannot be told. Debezium's LogMiner and XStream adapters send it";
-
-const ELSEWHERE: &str = "an event of Oracle's, of a table that was loaded from PostgreSQL";
+const ELSEWHERE: &str = "an event of another kind of database than the table was loaded from";
 
 /// What the snapshot of a load of PostgreSQL saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +69,7 @@ impl Seen {
                 // Of another of the source's logs an earlier one may still come.
                 Some(commit) if commit > *scn => Known::New,
                 Some(_) => Known::Loaded,
-                None => Known::Untold(NO_COMMIT),
+                None => Known::Untold(ELSEWHERE),
             },
             Self::Snapshot(_) if at.commit.is_some() => Known::Untold(ELSEWHERE),
             Self::Snapshot(snapshot) if snapshot.is_past(at.preceding.unwrap_or(0)) => Known::Past,
@@ -185,7 +182,7 @@ mod tests {
         let knows = |own, commit| seen.knows(&SourcePosition { own: Some(own), commit, ..SourcePosition::default() });
         assert_eq!([knows(400, Some(500)), knows(400, Some(499))], [Known::Loaded; 2]);
         assert_eq!([knows(400, Some(501)), knows(501, Some(600))], [Known::New; 2], "older than the cut, or younger");
-        assert_eq!(knows(600, None), Known::Untold(NO_COMMIT));
+        assert_eq!(knows(600, None), Known::Untold(ELSEWHERE));
         assert_eq!((seen.is_before(500), seen.is_before(501)), (false, true));
     }
 }

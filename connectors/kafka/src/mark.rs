@@ -478,6 +478,23 @@ mod tests {
         assert_eq!(check(&[change, read(Snapshot::Yes, 300)], Some(&cut)).0, [Apply, Stop(SNAPSHOT)]);
     }
 
+    /// Which events of a log are applied that is read so many further each time, and then again from so many before; what
+    /// is repeated begins at a multiple of `whole`.
+    fn applied(log: &[SourcePosition], jumps: &[(usize, usize)], whole: usize, has_key: bool) -> Vec<usize> {
+        let (mut mark, mut applied, mut reached) = (Mark::default(), vec![], 0);
+        for (on, back) in jumps.iter().copied().chain([(log.len(), 0)]) {
+            let to = (reached + on).min(log.len());
+            for (n, position) in log.iter().enumerate().take(to).skip(reached) {
+                let (verdict, after) = mark.judge(position, None, has_key);
+                // As a restart would read it.
+                mark = Mark::parse(&after.to_string()).unwrap();
+                applied.extend((verdict == Apply).then_some(n));
+            }
+            reached = to.saturating_sub(back) / whole * whole;
+        }
+        applied
+    }
+
     proptest! {
         /// Whatever runs are delivered again, each event is applied once.
         #[test]
@@ -486,28 +503,10 @@ mod tests {
             let log: Vec<_> = (0..12u64)
                 .map(|n| event(n / 3 * 10, n / 3 * 10 + (n % 3).min(1) + 1, Some(n % 3 + 1)))
                 .collect();
-            let (mut mark, mut applied, mut reached) = (Mark::default(), vec![], 0);
-            let mut deliver = |range: std::ops::Range<usize>, mark: &mut Mark| {
-                for n in range {
-                    let (verdict, after) = mark.judge(&log[n], None, true);
-                    // As a restart would read it.
-                    *mark = Mark::parse(&after.to_string()).unwrap();
-                    if verdict == Apply {
-                        applied.push(n);
-                    }
-                }
-            };
-            for (on, back) in jumps {
-                let to = (reached + on).min(log.len());
-                deliver(reached..to, &mut mark);
-                reached = to.saturating_sub(back);
-            }
-            deliver(reached..log.len(), &mut mark);
-            prop_assert_eq!(applied, (0..log.len()).collect::<Vec<_>>());
+            prop_assert_eq!(applied(&log, &jumps, 1, true), (0..log.len()).collect::<Vec<_>>());
         }
 
-        /// The same of Oracle: two redo threads, transactions that share commits, and runs that come again from where the
-        /// connector had stored each thread's.
+        /// The same of Oracle: two redo threads, and transactions that share commits.
         #[test]
         fn each_event_of_each_redo_thread_is_applied_once(
             threads in prop::collection::vec(any::<bool>(), 16),
@@ -521,24 +520,8 @@ mod tests {
                 let at = move |within| oracle(thread as u64 + 1, commits[thread], n as u64, within);
                 [at(1), at(2)]
             }).collect();
-            let (mut mark, mut applied, mut reached) = (Mark::default(), vec![], 0);
-            let mut deliver = |range: std::ops::Range<usize>, mark: &mut Mark| {
-                for n in range {
-                    let (verdict, after) = mark.judge(&log[n], None, false);
-                    *mark = Mark::parse(&after.to_string()).unwrap();
-                    if verdict == Apply {
-                        applied.push(n);
-                    }
-                }
-            };
-            for (on, back) in jumps {
-                // A connector repeats whole transactions.
-                let to = (reached + on).min(log.len());
-                deliver(reached..to, &mut mark);
-                reached = to.saturating_sub(back) / 2 * 2;
-            }
-            deliver(reached..log.len(), &mut mark);
-            prop_assert_eq!(applied, (0..log.len()).collect::<Vec<_>>());
+            // A connector repeats whole transactions.
+            prop_assert_eq!(applied(&log, &jumps, 2, false), (0..log.len()).collect::<Vec<_>>());
         }
     }
 }

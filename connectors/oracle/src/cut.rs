@@ -5,7 +5,7 @@
 //! that goes on after a stop goes on at the SCN of the tables that the sink has, while that can be read; a table never
 //! mixes two.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use connector_api::{Cut, Error, Plan, Progress, Result, Selection, SplitId, TableId, TablePlan, failpoint};
@@ -52,13 +52,12 @@ impl Snapshot {
         let database = catalog::database(&mut *session).map_err(|e| e.while_doing("asking what the database is"))?;
         let selected = selected(&mut *session, config).map_err(finding)?;
         let (older, wanted): (Vec<_>, Vec<_>) = selected.into_iter().partition(|r| done.loaded(&r.id).is_some());
-        // Also of tables that are not selected any more: what their load has noted holds for its SCN.
-        let noted =
-            done.tables().filter_map(|(_, loaded)| Some((loaded.position.parse().ok()?, loaded.visible.clone()?)));
-        let noted = lowest(noted);
-        let older: Vec<u64> =
-            older.iter().filter_map(|r| done.loaded(&r.id)).filter_map(|loaded| loaded.position.parse().ok()).collect();
-        let (scn, visible) = choose(&mut *session, config, &database, (&older, &noted), expired, &wanted)?;
+        let older: Vec<(u64, Option<&str>)> = older
+            .iter()
+            .filter_map(|r| done.loaded(&r.id))
+            .filter_map(|loaded| Some((loaded.position.parse().ok()?, loaded.visible.as_deref())))
+            .collect();
+        let (scn, visible) = choose(&mut *session, config, &database, &older, expired, &wanted)?;
         failpoint::hit("oracle.cut-taken")?;
         let mut details = details(&mut *session, config, &wanted)?;
         let (mut readable, mut tables, mut refused) = (HashMap::new(), vec![], vec![]);
@@ -246,11 +245,12 @@ pub(crate) fn selected(session: &mut dyn Session, config: &OracleConfig) -> Answ
 }
 
 /// The SCN of the load, and the SCN from which a log must be read so that nothing is missed of what commits after it.
+/// `older` has the same of tables that are loaded already.
 fn choose(
     session: &mut dyn Session,
     config: &OracleConfig,
     database: &Database,
-    (older, noted): (&[u64], &BTreeMap<u64, u64>),
+    older: &[(u64, Option<&str>)],
     expired: Option<u64>,
     wanted: &[Relation],
 ) -> Result<(u64, Option<String>)> {
@@ -259,12 +259,13 @@ fn choose(
         ScnChoice::At(scn) => return Ok((scn, None)),
         ScnChoice::Current => {}
         ScnChoice::Resume => {
-            let before = older.iter().copied().max().filter(|scn| Some(*scn) != expired);
+            let before = older.iter().map(|(scn, _)| *scn).max().filter(|scn| Some(*scn) != expired);
             if let Some(scn) = before {
                 match probe(session, wanted, scn).map_err(taking)? {
                     None => {
                         tracing::info!(scn, "going on at the SCN of the tables that are loaded already");
-                        return Ok((scn, noted.get(&scn).map(u64::to_string)));
+                        let visible = older.iter().find_map(|(of, visible)| visible.filter(|_| *of == scn));
+                        return Ok((scn, visible.map(str::to_owned)));
                     }
                     Some(why) => {
                         let why = why.while_doing("looking whether it can be read");
@@ -284,15 +285,6 @@ fn choose(
     };
     let scn = catalog::current_scn(session, database).map_err(taking)?;
     Ok((scn, oldest.map(|oldest| oldest.to_string())))
-}
-
-/// Of each SCN, the lowest of what was noted of where its oldest transaction began.
-fn lowest(noted: impl Iterator<Item = (u64, String)>) -> BTreeMap<u64, u64> {
-    let mut lowest = BTreeMap::new();
-    for (scn, began) in noted.filter_map(|(scn, began)| Some((scn, began.parse::<u64>().ok()?))) {
-        lowest.entry(scn).and_modify(|known: &mut u64| *known = began.min(*known)).or_insert(began);
-    }
-    lowest
 }
 
 /// Whether tables can be read as of an SCN still; else why not. Looks at one table, as it is about undo.
@@ -407,6 +399,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use connector_api::ConnectorConfig as _;
 
     use super::*;
@@ -424,12 +418,6 @@ mod tests {
             idle: Mutex::default(),
             splits: Mutex::default(),
         }
-    }
-
-    #[test]
-    fn what_was_noted_of_an_scn_holds_for_whoever_goes_on_at_it() {
-        let noted = [(7, "5"), (7, "4"), (9, "x"), (8, "6")].map(|(scn, began)| (scn, began.to_owned()));
-        assert_eq!(lowest(noted.into_iter()), BTreeMap::from([(7, 4), (8, 6)]));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::types::{Form, Handling, Resolved, resolve};
 const ROUND_TRIP: u64 = 256 << 10;
 /// The same of servers before [`ENDS_ANSWERS`]: the driver reads all packets of an answer again with each that follows, so
 /// that large answers cost by the square of their size. Measured (docs/benchmarks.md): a quarter of the round trip's bytes
-/// takes a third of the processor time, and a fast network's latency less than that saves.
+/// takes a third of the processor time.
 const SHORT_ROUND_TRIP: u64 = 64 << 10;
 /// The release from which on servers tell where an answer ends.
 const ENDS_ANSWERS: u32 = 23;

@@ -54,8 +54,7 @@ pub(crate) fn check(config: &OracleConfig) -> Result<Vec<Finding>> {
     let mut findings = judge(&facts, config, &relations);
     if let Some(handover) = &config.handover {
         let user = format!("\"{}\"", facts.user);
-        let sees = !facts.hidden.contains(&"gv$transaction");
-        findings.extend(handover::check(&mut *session, handover, (&user, facts.standby, sees), &relations)?);
+        findings.extend(handover::check(&mut *session, handover, (&user, facts.standby), &relations)?);
     }
     let owners: HashSet<&str> = relations.iter().map(|r| r.id.schema()).collect();
     for owner in owners {
@@ -154,14 +153,16 @@ fn judge(facts: &Facts, config: &OracleConfig, relations: &[Relation]) -> Vec<Fi
         let unused = view == "dba_extents" && !matches!(config.chunk_method, ChunkMethod::Auto | ChunkMethod::Extents)
             || view == "gv$transaction" && facts.standby;
         if facts.hidden.contains(&view) && !unused {
+            let handover = config.handover.as_ref();
             let needed = view == "dba_extents" && config.chunk_method == ChunkMethod::Extents
-                || view == "v$database" && !facts.flashback;
+                || view == "v$database" && (handover.is_some() || !facts.flashback)
+                || view == "gv$transaction" && handover.is_some_and(|handover| handover.start.is_none());
             let severity = if needed { Severity::Blocking } else { Severity::Warning };
             let what = format!("the user may not read {}: {what_for}", view.to_uppercase());
             find(severity, what, format!("GRANT SELECT ON SYS.{object} TO {user}"));
         }
     }
-    if facts.standby {
+    if facts.standby && config.handover.is_none() {
         let what = "the database is a standby, which shows no open transactions: a log that follows must begin before \
                     the oldest one at the primary";
         find(Severity::Warning, what.into(), "ask GV$TRANSACTION at the primary, or load from the primary".into());

@@ -37,6 +37,25 @@ fn follower(database: &Database, debezium: &Debezium) -> Job {
     job
 }
 
+/// Fifty rows `t (id, v)` of zeros that were captured in Avro, and what was done after.
+fn captured_in_avro(then: &str) -> (Database, Debezium) {
+    let database = Server::shared().database();
+    database.sql("CREATE TABLE t (id int PRIMARY KEY, v int)");
+    let mut debezium = Debezium::new(&database, Format::Avro);
+    debezium.start();
+    database.sql(&format!("INSERT INTO t SELECT n, 0 FROM generate_series(1, 50) n; {then}"));
+    debezium.until_caught_up();
+    (database, debezium)
+}
+
+/// Follows without a load, and asks for schemas at that address.
+fn follower_with_registry(debezium: &Debezium, address: &str) -> Job {
+    let url = format!("{address}/apis/ccompat/v7");
+    debezium.sink_keys().into_iter().fold(Job::following(Kafka::shared(), ""), |job, (key, value)| {
+        job.sink(key, if key.ends_with(".registry.url") { &url } else { &value })
+    })
+}
+
 /// Waits until both readers see exactly what the source has.
 fn until_equal(database: &Database, lake: &Lake, tables: &[&str], running: &mut Running) {
     tables.iter().for_each(|table| until_rows(&source_rows(database, table), lake, table, running));
@@ -91,21 +110,12 @@ fn is_applied(format: Format, seed: u64) {
 /// Known of other sinks: the registry restarts, and its client gives the task up or a queue takes the records.
 #[test]
 fn a_registry_that_is_away_is_waited_for_and_no_record_is_set_aside() {
-    let database = Server::shared().database();
-    database.sql("CREATE TABLE t (id int PRIMARY KEY, v text)");
-    let mut debezium = Debezium::new(&database, Format::Avro);
-    debezium.start();
-    database.sql("INSERT INTO t SELECT n, 'v' || n FROM generate_series(1, 50) n; DELETE FROM t WHERE id % 3 = 0");
-    debezium.until_caught_up();
+    let (database, debezium) = captured_in_avro("DELETE FROM t WHERE id % 3 = 0");
     // Nothing listens there yet.
     let port = free_port();
-    let away = format!("http://127.0.0.1:{port}/apis/ccompat/v7");
     let dead = format!("dead-{}", debezium.prefix);
-    let mut job = Job::following(Kafka::shared(), "");
-    for (key, value) in debezium.sink_keys() {
-        job = job.sink(key, if key.ends_with(".registry.url") { &away } else { &value });
-    }
-    job = job.sink("errors.tolerance", "all").sink("errors.deadletterqueue.topic.name", &dead);
+    let job = follower_with_registry(&debezium, &format!("http://127.0.0.1:{port}"));
+    let job = job.sink("errors.tolerance", "all").sink("errors.deadletterqueue.topic.name", &dead);
     let job = job.sink("errors.deadletterqueue.topic.replication.factor", "1").sink("errors.retry.delay.max.ms", "500");
     let mut running = job.start(&[]);
     running.until_it_says("the schema registry does not answer");
@@ -122,18 +132,9 @@ fn a_registry_that_is_away_is_waited_for_and_no_record_is_set_aside() {
 /// first half alone, however long that takes (P7).
 #[test]
 fn a_registry_that_goes_away_within_a_transaction_does_not_divide_it() {
-    let database = Server::shared().database();
-    database.sql("CREATE TABLE t (id int PRIMARY KEY, v int)");
-    let mut debezium = Debezium::new(&database, Format::Avro);
-    debezium.start();
-    database.sql("INSERT INTO t SELECT n, 0 FROM generate_series(1, 50) n");
-    debezium.until_caught_up();
+    let (database, debezium) = captured_in_avro("");
     let port = free_port();
-    let registry = format!("http://127.0.0.1:{port}/apis/ccompat/v7");
-    let mut job = Job::following(Kafka::shared(), "");
-    for (key, value) in debezium.sink_keys() {
-        job = job.sink(key, if key.ends_with(".registry.url") { &registry } else { &value });
-    }
+    let job = follower_with_registry(&debezium, &format!("http://127.0.0.1:{port}"));
     let job = job.sink("iceberg.control.commit.interval-ms", "100").sink("errors.retry.delay.max.ms", "500");
     let proxy = Proxy::at(port, Registry::shared().port, u64::MAX);
     let mut running = job.start(&[]);
@@ -200,18 +201,9 @@ fn a_snapshot_of_debezium_takes_the_place_of_the_tables_rows() {
 
 #[test]
 fn a_registry_may_have_an_authority_of_its_own() {
-    let database = Server::shared().database();
-    database.sql("CREATE TABLE t (id int PRIMARY KEY, v text)");
-    let mut debezium = Debezium::new(&database, Format::Avro);
-    debezium.start();
-    database.sql("INSERT INTO t SELECT n, 'v' || n FROM generate_series(1, 50) n");
-    debezium.until_caught_up();
+    let (database, debezium) = captured_in_avro("");
     let front = TlsFront::before(Registry::shared().port);
-    let secured = format!("https://localhost:{}/apis/ccompat/v7", front.port);
-    let mut job = Job::following(Kafka::shared(), "");
-    for (key, value) in debezium.sink_keys() {
-        job = job.sink(key, if key.ends_with(".registry.url") { &secured } else { &value });
-    }
+    let mut job = follower_with_registry(&debezium, &format!("https://localhost:{}", front.port));
     let mut running = job.start(&[]);
     running.until_it_says("certificate");
     running.terminate();

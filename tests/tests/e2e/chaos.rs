@@ -15,12 +15,10 @@ use connect_tests::runtime::{Job, OK};
 const TABLES: [&str; 4] = ["large", "wide", "small", "none"];
 const ROWS: u64 = 20_000;
 
-/// Where a run may be killed.
-const POINTS: [&str; 12] = [
-    "postgres.locked",
-    "postgres.cut-taken",
-    "postgres.batch",
-    "postgres.split-read",
+/// Where a run may be killed in what it reads.
+const POINTS: [&str; 4] = ["postgres.locked", "postgres.cut-taken", "postgres.batch", "postgres.split-read"];
+/// The same in what loads have in common.
+pub(crate) const COMMON: [&str; 8] = [
     "iceberg.file-noted",
     "iceberg.after-stage",
     "iceberg.before-commit",
@@ -48,16 +46,17 @@ fn saw_only(seen: &Seen, allowed: &[Option<u64>]) -> bool {
     seen.iter().all(|n| allowed.contains(n))
 }
 
-/// Runs the job and kills it as chance has it. Tells how.
-fn kill(job: &Job, args: &[&str], chance: &mut Chance) -> String {
+/// Runs the job and kills it as chance has it, within so many milliseconds or where it reads or loads. Tells how.
+pub(crate) fn kill(job: &Job, args: &[&str], chance: &mut Chance, longest: u64, reading: &[&str]) -> String {
     if chance.below(2) == 0 {
-        let after = Duration::from_millis(chance.below(900));
+        let after = Duration::from_millis(chance.below(longest));
         let running = job.start(args);
         std::thread::sleep(after);
         running.kill();
         return format!("after {} ms", after.as_millis());
     }
-    let point = POINTS[chance.below(POINTS.len() as u64) as usize];
+    let points = [reading, &COMMON].concat();
+    let point = points[chance.below(points.len() as u64) as usize];
     let failpoint = format!("{point}=kill@{}", 1 + chance.below(6));
     // One that is never reached lets the run end by itself.
     job.start_with(args, &[("CONNECT_FAILPOINTS", &failpoint)]).wait();
@@ -79,7 +78,7 @@ fn round(seed: u64) {
         (&[], vec![None, Some(ROWS)])
     };
     let poller = Poller::start(&lake, "large", "id");
-    let kills: Vec<String> = (0..1 + chance.below(3)).map(|_| kill(&job, args, chance)).collect();
+    let kills: Vec<String> = (0..1 + chance.below(3)).map(|_| kill(&job, args, chance, 900, &POINTS)).collect();
     let told = format!("CONNECT_CHAOS_SEED={seed} CONNECT_CHAOS_ROUNDS=1: {args:?}, killed {kills:?}");
     println!("{told}");
     job.run(args).expect(OK);

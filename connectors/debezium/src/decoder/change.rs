@@ -111,8 +111,8 @@ impl Decoder {
                 let image = envelope.image.filter(|_| read);
                 let state = &self.tables[at];
                 let has_all =
-                    matches!(image, Some(Ok(()))) && !state.rows.open_has_missing() && state.check_nulls().is_ok();
-                let old_key = if op == b'c' && !has_all { (message.header)(OLD_KEY) } else { None };
+                    || matches!(image, Some(Ok(()))) && !state.rows.open_has_missing() && state.check_nulls().is_ok();
+                let old_key = if op == b'c' && !has_all() { (message.header)(OLD_KEY) } else { None };
                 // Values are missing where they did not change: a placeholder anywhere else is a value.
                 let lacks = op == b'u' || old_key.is_some();
                 let knows_placeholder = lacks || self.dialect.placeholder_is_no_value;
@@ -121,12 +121,12 @@ impl Decoder {
                     Some(Ok(())) if !self.tables[at].rows.open_has_missing() => {}
                     _ => self.image(at, body, from, Target::After, knows_placeholder)?,
                 }
-                if let Some(column) = self.tables[at].rows.first_missing().filter(|_| !lacks) {
-                    let state = &self.tables[at];
+                let state = &self.tables[at];
+                if !lacks && let Some(column) = state.rows.first_missing() {
                     return Err(Fault::of(NOT_SENT).in_column(state.table.schema.columns()[column].name()).into());
                 }
                 if lacks {
-                    self.tables[at].check_nulls()?;
+                    state.check_nulls()?;
                 }
                 self.check_key(at, message)?;
                 self.complete(at, body, op, envelope.before, old_key, message.key)?;

@@ -200,17 +200,16 @@ impl Decoder {
         if self.open_bytes > 0 && self.open_bytes + value.len() > self.settings.max_bytes.min(1 << 30) {
             return Ok(Pushed::Full);
         }
-        let read = match self.read(value) {
-            Err(Stop::Fault(fault, _)) if !self.is_told && source::other_dialect(&fault).is_some() => {
-                if let Some(dialect) = source::other_dialect(&fault) {
-                    self.dialect = dialect;
-                }
-                // They know the fields of the one before.
-                self.writers.clear();
-                self.read(value)
-            }
-            read => read,
-        };
+        let mut read = self.read(value);
+        if !self.is_told
+            && let Err(Stop::Fault(fault, _)) = &read
+            && let Some(dialect) = source::other_dialect(fault)
+        {
+            self.dialect = dialect;
+            // They know the fields of the one before.
+            self.writers.clear();
+            read = self.read(value);
+        }
         let (body, mut envelope, length) = read?;
         let op = match envelope.nature()? {
             Nature::Heartbeat => return Ok(Pushed::Skipped(Skipped::Heartbeat)),

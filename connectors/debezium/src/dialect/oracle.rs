@@ -82,7 +82,13 @@ fn special(source_type: &str, target: &DataType, shape: &Shape, _: &Modes) -> Sp
     let (base, _) = named(source_type);
     Some(match (base, &shape.kind, target) {
         (_, Kind::Text, Utf8) if shape.name == "io.debezium.time.Interval" => {
-            if base == "INTERVAL" && source_type.contains("SECOND") && digits(source_type) > 6 {
+            if base != "INTERVAL" {
+                return Some(Err(
+                    "Debezium makes other seconds of intervals that are finer than microseconds, and events \
+                                 do not tell whether these are: load the table, or leave the column out",
+                ));
+            }
+            if source_type.contains("SECOND") && digits(source_type) > 6 {
                 return Some(Err("Debezium makes other seconds of those that are finer than microseconds: leave the \
                                  column out"));
             }
@@ -139,7 +145,6 @@ fn number(numbers: &[&str], modes: &Modes) -> Result<Shape, Wrong> {
     const UNKNOWN: Wrong = "a NUMBER of an unknown scale";
     let (precision, scale): (i32, i32) = match numbers {
         [] => return decimal(None, modes),
-        ["*"] | ["*", "0"] => (38, 0),
         [precision] => (precision.parse().map_err(|_| UNKNOWN)?, 0),
         ["*", scale] => (38, scale.parse().map_err(|_| UNKNOWN)?),
         [precision, scale, ..] => (precision.parse().map_err(|_| UNKNOWN)?, scale.parse().map_err(|_| UNKNOWN)?),

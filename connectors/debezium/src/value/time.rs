@@ -51,19 +51,24 @@ pub(crate) fn timestamp(text: &str, zoned: bool, cut: bool) -> Result<i64, Wrong
     rest.end(i64::try_from(value).map_err(|_| FAR)?)
 }
 
-/// The text that PostgreSQL prints of `P1Y2M3DT4H5M6.7S` with `intervalstyle=postgres`.
-pub(crate) fn interval(text: &str, out: &mut Vec<u8>) -> Result<(), Wrong> {
-    const INTERVAL: Wrong = "a malformed interval";
-    let mut parts = [0i64; 6];
+const INTERVAL: Wrong = "a malformed interval";
+
+/// Years, months, days, hours and minutes of an interval as Debezium writes all of them, and its seconds.
+fn parts(text: &str) -> Result<([i64; 5], Decimal), Wrong> {
+    let mut parts = [0; 5];
     let mut rest = text.strip_prefix('P').ok_or(INTERVAL)?;
-    for (i, unit) in ["Y", "M", "DT", "H", "M"].into_iter().enumerate() {
+    for (part, unit) in parts.iter_mut().zip(["Y", "M", "DT", "H", "M"]) {
         let (number, more) = rest.split_once(unit).ok_or(INTERVAL)?;
-        parts[i] = number.parse::<i32>().map_err(|_| INTERVAL)?.into();
+        *part = number.parse::<i32>().map_err(|_| INTERVAL)?.into();
         rest = more;
     }
-    let seconds = rest.strip_suffix('S').ok_or(INTERVAL)?;
-    let micros = Decimal::from_text(seconds)?.scaled(18, 6).map_err(|_| INTERVAL)?;
-    let micros = i64::try_from(micros).map_err(|_| INTERVAL)?;
+    Ok((parts, Decimal::from_text(rest.strip_suffix('S').ok_or(INTERVAL)?)?))
+}
+
+/// The text that PostgreSQL prints of `P1Y2M3DT4H5M6.7S` with `intervalstyle=postgres`.
+pub(crate) fn interval(text: &str, out: &mut Vec<u8>) -> Result<(), Wrong> {
+    let (parts, seconds) = parts(text)?;
+    let micros = i64::try_from(seconds.scaled(18, 6).map_err(|_| INTERVAL)?).map_err(|_| INTERVAL)?;
     let months = parts[0] * 12 + parts[1];
     let time = ((parts[3] * 60 + parts[4]) * 60_000_000).checked_add(micros).ok_or(FAR)?;
     // Parts that are not zero; after a negative one, a positive one has its sign.
@@ -101,18 +106,7 @@ pub(crate) fn interval(text: &str, out: &mut Vec<u8>) -> Result<(), Wrong> {
 /// `P0Y0M4DT5H6M7.89S` as an Oracle load has it, parts that are zero left out: `P4DT5H6M7.89S`. `of_months`: nothing at
 /// all is no months.
 pub(crate) fn iso_interval(text: &str, of_months: bool, out: &mut Vec<u8>) -> Result<(), Wrong> {
-    const INTERVAL: Wrong = "a malformed interval";
-    let mut rest = text.strip_prefix('P').ok_or(INTERVAL)?;
-    let mut parts = [0i64; 5];
-    for (i, unit) in ["Y", "M", "DT", "H", "M"].into_iter().enumerate() {
-        let (number, more) = rest.split_once(unit).ok_or(INTERVAL)?;
-        parts[i] = number.parse().map_err(|_| INTERVAL)?;
-        rest = more;
-    }
-    let seconds = Decimal::from_text(rest.strip_suffix('S').ok_or(INTERVAL)?)?;
-    if seconds.scaled(18, 6)?.unsigned_abs() >= 60_000_000 {
-        return Err("an interval of more than 59 seconds, which Debezium makes of one that is finer than microseconds");
-    }
+    let (parts, seconds) = parts(text)?;
     let start = out.len();
     out.push(b'P');
     for (part, unit) in parts.iter().zip("YMD".chars()).filter(|(part, _)| **part != 0) {
@@ -122,7 +116,7 @@ pub(crate) fn iso_interval(text: &str, of_months: bool, out: &mut Vec<u8>) -> Re
     for (part, unit) in parts[3..].iter().zip("HM".chars()).filter(|(part, _)| **part != 0) {
         out.extend_from_slice(format!("{part}{unit}").as_bytes());
     }
-    if seconds.scaled(18, 6)? != 0 {
+    if seconds.scaled(18, 6).map_err(|_| INTERVAL)? != 0 {
         seconds.write_trimmed(out);
         out.push(b'S');
     }
@@ -278,6 +272,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn intervals_read_as_an_oracle_load_has_them() {
+        let check = |text: &str, of_months| {
+            let mut out = vec![];
+            iso_interval(text, of_months, &mut out).map(|()| String::from_utf8(out).unwrap())
+        };
+        let zero = "P0Y0M0DT0H0M0S";
+        assert_eq!((check(zero, true), check(zero, false)), (Ok("P0M".into()), Ok("PT0S".into())));
+        assert_eq!(check("P-1Y-2M0DT0H0M0S", true), Ok("P-1Y-2M".into()));
+        assert_eq!(check("P0Y0M4DT5H0M7.890S", false), Ok("P4DT5H7.89S".into()));
+        for bad in ["", "P1Y", "P0Y0M0DT0H0MxS", "P0Y0M0DT0H0M1E99S"] {
+            assert!(check(bad, false).is_err(), "{bad}");
+        }
+    }
+
     proptest! {
         #[test]
         fn every_day_has_its_number(day in -2_440_588i64..100_000_000) {
@@ -295,7 +304,8 @@ mod tests {
 
         #[test]
         fn any_text_is_an_error_at_worst(text in "[-+0-9TZ:.PYMDHS]{0,24}") {
-            let _ = (date(&text), time(&text), timestamp(&text, true, false), interval(&text, &mut vec![]));
+            let _ = (date(&text), time(&text), timestamp(&text, true, false));
+            let _ = (interval(&text, &mut vec![]), iso_interval(&text, true, &mut vec![]));
         }
     }
 }

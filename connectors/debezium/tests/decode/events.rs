@@ -1,7 +1,8 @@
 //! Operations, headers, positions and what else a topic holds.
 
-use connector_api::TableSchema;
-use connector_debezium::{Message, Modes, PLACEHOLDER, Pushed, Snapshot, SourcePosition, Table};
+use arrow_schema::DataType;
+use connector_api::{Column, TableSchema};
+use connector_debezium::{Binary, Message, Modes, PLACEHOLDER, Pushed, Snapshot, SourcePosition, Table};
 use serde_json::{Value, json};
 
 use crate::render::{json, outcome, push, push_with, table, taken};
@@ -97,6 +98,25 @@ fn the_placeholder_is_one_only_where_a_value_can_be_missing() {
             "2 update 1 | a | ~".into()
         ]
     );
+}
+
+/// Of a new row NULL is NULL; of one that goes on under a new key it may stand for what did not change.
+#[test]
+fn null_under_a_new_key_is_not_believed_where_it_may_hide_a_value() {
+    let mut decoder = json(Modes { binary: Some(Binary::Base64), ..Modes::default() });
+    let columns = [("id", DataType::Int64, "bigint"), ("b", DataType::Binary, "bytea")];
+    let columns = columns.map(|(name, data_type, of)| Column::new(name, data_type, name != "id", of)).to_vec();
+    decoder.set_table(table(TableSchema::new(notes().table().clone(), columns, vec![0]).unwrap())).unwrap();
+    let old = json!({ "id": 1 }).to_string();
+    let mut check = |id: i64, b: Value, headers: &[(&str, &[u8])]| {
+        let value = event("c", Value::Null, json!({ "id": id, "b": b })).to_string();
+        push_with(&mut decoder, id, Some(&json!({ "id": id }).to_string()), Some(&value), headers)
+    };
+    // The first tells how rows are read.
+    assert_eq!(check(1, json!("AQ=="), &[]), "row of public.t");
+    let refused = check(2, Value::Null, &[("__debezium.oldkey", old.as_bytes())]);
+    assert!(refused.starts_with("NULL after an update, which Debezium also sends"), "{refused}");
+    assert_eq!(check(3, Value::Null, &[]), "row of public.t");
 }
 
 #[test]

@@ -61,10 +61,11 @@ impl Row for Cells {
         }
     }
 
-    fn lob(&mut self, column: usize, cap: u64, _: Admit<'_>, out: &mut Vec<u8>) -> Answer<Lob> {
+    fn lob(&mut self, column: usize, cap: u64, admit: Admit<'_>, out: &mut Vec<u8>) -> Answer<Lob> {
         Ok(match self.0[column]() {
             Any::Text(text) if text.len() as u64 > cap => Lob::TooLong(text.len() as u64),
             Any::Text(text) => {
+                admit(text.len() as u64)?;
                 out.extend_from_slice(text.as_bytes());
                 Lob::Read
             }
@@ -176,6 +177,19 @@ fn a_lob_is_whole_or_an_error() {
             too_long.contains("lob.max.bytes") && too_long.contains("length=9, ") && too_long.contains("column=C0")
         );
     }
+}
+
+#[test]
+fn a_lob_is_admitted_by_its_length_or_ends_its_row() {
+    let mut decoder = decoder(&[Wire::Clob], LIMITS, true);
+    let (mut row, mut asked) = (Cells(vec![|| Any::Text("1234567")]), vec![]);
+    let mut admit = |length| {
+        asked.push(length);
+        if asked.len() > 1 { Err(Failure::Stopped(connector_api::Error::fatal("stopped"))) } else { Ok(()) }
+    };
+    assert!(decoder.push(&mut row, &mut admit).is_ok());
+    assert!(decoder.push(&mut row, &mut admit).is_err());
+    assert_eq!(asked, [7, 7]);
 }
 
 #[test]

@@ -45,23 +45,22 @@ const STALE: Duration = Duration::from_secs(5);
 pub(crate) fn check(
     session: &mut dyn Session,
     handover: &HandoverConfig,
-    (user, standby, sees_transactions): (&str, bool, bool),
+    (user, standby): (&str, bool),
     relations: &[Relation],
 ) -> Result<Vec<Finding>> {
     let redo = redo::ask(session, standby).map_err(|e| e.while_doing("looking at the redo"))?;
-    Ok(redo.judge(handover, (user, sees_transactions), relations))
+    Ok(redo.judge(handover, user, relations))
 }
 
 #[async_trait]
 impl HandOver for OracleSource {
     async fn hand_over(&self, source: &str, held: &Progress) -> Result<()> {
         let Some(handover) = self.config.handover.clone() else { return Ok(()) };
-        let (config, name, held) = (self.config.clone(), source.to_owned(), held.clone());
+        let (config, asked, name, held) = (self.config.clone(), handover.clone(), source.to_owned(), held.clone());
         let (wanted, redo) = blocking(move || {
-            let (wanted, redo) = wanted(&config, &name, &held)?;
-            let Some(handover) = &config.handover else { return Ok((wanted, redo)) };
-            if let Some(dir) = &handover.dir {
-                if handover.worker.is_none() {
+            let (wanted, redo) = wanted(&config, &asked, &name, &held)?;
+            if let Some(dir) = &asked.dir {
+                if asked.worker.is_none() {
                     usable(&redo, &wanted, files::are(dir, &name, &wanted))?;
                 }
                 files::write(dir, &name, &wanted)?;
@@ -90,14 +89,13 @@ fn usable(redo: &Redo, wanted: &Wanted, there_already: bool) -> Result<()> {
 }
 
 /// What is handed over of these tables, and the redo that it begins in.
-fn wanted(config: &OracleConfig, source: &str, held: &Progress) -> Result<(Wanted, Redo)> {
-    let Some(handover) = &config.handover else { return Err(Error::fatal("there is no hand-over")) };
+fn wanted(config: &OracleConfig, handover: &HandoverConfig, source: &str, held: &Progress) -> Result<(Wanted, Redo)> {
     let mut session = cut::connect(&config.endpoint)?;
     let database = catalog::database(&mut *session).map_err(|e| e.while_doing("asking what the database is"))?;
     let selected = cut::selected(&mut *session, config).map_err(|e| e.while_doing("finding the tables"))?;
     let redo = redo::ask(&mut *session, database.standby).map_err(|e| e.while_doing("looking at the redo"))?;
-    let mut followed: Vec<&TableId> = selected.iter().filter(|r| redo::is_logged(r)).map(|r| &r.id).collect();
-    followed.retain(|table| held.loaded(table).is_some());
+    let logged = selected.iter().filter(|r| redo::is_logged(r)).map(|r| &r.id);
+    let followed: BTreeSet<&TableId> = logged.filter(|table| held.loaded(table).is_some()).collect();
     let mut columns = Columns::default();
     for owner in followed.iter().map(|table| table.schema()).collect::<BTreeSet<_>>() {
         let details = catalog::details(&mut *session, owner, false);
@@ -119,7 +117,7 @@ fn wanted(config: &OracleConfig, source: &str, held: &Progress) -> Result<(Wante
 async fn drive(worker: &Worker, wanted: &Wanted, redo: &Redo, patience: Duration) -> Result<()> {
     let began = Instant::now();
     let (mut tried, mut acted, mut fit) = (Tried::default(), None::<Instant>, false);
-    let (mut wait, mut last) = (LOOK_AGAIN, None::<Step>);
+    let mut wait = LOOK_AGAIN;
     loop {
         let left = patience.saturating_sub(began.elapsed());
         tried.just_now = acted.is_some_and(|acted| acted.elapsed() < STALE);
@@ -139,7 +137,6 @@ async fn drive(worker: &Worker, wanted: &Wanted, redo: &Redo, patience: Duration
         let late = || Error::retriable("Kafka Connect did not answer in the time that was left");
         // What is given up here may have been done: as for every lost answer, the next look tells.
         let step = tokio::time::timeout(left.max(LOOK_AGAIN), step).await.unwrap_or_else(|_| Err(late()));
-        let mut at_once = false;
         let trouble = match step {
             Ok(Step::Done) => return Ok(()),
             Ok(Step::Wait) => {
@@ -147,10 +144,8 @@ async fn drive(worker: &Worker, wanted: &Wanted, redo: &Redo, patience: Duration
                 None
             }
             Ok(step) => {
-                // The same once more: what was done is not shown yet.
-                at_once = last.replace(step) != Some(step);
                 wait = LOOK_AGAIN;
-                tried.restarted |= matches!(step, Step::Restart | Step::Configure);
+                tried.restarted |= step == Step::Restart;
                 tried.configured |= step == Step::Configure;
                 tried.finished |= step == Step::Finish;
                 acted = Some(Instant::now());
@@ -177,11 +172,10 @@ async fn drive(worker: &Worker, wanted: &Wanted, redo: &Redo, patience: Duration
                 None => error,
             });
         }
-        if at_once {
-            continue;
-        }
         tokio::time::sleep(wait).await;
-        wait = if trouble.is_some() { LONGEST_WAIT.min(wait * 2) } else { LOOK_AGAIN };
+        if trouble.is_some() {
+            wait = LONGEST_WAIT.min(wait * 2);
+        }
     }
 }
 

@@ -132,13 +132,8 @@ impl Redo {
         }
     }
 
-    /// What is in the way of the hand-over, before the load begins.
-    pub(crate) fn judge(
-        &self,
-        handover: &HandoverConfig,
-        (user, sees_transactions): (&str, bool),
-        relations: &[Relation],
-    ) -> Vec<Finding> {
+    /// What is in the way of the hand-over, before the load begins; but for the views that a load asks too.
+    pub(crate) fn judge(&self, handover: &HandoverConfig, user: &str, relations: &[Relation]) -> Vec<Finding> {
         let mut findings = vec![];
         let mut find = |severity, what: &str, remedy: String| findings.push(Finding::new(severity, what, remedy));
         let grant = |object: &str| format!("GRANT SELECT ON SYS.{object} TO {user}");
@@ -148,13 +143,8 @@ impl Redo {
                           CURRENT_SCN, where there is none), asked before each load, and \
                           handover.config.database.hostname to the primary; or load from the primary";
             find(Severity::Blocking, what, remedy.into());
-        } else if handover.start.is_none() && !sees_transactions {
-            let what = "the hand-over begins before the oldest open transaction, which the user may not see";
-            find(Severity::Blocking, what, grant("GV_$TRANSACTION"));
         }
         if self.hidden.contains(&"V_$DATABASE") {
-            let what = "the hand-over looks whether redo is kept and says enough, which the user may not see";
-            find(Severity::Blocking, what, grant("V_$DATABASE"));
             return findings;
         }
         if !self.archived {
@@ -247,16 +237,10 @@ mod tests {
         Relation { id, kind, unfit: None, divides: true, rows: None, bytes: 0, row_length: None }
     }
 
-    fn check(
-        redo: &Redo,
-        start: Option<u64>,
-        standby: bool,
-        sees: bool,
-        kinds: &[(&str, RelationKind)],
-    ) -> Vec<String> {
+    fn check(redo: &Redo, start: Option<u64>, standby: bool, kinds: &[(&str, RelationKind)]) -> Vec<String> {
         let relations: Vec<_> = kinds.iter().map(|(name, kind)| relation(name, *kind)).collect();
         let redo = Redo { standby, ..redo.clone() };
-        let findings = redo.judge(&handover(start), ("\"APP\"", sees), &relations);
+        let findings = redo.judge(&handover(start), "\"APP\"", &relations);
         findings.iter().map(|f| format!("{:?} {f}", f.severity)).collect()
     }
 
@@ -272,7 +256,7 @@ mod tests {
         let of = |change: fn(&mut Redo)| {
             let mut redo = good();
             change(&mut redo);
-            check(&redo, None, false, true, &emp)
+            check(&redo, None, false, &emp)
         };
         assert_eq!(of(|_| {}), [""; 0]);
         one(&of(|r| r.archived = false), &["Blocking", "ALTER DATABASE ARCHIVELOG"]);
@@ -281,25 +265,24 @@ mod tests {
         one(&of(|r| r.whole.clear()), &["Blocking", "without all columns of HR.EMP", alter]);
         assert_eq!(of(|r| (r.all, r.whole) = (true, HashSet::new())), [""; 0]);
         one(&of(|r| r.hidden.push("V_$LOG")), &["Warning", "GRANT SELECT ON SYS.V_$LOG TO \"APP\""]);
-        one(&of(|r| (r.archived, r.hidden) = (false, vec!["V_$DATABASE"])), &["Blocking", "SYS.V_$DATABASE"]);
+        assert_eq!(of(|r| (r.archived, r.hidden) = (false, vec!["V_$DATABASE"])), [""; 0], "nothing is known");
     }
 
     #[test]
     fn the_oldest_transaction_must_be_known() {
         let emp = [("EMP", RelationKind::Table)];
-        let found = check(&good(), None, true, true, &emp);
+        let found = check(&good(), None, true, &emp);
         one(&found[..1], &["Blocking", "standby", "handover.start.scn"]);
         one(&found[1..], &["Warning", "cannot be seen from a standby"]);
-        one(&check(&good(), None, false, false, &emp), &["Blocking", "GRANT SELECT ON SYS.GV_$TRANSACTION"]);
-        assert_eq!(check(&good(), Some(7), true, false, &emp), found[1..]);
+        assert_eq!(check(&good(), Some(7), true, &emp), found[1..]);
     }
 
     #[test]
     fn many_tables_are_counted_and_views_are_not_followed() {
         let names: Vec<String> = (0..12).map(|n| format!("T{n}")).collect();
         let many: Vec<_> = names.iter().map(|name| (name.as_str(), RelationKind::Table)).collect();
-        one(&check(&good(), None, false, true, &many), &["HR.T9 and 2 others"]);
-        one(&check(&good(), None, false, true, &[("V", RelationKind::View)]), &["Warning", "HR.V: a view has no redo"]);
+        one(&check(&good(), None, false, &many), &["HR.T9 and 2 others"]);
+        one(&check(&good(), None, false, &[("V", RelationKind::View)]), &["Warning", "HR.V: a view has no redo"]);
     }
 
     #[test]
@@ -332,7 +315,7 @@ mod tests {
         let mut handover = handover(None);
         let redo = Redo { threads: [1, 2].into(), ..good() };
         let found = |handover: &HandoverConfig| {
-            let findings = redo.judge(handover, ("", true), &[]);
+            let findings = redo.judge(handover, "", &[]);
             findings.iter().map(|f| format!("{:?} {f}", f.severity)).collect::<Vec<_>>()
         };
         one(&found(&handover), &["Warning", "2 redo threads", "handover.config.rac.nodes"]);

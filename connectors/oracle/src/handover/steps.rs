@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use connector_api::config::split_list;
 use connector_api::{Error, Result, TableId};
 use regex::Regex;
 use serde_json::Value;
@@ -144,7 +145,7 @@ fn starting(seen: &Connector, wanted: &Wanted, tried: Tried) -> Result<Step> {
             Err(refusal(what, wanted, &remedy).with("offsets", found.join(", ")))
         }
         (_, Offsets::None) => Ok(Step::Stop),
-        _ if !same && !tried.configured && !tried.restarted => Ok(Step::Configure),
+        _ if !same && !tried.configured => Ok(Step::Configure),
         (_, Offsets::Moved) => Ok(Step::Finish),
         (_, Offsets::First | Offsets::Reading) => match failure(seen) {
             Some(_) if tried.just_now => Ok(Step::Wait),
@@ -227,20 +228,11 @@ fn committed(offset: &Value) -> Option<u64> {
 /// Whether a list of regular expressions, as Debezium reads it, names a table: separated by commas that are not escaped,
 /// each trimmed, anchored, and without regard to case.
 fn includes(list: &str, table: &TableId) -> bool {
-    let ours = include(std::slice::from_ref(table));
+    let ours: Vec<String> = split_list(&include(std::slice::from_ref(table))).collect();
     let name = format!("{}.{}", table.schema(), table.name());
-    let (mut patterns, mut escaped) = (vec![String::new()], false);
-    for c in list.chars() {
-        match patterns.last_mut() {
-            Some(_) if c == ',' && !escaped => patterns.push(String::new()),
-            Some(pattern) => pattern.push(c),
-            None => {}
-        }
-        escaped = c == '\\' && !escaped;
-    }
     // One that only Java understands captures no table for us: the error shows which it is about.
     let matches = |pattern: &str| Regex::new(&format!("(?i)^(?:{pattern})$")).is_ok_and(|regex| regex.is_match(&name));
-    patterns.iter().map(|pattern| pattern.trim()).any(|pattern| pattern == ours || matches(pattern))
+    split_list(list).any(|pattern| ours.contains(&pattern) || matches(&pattern))
 }
 
 fn offsets(seen: &Connector, wanted: &Wanted) -> Offsets {

@@ -1,14 +1,12 @@
-//! Starts a server on a port, for foreign clients and for measurements: `serve 19c|23ai [port [rows [latency]]]`. It prints its
+//! Starts a server on a port, for foreign clients and for measurements: `serve 19c|23ai [port [rows]]`. It prints its
 //! port, then for each line of its standard input how many round trips it has served, and ends with its input.
 //!
 //! User `APP` has the password `tiger`; `APP.TYPES` has a column of each type, `APP.BIG` a million rows; with `rows`,
-//! `APP.LINEITEM` has so many, and `APP.WIDE`, `APP.NOTES`, `APP.PICTURES` and, in 23ai, `APP.DOCUMENTS` are there. Each answer waits for
-//! `latency` milliseconds.
+//! `APP.LINEITEM` has so many, and `APP.WIDE`, `APP.NOTES`, `APP.PICTURES` and, in 23ai, `APP.DOCUMENTS` are there.
 
 mod tables;
 
 use std::io::{BufRead as _, Write as _};
-use std::time::Duration;
 
 use connect_oracle_double::{Cell, Double, Model, Options, Personality, Table, Type, User};
 
@@ -19,7 +17,7 @@ fn main() -> std::io::Result<()> {
         _ => Personality::V23ai,
     };
     let mut number = || arguments.next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
-    let (port, rows, latency) = (number(), number(), number());
+    let (port, rows) = (number(), number());
     let big = Table::new("APP", "BIG").column("ID", Type::number(10, 0)).column("NAME", Type::text(100));
     let big = big.column("AMOUNT", Type::number(12, 2)).synthetic(
         1_000_000,
@@ -36,7 +34,6 @@ fn main() -> std::io::Result<()> {
         .table(big);
     let model = if rows > 0 { tables::all(rows, personality).into_iter().fold(model, Model::table) } else { model };
     let double = Double::start(model, Options::new(personality).port(port as u16))?;
-    double.faults().latency(Duration::from_millis(latency));
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", double.port())?;
     out.flush()?;

@@ -6,7 +6,7 @@ use connect_tests::compare::{Rows, until_rows};
 use connect_tests::debezium::Format;
 use connect_tests::lake::Lake;
 use connect_tests::recorded::Recorded;
-use connect_tests::runtime::{Job, OK, Running};
+use connect_tests::runtime::{Job, OK, Running, SOME_TABLES_FAILED};
 
 use super::model;
 use super::types::canonical;
@@ -251,11 +251,6 @@ fn types_of_events_are_those_of_the_load() {
         recorded.send_transactions();
         until_rows(&typed_rows(), &lake, "TYPES", &mut running);
         assert_eq!(super::types::types(&lake, "TYPES"), loaded, "no event changed the table");
-        // The twin: one digit of one value is seen.
-        let mut other = typed_rows();
-        other.rows[0][2].as_mut().unwrap().push('0');
-        let got = lake.rows(connect_tests::lake::Engine::DuckDb, "TYPES").unwrap();
-        assert!(connect_tests::compare::difference(&other, &got).is_some());
         running.terminate();
         running.wait().expect(OK);
     }
@@ -328,10 +323,9 @@ fn tables_are_made_of_events() {
         let of = |id, v| [Some(id), Some(v), None, None, None, None];
         let expected = rows(&LOBS, &[&first, &of("2", "b"), &of("3", "c")]);
         until_rows(&expected, &lake, "LOBS", &mut running);
-        let mut expected = typed_rows();
-        expected.rows.pop();
-        until_rows(&expected, &lake, "TYPES", &mut running);
+        // The others go on.
+        running.until_it_says("events do not tell whether these are: load the table, or leave the column out");
         running.terminate();
-        running.wait().expect(OK);
+        running.wait().expect(SOME_TABLES_FAILED).says(&["SHOP.TYPES", "column=IYM"]);
     }
 }

@@ -15,25 +15,15 @@ use connect_tests::lake::Lake;
 use connect_tests::poll::Poller;
 use connect_tests::runtime::{Job, OK};
 
+use crate::chaos::{COMMON, kill};
+
 use super::{ROWS, assert_rows, double, expected, job, large, none, scn, small};
 
 const TABLES: [(&str, &[&str]); 4] =
     [("LARGE", &["ID", "V"]), ("NOTES", &["ID", "C"]), ("SMALL", &["V"]), ("NONE", &["ID"])];
 
-/// Where a run may be killed.
-const POINTS: [&str; 11] = [
-    "oracle.cut-taken",
-    "oracle.batch",
-    "oracle.split-read",
-    "iceberg.file-noted",
-    "iceberg.after-stage",
-    "iceberg.before-commit",
-    "iceberg.after-commit",
-    "iceberg.before-ledger",
-    "iceberg.before-ledger-commit",
-    "engine.begin",
-    "engine.complete",
-];
+/// Where a run may be killed in what it reads.
+const POINTS: [&str; 3] = ["oracle.cut-taken", "oracle.batch", "oracle.split-read"];
 
 /// Rows with LOBs.
 fn notes() -> Table {
@@ -66,23 +56,12 @@ fn fault(chance: &mut Chance) -> Fault {
         3 => Effect::Error(28),
         _ => Effect::Stall(Duration::from_secs(60)),
     };
-    Fault::on(&format!("FROM \"SHOP\".\"{table}\" AS OF SCN"), effect).after(chance.below(4) as usize)
+    Fault::on(&reading(table), effect).after(chance.below(4) as usize)
 }
 
-/// Runs the job and kills it as chance has it. Tells how.
-fn kill(job: &Job, chance: &mut Chance) -> String {
-    if chance.below(2) == 0 {
-        let after = Duration::from_millis(chance.below(1500));
-        let running = job.start(&[]);
-        std::thread::sleep(after);
-        running.kill();
-        return format!("after {} ms", after.as_millis());
-    }
-    let point = POINTS[chance.below(POINTS.len() as u64) as usize];
-    let failpoint = format!("{point}=kill@{}", 1 + chance.below(6));
-    // One that is never reached lets the run end by itself.
-    job.run_with_failpoint(&failpoint);
-    failpoint
+/// What every statement that reads a table holds.
+fn reading(table: &str) -> String {
+    format!("FROM \"SHOP\".\"{table}\" AS OF SCN")
 }
 
 /// The SCNs that the published tables are of, by the tables themselves.
@@ -120,7 +99,7 @@ fn round(seed: u64) {
     let mut known = BTreeMap::new();
     for _ in 0..1 + chance.below(3) {
         (0..chance.below(3)).for_each(|_| double.faults().add(fault(chance)));
-        told += &format!(" {};", kill(&job, chance));
+        told += &format!(" {};", kill(&job, &[], chance, 1500, &POINTS));
         let now = cuts(&lake);
         of_one_scn(&known, &now).unwrap_or_else(|wrong| panic!("{wrong}; {told}"));
         known = now;
@@ -155,11 +134,12 @@ fn killed_at_many_moments() {
 #[test]
 #[ignore = "minutes: run by make test-full"]
 fn killed_at_each_failpoint() {
-    for (n, point) in POINTS.iter().enumerate() {
+    for (n, point) in POINTS.iter().chain(&COMMON).enumerate() {
         for time in [1, 3] {
             let (double, job) = shop(&mut Chance(n as u64));
             let (database, lake) = (double.database(), job.lake());
-            job.run_with_failpoint(&format!("{point}=kill@{time}"));
+            let died = job.run_with_failpoint(&format!("{point}=kill@{time}"));
+            assert!(time > 1 || died.code.is_none(), "{point} did not kill: {}", died.output);
             let before = cuts(&lake);
             change(&database, &mut Chance(7));
             job.run(&[]).expect(OK);
@@ -169,6 +149,17 @@ fn killed_at_each_failpoint() {
             }
             assert_eq!(lake.orphans(), Vec::<PathBuf>::new(), "{point}@{time}");
         }
+    }
+}
+
+/// The twin: a fault as the rounds have them strikes, and costs a retry.
+#[test]
+fn a_fault_strikes_and_costs_a_retry() {
+    for table in ["LARGE", "NOTES", "SMALL"] {
+        let (double, job) = shop(&mut Chance(3));
+        double.faults().add(Fault::on(&reading(table), Effect::Error(28)));
+        job.run(&[]).expect(OK);
+        assert_eq!(double.faults().struck(), 1, "{table}");
     }
 }
 

@@ -1,8 +1,10 @@
 //! Whole loads: as of one SCN, in parts, killed and gone on with.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use connect_oracle_double::{Personality, Scn, Value};
+use connect_tests::lake::Lake;
 use connect_tests::runtime::{OK, SOME_TABLES_FAILED};
 
 use super::{assert_loaded, assert_rows, double, expected, job, large, none, scn, small};
@@ -59,15 +61,23 @@ fn killed(failpoint: &str) {
     for (table, scn) in &before {
         assert_eq!(*scn, cut, "{failpoint}: {table} was loaded before");
     }
+    // And of the same transactions that were open then, whichever run has noted them.
+    let open: BTreeSet<String> =
+        ["LARGE", "SMALL", "NONE"].map(|table| noted(&lake, table)["visible"].to_string()).into();
+    assert!(open.len() == 1 && !open.contains("null"), "{failpoint}: {open:?}");
     assert_eq!(lake.orphans(), Vec::<PathBuf>::new(), "what the dead run left is gone");
     job.run(&[]).expect(OK).says(&["already loaded"]);
 }
 
 /// The SCN in a table's own properties.
-pub(super) fn cut(lake: &connect_tests::lake::Lake, table: &str) -> Scn {
+pub(super) fn cut(lake: &Lake, table: &str) -> Scn {
+    noted(lake, table)["position"].as_str().unwrap().parse().unwrap()
+}
+
+/// What a table's own properties say of its load.
+fn noted(lake: &Lake, table: &str) -> serde_json::Value {
     let properties = lake.describe(table)["properties"].clone();
-    let cut: serde_json::Value = serde_json::from_str(properties["connect-runtime.cut"].as_str().unwrap()).unwrap();
-    cut["position"].as_str().unwrap().parse().unwrap()
+    serde_json::from_str(properties["connect-runtime.cut"].as_str().unwrap()).unwrap()
 }
 
 #[test]
