@@ -6,7 +6,6 @@ use arrow_array::RecordBatch;
 use connector_api::{TableId, TableSchema};
 
 use crate::dialect::Dialect;
-use crate::position::SourcePosition;
 use crate::rows::Missing;
 
 /// What happened to a row.
@@ -63,14 +62,14 @@ pub enum Pushed {
     /// Nothing to be applied.
     Skipped(Skipped),
     /// The table was emptied: every row of it before this message is gone.
-    Truncate(TableId, SourcePosition),
+    Truncate(TableId),
     /// A transaction began or ended (of the topic of transaction metadata).
     Transaction(Transaction),
     /// The table has to have this schema first. Nothing was taken: take the open batch, give the table that
     /// schema, call `set_table`, and push the message again.
     Schema {
         /// The schema that the message needs.
-        schema: TableSchema,
+        schema: Box<TableSchema>,
         /// Whether the decoder knows no such table.
         new: bool,
     },

@@ -11,7 +11,7 @@
 //!             Ok(Pushed::Row(table, op)) => {}              // in that table's open batch
 //!             Ok(Pushed::Skipped(why)) => {}                // tombstone, heartbeat, logical message, not kept
 //!             Ok(Pushed::Transaction(t)) => …               // BEGIN or END of the metadata topic
-//!             Ok(Pushed::Truncate(table, position)) => …    // take(), apply, then the truncation
+//!             Ok(Pushed::Truncate(table)) => …              // take(), apply, then the truncation
 //!             Ok(Pushed::Schema { schema, new }) => {       // nothing was taken: take(), create or evolve
 //!                 decoder.set_table(…);                     //   the table, set_table, the same message again
 //!                 continue;

@@ -4,6 +4,7 @@ use arrow_schema::DataType;
 use connector_api::{Column, TableSchema};
 use md5::{Digest, Md5};
 
+use crate::avro::step::Step;
 use crate::cells::Cells;
 use crate::dialect::Dialect;
 use crate::fault::Fault;
@@ -26,6 +27,8 @@ pub(crate) struct Planned {
     pub(crate) how: How,
     /// Whether NULL may stand for a value that the log did not carry.
     pub(crate) null_hides: bool,
+    /// How it is read from Avro, where that is usual.
+    pub(crate) step: Option<Step>,
     /// Of a list: the elements that stand for a list which the log did not carry.
     pub(crate) unavailable: Option<Box<Cells>>,
 }
@@ -56,6 +59,7 @@ impl Planned {
             column: None,
             how: How::Text,
             null_hides: false,
+            step: None,
             unavailable: None,
         }
     }
@@ -182,6 +186,7 @@ fn planned(
         column: Some(column),
         how,
         null_hides,
+        step: None,
         unavailable,
     })
 }

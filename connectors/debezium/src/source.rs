@@ -80,12 +80,14 @@ pub(crate) struct Source {
     blocks: Vec<Block>,
     /// Whether schema and table are those of the first block.
     named: bool,
+    /// Whether schema and table may be others than in the message before.
+    pub(crate) is_renamed: bool,
 }
 
 impl Source {
     /// Nothing was said yet.
     pub(crate) fn clear(&mut self) {
-        (self.position, self.known) = (SourcePosition::default(), false);
+        (self.position, self.known, self.is_renamed) = (SourcePosition::default(), false, false);
     }
 
     /// Takes in the block that bytes begin with, if one like it was [read](Self::read) before; says how long it is.
@@ -98,7 +100,7 @@ impl Source {
             self.blocks[..=at].rotate_right(1);
             self.schema.clone_from(&self.blocks[0].schema);
             self.table.clone_from(&self.blocks[0].table);
-            self.named = true;
+            (self.named, self.is_renamed) = (true, true);
         }
         (self.position, self.known) = (position, true);
         Some(length)
@@ -109,6 +111,7 @@ impl Source {
         self.schema.clone_from(&block.schema);
         self.table.clone_from(&block.table);
         (self.position, self.known, self.named) = (block.position, block.known, false);
+        self.is_renamed = true;
         if block.known && !block.is_odd && block.done <= LARGEST {
             self.blocks.truncate(KEPT - 1);
             self.blocks.insert(0, block);

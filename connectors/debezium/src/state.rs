@@ -63,6 +63,12 @@ impl State {
         self.rows.bytes() + self.before.bytes() + self.ops.len() * size_of::<(i64, Op)>()
     }
 
+    /// The plan for images of a schema, if it is known, and the rows that they are read into.
+    pub(crate) fn reads(&mut self, schema: Option<u64>) -> Option<(&Plan, &mut Rows)> {
+        let (of, plan) = self.plan.as_ref()?;
+        (*of == schema).then_some((&**plan, &mut self.rows))
+    }
+
     /// Takes back what a failed message left.
     pub(crate) fn roll_back(&mut self) {
         (self.has_before, self.has_old_key) = (false, false);

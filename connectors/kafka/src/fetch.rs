@@ -156,8 +156,18 @@ impl Record<'_> {
 
     /// The name of its topic.
     pub(crate) fn topic(&self) -> &str {
+        self.text(self.topic_name())
+    }
+
+    /// Whether its topic is this one. Asked for every message, so the name is not made a text first.
+    pub(crate) fn is_of(&self, topic: &str) -> bool {
+        // SAFETY: librdkafka gives a C string that lives as long as the message.
+        unsafe { CStr::from_ptr(self.topic_name()) }.to_bytes() == topic.as_bytes()
+    }
+
+    fn topic_name(&self) -> *const c_char {
         // SAFETY: a message that was consumed has a topic.
-        self.text(unsafe { native::rd_kafka_topic_name(self.fields().rkt) })
+        unsafe { native::rd_kafka_topic_name(self.fields().rkt) }
     }
 
     pub(crate) fn partition(&self) -> i32 {

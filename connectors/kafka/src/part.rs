@@ -74,7 +74,7 @@ pub(crate) enum Step {
     /// An event of a table that nothing is known of. The message is to be taken again.
     Unknown(TableId),
     /// The table is to be this. The message is to be taken again.
-    Schema(TableSchema, bool),
+    Schema(Box<TableSchema>, bool),
     /// It is not to be applied, nor anything after it, whatever it holds.
     Stop(Error),
     /// What is open must be taken first. The message is to be taken again.
@@ -286,7 +286,7 @@ impl Part {
                 self.bytes += message.value.map_or(0, <[u8]>::len);
                 Step::Row
             }
-            Pushed::Truncate(table, _) if self.lanes.contains_key(&table) => {
+            Pushed::Truncate(table) if self.lanes.contains_key(&table) => {
                 named = Some(table.clone());
                 Step::Truncate(table)
             }

@@ -245,7 +245,7 @@ impl Reader {
 
     /// Where a message's partition is.
     fn place(&self, message: &Record<'_>) -> Option<usize> {
-        let is = |part: &Part| part.number == message.partition() && *part.topic.name == *message.topic();
+        let is = |part: &Part| part.number == message.partition() && message.is_of(&part.topic.name);
         // Mostly where the one before was.
         if self.parts.get(self.current).is_some_and(is) {
             return Some(self.current);
@@ -315,7 +315,7 @@ impl Reader {
                 }
                 Step::Schema(schema, new) => {
                     self.flush(at)?;
-                    if let Err(error) = self.reshape(at, schema, new) {
+                    if let Err(error) = self.reshape(at, *schema, new) {
                         return self.bad(at, message.offset(), error);
                     }
                 }

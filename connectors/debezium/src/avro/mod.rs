@@ -2,4 +2,5 @@
 
 pub(crate) mod read;
 pub(crate) mod schema;
+pub(crate) mod step;
 pub(crate) mod varint;

@@ -3,13 +3,14 @@
 //! Lengths and counts come from the message, so each is held against the bytes that are left.
 
 use crate::avro::schema::{Field, Node, Writer};
+use crate::avro::step::{Step, Usual};
 use crate::avro::varint;
 use crate::body::Reading;
 use crate::cells::{Cell, Cells};
 use crate::dialect::Dialect;
 use crate::envelope::{Envelope, Found};
 use crate::fault::Fault;
-use crate::how::How;
+use crate::how::{How, Unit};
 use crate::plan::Planned;
 use crate::rows::Rows;
 use crate::source::{Block, Coding, Source, SourceField, Written};
@@ -79,7 +80,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The branch of a union that follows.
-    #[inline]
+    #[inline(always)]
     fn branch<'n>(&mut self, node: &'n Node) -> Result<&'n Node, Fault> {
         match node {
             Node::Union(nodes) => nodes.get(self.length()?).ok_or(MALFORMED),
@@ -103,7 +104,14 @@ impl<'a> Cursor<'a> {
     /// A value that is neither a record, an array nor a map.
     #[inline]
     fn scalar(&mut self, node: &'a Node) -> Result<Value<'a>, Fault> {
-        Ok(match self.branch(node)? {
+        let node = self.branch(node)?;
+        self.scalar_of(node)
+    }
+
+    /// The same of a branch.
+    #[inline]
+    fn scalar_of(&mut self, branch: &'a Node) -> Result<Value<'a>, Fault> {
+        Ok(match branch {
             Node::Null => Value::Null,
             Node::Bool => match self.chunk()? {
                 [0] => Value::Bool(false),
@@ -125,8 +133,15 @@ impl<'a> Cursor<'a> {
     }
 
     /// Passes over a value.
+    #[inline]
     fn skip(&mut self, node: &Node) -> Result<(), Fault> {
-        match self.branch(node)? {
+        let node = self.branch(node)?;
+        self.skip_branch(node)
+    }
+
+    /// The same of a branch.
+    fn skip_branch(&mut self, branch: &Node) -> Result<(), Fault> {
+        match branch {
             Node::Null => {}
             Node::Bool => drop(self.take(1)?),
             Node::Int | Node::Enum(_) => drop(self.long()?),
@@ -181,42 +196,32 @@ pub(crate) fn envelope<'a>(
     source.clear();
     for (field, found) in writer.fields.iter().zip(&writer.found) {
         envelope.see(*found);
-        let mut ahead = *cursor;
-        let node = ahead.branch(&field.node)?;
-        if *node == Node::Null {
-            *cursor = ahead;
-            continue;
-        }
+        let node = cursor.branch(&field.node)?;
         match (found, node) {
+            (_, Node::Null) => {}
             (Found::Before, Node::Record(_)) => {
-                envelope.before = Some(ahead.at);
-                cursor.skip(&field.node)?;
+                envelope.before = Some(cursor.at);
+                cursor.skip_branch(node)?;
             }
             (Found::After, Node::Record(_)) => {
-                envelope.after = Some(ahead.at);
+                envelope.after = Some(cursor.at);
+                let mut ahead = *cursor;
                 envelope.image = after(&mut ahead);
                 match envelope.image {
                     Some(Ok(())) => *cursor = ahead,
-                    _ => cursor.skip(&field.node)?,
+                    _ => cursor.skip_branch(node)?,
                 }
             }
-            (Found::Source, Node::Record(fields)) => {
-                *cursor = ahead;
-                block(cursor, fields, writer, dialect, source)?;
-            }
+            (Found::Source, Node::Record(fields)) => block(cursor, fields, writer, dialect, source)?,
             (Found::Transaction, Node::Record(fields)) => {
-                *cursor = ahead;
                 record(cursor, fields, |name, value| envelope.in_transaction(name, value))?;
             }
-            (Found::Tables, Node::List(item)) => {
-                *cursor = ahead;
-                tables(cursor, item, &mut envelope)?;
-            }
-            (Found::Op | Found::Status | Found::Id | Found::EventCount | Found::TsMs, _) => {
-                let value = cursor.scalar(&field.node)?;
+            (Found::Tables, Node::List(item)) => tables(cursor, item, &mut envelope)?,
+            (Found::Op | Found::Status | Found::Id | Found::EventCount, _) => {
+                let value = cursor.scalar_of(node)?;
                 envelope.set(*found, value)?;
             }
-            _ => cursor.skip(&field.node)?,
+            _ => cursor.skip_branch(node)?,
         }
     }
     Ok(envelope)
@@ -307,7 +312,10 @@ pub(crate) fn image<'a>(
             continue;
         };
         let cells = &mut rows.columns[column];
-        let read = cell(cursor, &field.node, planned, cells, placeholder, rules);
+        let read = match planned.step.and_then(|step| usual(cursor, step, cells, placeholder, rules)) {
+            Some(cell) => Ok(cell),
+            None => cell(cursor, &field.node, planned, cells, placeholder, rules),
+        };
         match read.map_err(|fault| fault.in_column(&planned.name))? {
             Cell::Value => values += 1,
             Cell::Null => {}
@@ -319,6 +327,58 @@ pub(crate) fn image<'a>(
     }
     rows.set_full(values == rows.columns.len());
     Ok(())
+}
+
+/// Reads a cell of a usual kind from the bytes straight into its column; `None`, and nothing is taken, where it is not as
+/// usual.
+#[inline(always)]
+fn usual(
+    cursor: &mut Cursor<'_>,
+    step: Step,
+    cells: &mut Cells,
+    placeholder: Option<&Placeholder>,
+    rules: Rules<'_>,
+) -> Option<Cell> {
+    let mut left = cursor.bytes.get(cursor.at..)?;
+    if let Some(union) = step.union {
+        let (branch, rest) = left.split_first()?;
+        left = rest;
+        if *branch != union.value {
+            if union.null == Some(*branch) {
+                cells.append_null();
+                cursor.at += 1;
+                return Some(Cell::Null);
+            }
+            return None;
+        }
+    }
+    let (number, length) = varint::read(left)?;
+    left = &left[length..];
+    // What follows the length of a text or of bytes.
+    let mut run = || {
+        let (run, rest) = left.split_at_checked(usize::try_from(number).ok()?)?;
+        left = rest;
+        Some(run)
+    };
+    let taken = match step.usual {
+        Usual::Int => cells.whole(&How::Int, number, rules),
+        Usual::Days => cells.whole(&How::Days, number, rules),
+        Usual::Micros => cells.whole(&How::Timestamp(Unit::Micros), number, rules),
+        Usual::Text => {
+            let text = run()?;
+            (text.is_ascii() || simdutf8::basic::from_utf8(text).is_ok())
+                && !placeholder.is_some_and(|p| p.is_text(text))
+                && cells.text(text)
+        }
+        Usual::Decimal(scale) => {
+            let bytes = run()?;
+            (1..=16).contains(&bytes.len()) && cells.unscaled(from_bytes(bytes), scale)
+        }
+    };
+    if taken {
+        cursor.at = cursor.bytes.len() - left.len();
+    }
+    taken.then_some(Cell::Value)
 }
 
 /// Reads a cell.
@@ -366,28 +426,6 @@ fn single<'a>(
     placeholder: Option<&Placeholder>,
     rules: Rules<'_>,
 ) -> Result<Cell, Fault> {
-    // The usual kinds go from the bytes straight into the column; whatever is unusual takes the long way.
-    let before = *cursor;
-    let taken = match (cursor.branch(node)?, how) {
-        (Node::Int, How::Int | How::Days | How::Timestamp(_)) => cells.whole(how, cursor.long()?, rules),
-        (Node::Text, How::Text) => {
-            let length = cursor.length()?;
-            let text = cursor.take(length)?;
-            (text.is_ascii() || simdutf8::basic::from_utf8(text).is_ok())
-                && !placeholder.is_some_and(|p| p.is_text(text))
-                && cells.text(text)
-        }
-        (Node::Bytes, How::Decimal(scale)) => {
-            let length = cursor.length()?;
-            let bytes = cursor.take(length)?;
-            (1..=16).contains(&length) && cells.unscaled(from_bytes(bytes), *scale)
-        }
-        _ => false,
-    };
-    if taken {
-        return Ok(Cell::Value);
-    }
-    *cursor = before;
     if how.is_composite() {
         let mut composite = Composite::default();
         match cursor.branch(node)? {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use connector_api::{Error, Result, TableId};
 
 use super::{Decoder, Stop, rules};
+use crate::avro::step;
 use crate::batch::{Op, Pushed};
 use crate::body::{Body, Reading};
 use crate::envelope::Envelope;
@@ -49,7 +50,7 @@ impl Decoder {
             Err(stop) => Err(stop),
         };
         match key.map(|key| plan::new_table(table, members, &key)) {
-            Ok(Ok(schema)) => Stop::Pushed(Box::new(Pushed::Schema { schema, new: true })),
+            Ok(Ok(schema)) => Stop::Pushed(Box::new(Pushed::Schema { schema: Box::new(schema), new: true })),
             Ok(Err(error)) => Stop::Source(error),
             Err(stop) => stop,
         }
@@ -63,13 +64,18 @@ impl Decoder {
             Some((of, plan)) if *of == body.schema_id() => return Ok(Arc::clone(plan)),
             _ => {}
         }
-        let plan = match body.image_members() {
+        let mut plan = match body.image_members() {
             None => plan::by_source_types(&state.table, modes, dialect)?,
             Some(members) => match plan::bind(&state.table, members, modes, dialect)? {
                 Bound::Fits(plan) => plan,
-                Bound::Changed(schema) => return Err(Stop::Pushed(Box::new(Pushed::Schema { schema, new: false }))),
+                Bound::Changed(schema) => {
+                    return Err(Stop::Pushed(Box::new(Pushed::Schema { schema: Box::new(schema), new: false })));
+                }
             },
         };
+        if let Body::Avro { writer, .. } = body {
+            step::tell(&mut plan, writer.image().unwrap_or_default());
+        }
         let plan = Arc::new(plan);
         state.plan = Some((body.schema_id(), Arc::clone(&plan)));
         Ok(plan)
@@ -83,10 +89,14 @@ impl Decoder {
             Some((of, plan)) if *of == key.schema_id() => return Ok(Arc::clone(plan)),
             _ => {}
         }
-        let plan = Arc::new(match key.members() {
+        let mut plan = match key.members() {
             None => plan::by_source_types(&state.table, modes, dialect)?,
             Some(members) => plan::fields(&state.table, members, modes, dialect)?,
-        });
+        };
+        if let Body::Avro { writer, .. } = key {
+            step::tell(&mut plan, &writer.fields);
+        }
+        let plan = Arc::new(plan);
         state.key_plan = Some((key.schema_id(), Arc::clone(&plan)));
         Ok(plan)
     }

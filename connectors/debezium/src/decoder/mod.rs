@@ -62,6 +62,8 @@ pub struct Decoder {
     tables: Vec<State>,
     /// The table of the last row: the next one is probably its too.
     current: usize,
+    /// The table that the last message's source block names, if that is known.
+    named: Option<usize>,
     source: Source,
     scratch: Scratch,
     open_bytes: usize,
@@ -107,6 +109,7 @@ impl Decoder {
             keys: Schemas::default(),
             tables: vec![],
             current: 0,
+            named: None,
             source: Source::default(),
             scratch: Scratch::default(),
             open_bytes: 0,
@@ -135,7 +138,7 @@ impl Decoder {
     /// Makes a table unknown again, with what is open of it: its next event tells what it is.
     pub fn forget(&mut self, table: &TableId) {
         self.tables.retain(|state| state.table.schema.table() != table);
-        self.current = 0;
+        (self.current, self.named) = (0, None);
     }
 
     /// From now on the topic has other partitions, so that the message key decides where a row's events are: it must
@@ -200,6 +203,7 @@ impl Decoder {
         if self.open_bytes > 0 && self.open_bytes + value.len() > self.settings.max_bytes.min(1 << 30) {
             return Ok(Pushed::Full);
         }
+        let named = self.named.take();
         let mut read = self.read(value);
         if !self.is_told
             && let Err(Stop::Fault(fault, _)) = &read
@@ -227,25 +231,21 @@ impl Decoder {
         }
         self.source.position.total_order = envelope.total_order;
         self.source.position.table_order = envelope.table_order;
-        let (schema, name) = (self.source.schema.as_str(), self.source.table.as_str());
-        let is = |state: &State| {
-            let table = state.table.schema.table();
-            table.name() == name && table.schema() == schema
-        };
         let guessed = self.current;
-        let found = match self.tables.get(guessed) {
-            Some(state) if is(state) => Some(guessed),
-            _ => self.tables.iter().position(is),
+        let found = match named.filter(|_| !self.source.is_renamed) {
+            Some(named) => Some(named),
+            None => self.find(guessed),
         };
+        self.named = found;
         let table = match found {
             Some(at) => self.tables[at].table.schema.table().clone(),
-            None => TableId::new(schema, name),
+            None => TableId::new(self.source.schema.as_str(), self.source.table.as_str()),
         };
         if !keep(&table, &self.source.position) {
             return Ok(Pushed::Skipped(Skipped::NotKept));
         }
         if op == b't' {
-            return Ok(Pushed::Truncate(table, self.source.position));
+            return Ok(Pushed::Truncate(table));
         }
         let Some(at) = found else { return Err(self.unknown_table(message, &body, table)) };
         let row = self.row(message, at, op, &body, envelope, at == guessed);
@@ -257,6 +257,19 @@ impl Decoder {
             }
             Err(Stop::Fault(fault, None)) => Err(Stop::Fault(fault, Some(table))),
             Err(stop) => Err(stop),
+        }
+    }
+
+    /// The table that the source block names, which is the guessed one mostly.
+    fn find(&self, guessed: usize) -> Option<usize> {
+        let (schema, name) = (self.source.schema.as_str(), self.source.table.as_str());
+        let is = |state: &State| {
+            let table = state.table.schema.table();
+            table.name() == name && table.schema() == schema
+        };
+        match self.tables.get(guessed) {
+            Some(state) if is(state) => Some(guessed),
+            _ => self.tables.iter().position(is),
         }
     }
 
@@ -274,11 +287,8 @@ impl Decoder {
         let Self { values, tables, source, scratch, placeholder, settings, dialect, .. } = self;
         let mut payload = values.payload(text, scratch)?;
         let start = payload.pull.place();
-        let mut guess = tables.get_mut(self.current).and_then(|state| {
-            let schema = payload.schema.as_ref().map(|s| s.id);
-            let (of, plan) = state.plan.as_ref()?;
-            (*of == schema).then(|| (Arc::clone(plan), &mut state.rows))
-        });
+        let schema = payload.schema.as_ref().map(|s| s.id);
+        let mut guess = tables.get_mut(self.current).and_then(|state| state.reads(schema));
         let rules = rules(dialect, settings);
         let mut envelope = json::envelope(&mut payload.pull, dialect, source, scratch, |pull, scratch| {
             let (plan, rows) = guess.as_mut()?;
@@ -300,10 +310,7 @@ impl Decoder {
         let (id, mut cursor) = avro::head(value)?;
         let writer = self.writer(id)?;
         let Self { tables, source, placeholder, settings, dialect, .. } = self;
-        let mut guess = tables.get_mut(self.current).and_then(|state| {
-            let (of, plan) = state.plan.as_ref()?;
-            (*of == Some(writer.id)).then(|| (Arc::clone(plan), &mut state.rows))
-        });
+        let mut guess = tables.get_mut(self.current).and_then(|state| state.reads(Some(writer.id)));
         let rules = rules(dialect, settings);
         let image = writer.image();
         let envelope = avro::envelope(&mut cursor, &writer, dialect, source, |cursor| {

@@ -71,7 +71,7 @@ fn a_table_is_proposed_and_then_filled() {
     let Ok(Pushed::Schema { schema, new: true }) = decoder.push(&parsed, &mut |_, _| true) else {
         unreachable!("proposed again")
     };
-    decoder.set_table(table(schema.clone())).unwrap();
+    decoder.set_table(table((*schema).clone())).unwrap();
     assert_eq!(push(&mut decoder, 0, KEY, Some(&message)), "row of public.t");
     // What was made of a schema is read without one by what is stored of it.
     let row = json!({"id": 2, "n": "BNI=", "at": 0, "u": "123e4567-e89b-12d3-a456-426614174000", "l": null});
@@ -99,7 +99,7 @@ fn evolved(source_type: &str, data_type: DataType, fields: &[(&str, Value, Value
         let Ok(Pushed::Schema { schema, new: false }) = decoder.push(&parsed, &mut |_, _| true) else {
             unreachable!("asked for again")
         };
-        decoder.set_table(table(schema)).unwrap();
+        decoder.set_table(table(*schema)).unwrap();
         assert_eq!(push(&mut decoder, 0, KEY, Some(&message)), "row of public.t");
     }
     (seen, taken(&mut decoder))
