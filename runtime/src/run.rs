@@ -1,4 +1,4 @@
-//! Running: every pipeline until it ends, then every log until the stop, with REST, progress lines and signals around
+//! Running: the tables of every pipeline, then every log until the stop, with REST, progress lines and signals around
 //! it, and a summary on standard output.
 
 use std::collections::BTreeMap;
@@ -53,19 +53,16 @@ pub(crate) async fn run(mut setup: Setup, console: &Console, resume: bool) -> Re
     let share = setup.worker.memory_max / shares(&setup);
     let feeds = feeds(&setup);
     let feeds = |sink: &str| feeds.iter().filter(|fed| fed.as_ref() == sink).count();
-    let mut jobs = JoinSet::new();
     // A source holds its cut, and the server's locks with it, for as long as anyone has it.
-    for pipeline in std::mem::take(&mut setup.pipelines) {
-        let job = Job { pipeline, settings: settings(share) };
-        jobs.spawn(connect_engine::run(job, Arc::clone(&shared), cancel.clone()));
-    }
+    let pipelines = std::mem::take(&mut setup.pipelines).into_iter();
+    let jobs = pipelines.map(|pipeline| Job { pipeline, settings: settings(share) }).collect();
     let mut follows = JoinSet::new();
-    let mut begin = |following: &Following, loaded: &[LoadReport]| {
+    let mut begin = |following: &Following, owed: Owed| {
         let settings = settings(share * feeds(&following.sink_name).max(1));
-        let job = FollowJob { following: following.clone(), settings, owed: Owed::of(loaded) };
+        let job = FollowJob { following: following.clone(), settings, owed };
         follows.spawn(connect_engine::follow(job, Arc::clone(&shared), cancel.clone()));
     };
-    setup.followings.iter().filter(|f| feeds(&f.sink_name) == 0).for_each(|f| begin(f, &[]));
+    setup.followings.iter().filter(|f| feeds(&f.sink_name) == 0).for_each(|f| begin(f, Owed::default()));
     rest.started();
     let mut progress = JoinSet::new();
     if let Some(interval) = setup.worker.progress_interval {
@@ -75,18 +72,13 @@ pub(crate) async fn run(mut setup: Setup, console: &Console, resume: bool) -> Re
         progress.spawn(draw_progress(Arc::clone(&shared), console.clone()));
     }
     let mut outcome = Outcome::Done;
-    let mut reports = Vec::new();
-    while let Some(report) = jobs.join_next().await {
-        let report = report.context("a load ended abnormally")?;
-        let sink = Arc::clone(&report.sink);
-        reports.push(report);
-        let (of_sink, others): (Vec<_>, Vec<_>) = reports.into_iter().partition(|r| r.sink == sink);
-        let following = setup.followings.iter().find(|f| f.sink_name == sink);
-        if let Some(following) = following.filter(|_| of_sink.len() == feeds(&sink) && !cancel.is_cancelled()) {
-            begin(following, &of_sink);
+    let loaded = |sink: &str, owed| {
+        let following = setup.followings.iter().find(|f| f.sink_name.as_ref() == sink);
+        if let Some(following) = following.filter(|_| !cancel.is_cancelled()) {
+            begin(following, owed);
         }
-        reports = others.into_iter().chain(of_sink).collect();
-    }
+    };
+    let mut reports = connect_engine::run(jobs, &shared, &cancel, loaded).await?;
     console.clear();
     reports.sort_by(|a, b| a.source.cmp(&b.source));
     for report in &reports {
@@ -121,7 +113,7 @@ fn shares(setup: &Setup) -> usize {
 }
 
 fn judge(report: &LoadReport) -> Outcome {
-    match &report.end {
+    match report.ended() {
         End::Failed(_) => Outcome::Failed,
         End::Finished if !report.complete() => Outcome::Partly,
         End::Finished | End::Cancelled => Outcome::Done,

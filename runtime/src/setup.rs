@@ -11,7 +11,7 @@ use connector_api::config::nearest;
 pub(crate) struct Setup {
     pub(crate) worker: Worker,
     pub(crate) pipelines: Vec<Pipeline>,
-    /// The sinks that follow a log once their pipelines have ended; none when only one source is wanted.
+    /// The sinks that follow a log once their pipelines have loaded; none when only one source is wanted.
     pub(crate) followings: Vec<Following>,
 }
 

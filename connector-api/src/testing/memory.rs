@@ -14,8 +14,8 @@ pub use super::followed::{Change, MemoryLog};
 use super::{id_rows, id_schema, ids};
 use crate::{
     ApplyTask, CancellationToken, ChangeBatch, Checkpoint, Claims, CommitHandle, Cut, Error, ErrorKind, Event,
-    LoadEvent, Loaded, Plan, Position, Progress, Result, Selection, Sink, SinkTask, Source, SourceTask, Span, Split,
-    SplitId, Standing, TableId, TableLoad, TablePlan, TableSchema, TaskContext, Tracker,
+    HandOver, LoadEvent, Loaded, Plan, Position, Progress, Result, Selection, Sink, SinkTask, Source, SourceTask, Span,
+    Split, SplitId, Standing, TableId, TableLoad, TablePlan, TableSchema, TaskContext, Tracker,
 };
 
 /// The one database there is in memory.
@@ -55,12 +55,15 @@ pub struct MemorySource {
     tables_at_a_time: usize,
     splits_at_a_time: usize,
     opened: Arc<Mutex<Vec<SplitId>>>,
+    hands_over: bool,
+    handed_over: Arc<Mutex<Vec<Vec<TableId>>>>,
 }
 
 impl MemorySource {
     /// A source of these tables, one table and one split at a time.
     pub fn new(tables: Vec<MemoryTable>) -> Self {
-        Self { tables, refused: Vec::new(), tables_at_a_time: 1, splits_at_a_time: 1, opened: Arc::default() }
+        let (refused, opened, handed_over) = Default::default();
+        Self { tables, refused, tables_at_a_time: 1, splits_at_a_time: 1, opened, hands_over: false, handed_over }
     }
 
     /// Sets how many tables, and splits of each, the plan asks for at a time.
@@ -75,6 +78,18 @@ impl MemorySource {
     pub fn refusing(mut self, table: TableId, message: &str) -> Self {
         self.refused.push((table, message.to_owned()));
         self
+    }
+
+    /// Has it hand over.
+    #[must_use]
+    pub fn handing_over(mut self) -> Self {
+        self.hands_over = true;
+        self
+    }
+
+    /// The tables of each hand-over, in order.
+    pub fn handed_over(&self) -> Vec<Vec<TableId>> {
+        lock(&self.handed_over).clone()
     }
 
     /// The splits that were opened, in order.
@@ -131,6 +146,18 @@ impl Source for MemorySource {
         }
         let schema = Arc::clone(&table.schema);
         Ok(Box::new(MemorySourceTask { schema, split: split.id.clone(), at: after, rest: rest.into_iter(), context }))
+    }
+
+    fn hand_over(&self) -> Option<&dyn HandOver> {
+        self.hands_over.then_some(self as _)
+    }
+}
+
+#[async_trait]
+impl HandOver for MemorySource {
+    async fn hand_over(&self, _source: &str, held: &Progress) -> Result<()> {
+        lock(&self.handed_over).push(held.tables().map(|(table, _)| table.clone()).collect());
+        Ok(())
     }
 }
 

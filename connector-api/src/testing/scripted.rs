@@ -27,6 +27,8 @@ pub enum Call {
     Next,
     /// `SourceTask::close`.
     CloseSource,
+    /// `HandOver::hand_over`.
+    HandOver,
     /// `Sink::progress`.
     Progress,
     /// `Sink::open`.
@@ -176,7 +178,18 @@ impl<S: Source> Source for ScriptedSource<S> {
     }
 
     fn hand_over(&self) -> Option<&dyn HandOver> {
-        self.inner.hand_over()
+        self.inner.hand_over().map(|_| self as _)
+    }
+}
+
+#[async_trait]
+impl<S: Source> HandOver for ScriptedSource<S> {
+    async fn hand_over(&self, source: &str, held: &Progress) -> Result<()> {
+        self.script.step(Call::HandOver, None).await?;
+        match self.inner.hand_over() {
+            Some(inner) => inner.hand_over(source, held).await,
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! Loads a source's tables into a sink: plans, moves what is planned in rounds until nothing is left to be
-//! tried again, and brings everything to a clean end, whatever happens.
+//! tried again, and brings everything to a clean end, whatever happens; but for the hand-over, which comes after.
 //!
 //! What must hold: a table's `Complete` is sent only after all its splits are in the queue; a failed
 //! table's `Abort` only after none of its splits runs any more; no outcome is `Loaded` before the sink said
@@ -18,6 +18,7 @@ use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::assemble::Pipeline;
 use crate::contain::contain;
+use crate::handover::Settled;
 use crate::inspect::inspect;
 use crate::others::Others;
 use crate::progress::{LoadProgress, TableMeter, TableState};
@@ -48,39 +49,22 @@ pub struct Job {
     pub settings: Settings,
 }
 
-/// Runs a load to its end and tells what came of it. Cancelling the token stops it cleanly: tables that are
-/// not durable by then are not visible.
-pub async fn run(job: Job, shared: Arc<Shared>, cancel: CancellationToken) -> LoadReport {
-    let source = Arc::clone(&job.pipeline.source_name);
-    let sink = Arc::clone(&job.pipeline.sink_name);
-    let progress = Arc::new(LoadProgress::new(Arc::clone(&source)));
+/// Runs a load until every table has its outcome. Cancelling the token stops it cleanly: tables that are not durable by
+/// then are not visible.
+pub(crate) async fn load(job: Job, shared: Arc<Shared>, cancel: CancellationToken) -> Settled {
+    let pipeline = job.pipeline.clone();
+    let Pipeline { source_name: source, sink_name: sink, .. } = &pipeline;
+    let progress = Arc::new(LoadProgress::new(Arc::clone(source)));
     shared.add_load(&progress);
-    shared.add_connector(&sink, ConnectorKind::Sink);
+    shared.add_connector(sink, ConnectorKind::Sink);
     let metrics = Metrics::default();
-    let task = shared.start_task(&source, ConnectorKind::Source, &metrics);
+    let task = shared.start_task(source, ConnectorKind::Source, &metrics);
     let span = info_span!("load", connector = %source, task);
-    let mut load = Load::new(job, Arc::clone(&shared), cancel, metrics, task, progress);
-    let work = async {
-        let end = load.run().await?;
-        load.hand_over(end).await
-    };
-    let end = work.instrument(span.clone()).await.unwrap_or_else(End::Failed);
-    let report = span.in_scope(|| load.report(source, sink, end));
-    shared.end_task(&report.source, task, trace(&report));
-    report
-}
-
-/// Why the source's task counts as failed, if it does.
-fn trace(report: &LoadReport) -> Option<String> {
-    if let End::Failed(error) = &report.end {
-        return Some(format!("{error:#}"));
-    }
-    let failure = |t: &TableReport| match &t.outcome {
-        Outcome::Failed(error) => Some(format!("{}: {error:#}", t.table)),
-        _ => None,
-    };
-    let failures: Vec<_> = report.tables.iter().filter_map(failure).collect();
-    (!failures.is_empty()).then(|| failures.join("\n"))
+    let mut load = Load::new(job, Arc::clone(&shared), cancel.clone(), metrics, task, progress);
+    let end = load.run().instrument(span.clone()).await.unwrap_or_else(End::Failed);
+    let system = load.system.clone();
+    let report = span.in_scope(|| load.report(Arc::clone(source), Arc::clone(sink), end));
+    Settled { report, pipeline, system, task, shared, cancel, span }
 }
 
 /// A table of this load.
@@ -198,30 +182,6 @@ impl Load {
             if cancel.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
                 return Ok(End::Cancelled);
             }
-        }
-    }
-
-    /// Once every selected table is in the sink, lets the source tell whoever captures what comes after.
-    async fn hand_over(&self, end: End) -> Result<End> {
-        let Pipeline { source_name, source, sink_name, sink, .. } = &self.job.pipeline;
-        let Some(hand_over) = source.hand_over().filter(|_| matches!(end, End::Finished)) else { return Ok(end) };
-        let there = |t: &Table| matches!(t.outcome, Some(Outcome::Loaded | Outcome::AlreadyLoaded));
-        let tables: Vec<_> = self.tables.keys().cloned().collect();
-        let Some(system) = self.system.as_ref().filter(|_| !tables.is_empty()) else { return Ok(end) };
-        if !self.tables.values().all(there) {
-            warn!("nothing is handed over before every selected table is loaded");
-            return Ok(end);
-        }
-        let work = async {
-            let held = contain(sink_name, "progress", sink.progress(&tables)).await?.of_system(system);
-            contain(source_name, "hand_over", hand_over.hand_over(source_name, &held)).await
-        };
-        match self.cancel.run_until_cancelled(work).await {
-            Some(Ok(())) => Ok(end),
-            Some(Err(error)) => {
-                Err(Error::new(error.kind(), "the tables are loaded, and not handed over").caused_by(error))
-            }
-            None => Ok(End::Cancelled),
         }
     }
 
@@ -501,6 +461,7 @@ impl Load {
             TableReport { table, outcome, rows, bytes, elapsed }
         };
         let tables = self.tables.into_iter().map(line).collect();
-        LoadReport { source, sink, cut: self.cut, tables, end, elapsed: self.progress.elapsed() }
+        let elapsed = self.progress.elapsed();
+        LoadReport { source, sink, cut: self.cut, tables, end, hand_over: None, elapsed }
     }
 }

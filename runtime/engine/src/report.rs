@@ -35,10 +35,10 @@ pub struct TableReport {
     pub elapsed: Duration,
 }
 
-/// How a load ended.
+/// How something ended: the load of tables, their hand-over, the following of a log.
 #[derive(Debug)]
 pub enum End {
-    /// Every table has its outcome.
+    /// It came to its end: every table of a load has its outcome.
     Finished,
     /// It was told to stop.
     Cancelled,
@@ -57,14 +57,34 @@ pub struct LoadReport {
     pub cut: Option<Arc<Cut>>,
     /// Every table that the source selects, by name.
     pub tables: Vec<TableReport>,
-    /// How it ended.
+    /// How the load of the tables ended.
     pub end: End,
-    /// From start to end.
+    /// How their hand-over ended; `None` where nothing was to be handed over (yet).
+    pub hand_over: Option<End>,
+    /// From the start until the tables had their outcomes.
     pub elapsed: Duration,
 }
 
 impl LoadReport {
-    /// Whether every table is in the sink: loaded now or before.
+    /// How all of it ended: the last thing that it did.
+    pub fn ended(&self) -> &End {
+        self.hand_over.as_ref().unwrap_or(&self.end)
+    }
+
+    /// Why the source's task counts as failed, if it does.
+    pub(crate) fn trace(&self) -> Option<String> {
+        if let End::Failed(error) = self.ended() {
+            return Some(format!("{error:#}"));
+        }
+        let failure = |t: &TableReport| match &t.outcome {
+            Outcome::Failed(error) => Some(format!("{}: {error:#}", t.table)),
+            _ => None,
+        };
+        let failures: Vec<_> = self.tables.iter().filter_map(failure).collect();
+        (!failures.is_empty()).then(|| failures.join("\n"))
+    }
+
+    /// Whether every table is in the sink, loaded now or before; whatever came of the hand-over.
     pub fn complete(&self) -> bool {
         let there = |t: &TableReport| matches!(t.outcome, Outcome::Loaded | Outcome::AlreadyLoaded);
         matches!(self.end, End::Finished) && self.tables.iter().all(there)
@@ -100,7 +120,7 @@ impl LoadReport {
         let cancelled = count(|o| matches!(o, Outcome::Cancelled));
         let rows = self.tables.iter().filter(|t| matches!(t.outcome, Outcome::Loaded)).map(|t| t.rows).sum();
         let way = format!("{} → {}", self.source, self.sink);
-        if matches!(self.end, End::Finished) && loaded == 0 && self.failed() == 0 {
+        if matches!(self.ended(), End::Finished) && loaded == 0 && self.failed() == 0 {
             let what = if before == 0 { "no table is selected" } else { "every table is loaded already" };
             return format!("{way}: nothing to do: {what} ({before} tables)");
         }
@@ -110,7 +130,7 @@ impl LoadReport {
                 parts.push(format!("{n} {what}"));
             }
         }
-        let end = match &self.end {
+        let end = match self.ended() {
             End::Finished => String::new(),
             End::Cancelled => "; stopped on request".to_owned(),
             End::Failed(error) => format!("; ended by an error: {error:#}"),
@@ -154,6 +174,10 @@ mod tests {
     use super::*;
 
     fn check(outcomes: Vec<(&str, Outcome, u64)>, end: End) -> String {
+        check_handed_over(outcomes, end, None)
+    }
+
+    fn check_handed_over(outcomes: Vec<(&str, Outcome, u64)>, end: End, hand_over: Option<End>) -> String {
         let elapsed = Duration::from_secs(2);
         let table = |(name, outcome, rows): (&str, Outcome, u64)| TableReport {
             table: TableId::new("public", name),
@@ -170,6 +194,7 @@ mod tests {
             cut: Some(Arc::new(cut)),
             tables: outcomes.into_iter().map(table).collect(),
             end,
+            hand_over,
             elapsed,
         };
         report.lines().join("\n")
@@ -208,5 +233,19 @@ shop → lake: 1 loaded (1,234,567 rows), 1 already loaded, 1 failed, 1 not load
             failed.ends_with("0 loaded (0 rows) at lsn 0/16B3748 in 2.0s; ended by an error: no route"),
             "{failed}"
         );
+    }
+
+    #[test]
+    fn says_what_came_of_the_hand_over() {
+        let check = |hand_over| {
+            let text = check_handed_over(vec![("a", Outcome::AlreadyLoaded, 7)], End::Finished, Some(hand_over));
+            text.lines().last().map(str::to_owned)
+        };
+        let [done, stopped, failed] =
+            [End::Finished, End::Cancelled, End::Failed(Error::retriable("no worker"))].map(check);
+        assert_eq!(done.as_deref(), Some("shop → lake: nothing to do: every table is loaded already (1 tables)"));
+        let counts = "shop → lake: 0 loaded (0 rows), 1 already loaded at lsn 0/16B3748 in 2.0s";
+        assert_eq!(stopped, Some(format!("{counts}; stopped on request")));
+        assert_eq!(failed, Some(format!("{counts}; ended by an error: no worker")));
     }
 }

@@ -18,7 +18,7 @@ use tracing::{Instrument as _, info_span, warn};
 
 use crate::assemble::Following;
 use crate::load::Settings;
-use crate::report::{End, LoadReport, Outcome};
+use crate::report::{End, LoadReport, Outcome, TableReport};
 use crate::retry::{Streak, chance};
 use crate::status::Shared;
 use crate::write::WriteCounters;
@@ -35,15 +35,23 @@ pub enum Owed {
     Any,
 }
 
+impl Default for Owed {
+    /// Nothing.
+    fn default() -> Self {
+        Self::Tables(BTreeSet::new())
+    }
+}
+
 impl Owed {
-    /// What the loads into a sink have left undone.
-    pub fn of(reports: &[LoadReport]) -> Self {
-        if reports.iter().any(|report| matches!(report.end, End::Failed(_))) {
-            return Self::Any;
+    /// Adds what a load has left undone; what came of its hand-over is no table's.
+    pub fn add(&mut self, report: &LoadReport) {
+        if matches!(report.end, End::Failed(_)) {
+            *self = Self::Any;
         }
-        let tables = reports.iter().flat_map(|report| &report.tables);
-        let undone = tables.filter(|t| matches!(t.outcome, Outcome::Failed(_) | Outcome::Cancelled));
-        Self::Tables(undone.map(|t| t.table.clone()).collect())
+        if let Self::Tables(tables) = self {
+            let undone = |t: &&TableReport| matches!(t.outcome, Outcome::Failed(_) | Outcome::Cancelled);
+            tables.extend(report.tables.iter().filter(undone).map(|t| t.table.clone()));
+        }
     }
 
     fn has(&self, table: &TableId) -> bool {

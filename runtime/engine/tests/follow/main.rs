@@ -8,7 +8,6 @@ mod failures;
 mod hand_over;
 mod whole;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,7 +84,7 @@ struct Bench {
 impl Bench {
     fn new(log: MemoryLog, script: Script) -> Self {
         let patience = Patience { timeout: None, longest: Duration::from_secs(10) };
-        let (sink, shared, owed) = (MemorySink::default(), Arc::new(Shared::new("test")), nothing_owed());
+        let (sink, shared, owed) = (MemorySink::default(), Arc::new(Shared::new("test")), Owed::default());
         Self { log, sink, script, shared, cancel: CancellationToken::new(), patience, owed }
     }
 
@@ -145,10 +144,6 @@ impl Bench {
         let task = self.shared.connector("lake").unwrap().tasks.remove(0);
         task.metrics.all().into_iter().find(|m| m.name == name).unwrap().value()
     }
-}
-
-fn nothing_owed() -> Owed {
-    Owed::Tables(BTreeSet::new())
 }
 
 /// `a followed`, `b failed (message)` and so on, then the end.

@@ -49,8 +49,7 @@ impl SourceTask for SkippingTask {
 async fn a_source_that_skips_rows_is_found_out() {
     let bench = Bench::new(three_tables(), Script::default());
     let pipeline = Pipeline { source: Arc::new(Skipping(bench.source.clone())), ..bench.pipeline() };
-    let job = Job { pipeline, settings: bench.settings.clone() };
-    let report = run(job, Arc::clone(&bench.shared), bench.cancel.clone()).await;
+    let report = bench.start_with(pipeline).await;
     assert!(told(&report).last().unwrap().starts_with("ended (the source delivered rows out of line"), "{report:?}");
     // The engine finds it, before the sink sees it.
     assert_eq!((bench.state("shop"), bench.state("lake")), (State::Failed, State::Stopped));
@@ -100,8 +99,7 @@ impl SinkTask for LossyTask {
 async fn a_sink_that_lost_rows_is_found_out() {
     let bench = Bench::new(three_tables(), Script::default());
     let pipeline = Pipeline { sink: Arc::new(Lossy(bench.sink.clone())), ..bench.pipeline() };
-    let job = Job { pipeline, settings: bench.settings.clone() };
-    let report = run(job, Arc::clone(&bench.shared), bench.cancel.clone()).await;
+    let report = bench.start_with(pipeline).await;
     let Outcome::Failed(error) = &report.tables[0].outcome else { panic!("{report:?}") };
     let expected = "the published table has another number of rows than were read \
                     [table=public.a, read=7, published=6]";
@@ -168,9 +166,7 @@ impl SinkTask for ShufflingTask {
 async fn shuffled(forgetful: bool) -> LoadReport {
     let bench = Bench::new(three_tables().at_a_time(3, 1), Script::default());
     let sink = Arc::new(Shuffling { inner: bench.sink.clone(), forgetful });
-    let job = Job { pipeline: Pipeline { sink, ..bench.pipeline() }, settings: bench.settings.clone() };
-    let load = run(job, Arc::clone(&bench.shared), bench.cancel.clone());
-    tokio::time::timeout(Duration::from_secs(3600), load).await.unwrap()
+    bench.start_with(Pipeline { sink, ..bench.pipeline() }).await
 }
 
 #[tokio::test(start_paused = true)]

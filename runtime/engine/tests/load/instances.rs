@@ -108,12 +108,8 @@ impl SinkTask for GrantingTask {
 async fn without_claims_tables_are_read_twice() {
     let first = Bench::new(three_tables(), Script::default());
     let second = beside(&first, Script::default());
-    let start = |bench: &Bench| {
-        let pipeline = Pipeline { sink: Arc::new(Granting(bench.sink.clone())), ..bench.pipeline() };
-        let job = Job { pipeline, settings: bench.settings.clone() };
-        run(job, Arc::clone(&bench.shared), bench.cancel.clone())
-    };
-    tokio::join!(start(&first), start(&second));
+    let granting = |bench: &Bench| Pipeline { sink: Arc::new(Granting(bench.sink.clone())), ..bench.pipeline() };
+    tokio::join!(first.start_with(granting(&first)), second.start_with(granting(&second)));
     let (all, different) = opened(&first, &second);
     assert!(all > different, "{all} {different}");
 }

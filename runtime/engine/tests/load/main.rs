@@ -15,7 +15,7 @@ mod whole;
 use std::sync::Arc;
 use std::time::Duration;
 
-use connect_engine::{End, Job, LoadReport, Outcome, Pipeline, Retry, Settings, Shared, State, run};
+use connect_engine::{End, Job, LoadReport, Outcome, Owed, Pipeline, Retry, Settings, Shared, State, run};
 use connector_api::testing::memory::{MemorySink, MemorySource, MemoryTable, Mishap};
 use connector_api::testing::scripted::{Act, Call, Script, ScriptedSink, ScriptedSource};
 use connector_api::{CancellationToken, ErrorKind, TableId};
@@ -68,9 +68,17 @@ impl Bench {
     }
 
     fn start(&self) -> impl Future<Output = LoadReport> + Send + 'static {
-        let job = Job { pipeline: self.pipeline(), settings: self.settings.clone() };
-        let load = run(job, Arc::clone(&self.shared), self.cancel.clone());
-        async { tokio::time::timeout(Duration::from_secs(3600), load).await.unwrap() }
+        self.start_with(self.pipeline())
+    }
+
+    fn start_with(&self, pipeline: Pipeline) -> impl Future<Output = LoadReport> + Send + 'static {
+        let job = Job { pipeline, settings: self.settings.clone() };
+        let (shared, cancel) = (Arc::clone(&self.shared), self.cancel.clone());
+        async move {
+            let load = run(vec![job], &shared, &cancel, |_, _| {});
+            let reports = tokio::time::timeout(Duration::from_secs(3600), load).await.unwrap();
+            reports.unwrap().remove(0)
+        }
     }
 
     async fn load(&self) -> LoadReport {
@@ -101,7 +109,7 @@ fn told(report: &LoadReport) -> Vec<String> {
     };
     let mut lines: Vec<_> =
         report.tables.iter().map(|t| format!("{} {} {}", t.table.name(), outcome(&t.outcome), t.rows)).collect();
-    lines.push(match &report.end {
+    lines.push(match report.ended() {
         End::Finished => "finished".to_owned(),
         End::Cancelled => "cancelled".to_owned(),
         End::Failed(error) => format!("ended ({})", error.message()),

@@ -244,9 +244,7 @@ impl Source for Moving {
 async fn losing(script: Script, honest: bool, retry: Retry) -> (Vec<String>, LoadReport) {
     let bench = Bench { retry, ..Bench::new(version(0), Script::default()) };
     let source = Arc::new(Moving { plans: Mutex::default(), script, honest });
-    let job = Job { pipeline: Pipeline { source, ..bench.pipeline() }, settings: bench.settings.clone() };
-    let load = run(job, Arc::clone(&bench.shared), bench.cancel.clone());
-    let report = tokio::time::timeout(Duration::from_secs(3600), load).await.unwrap();
+    let report = bench.start_with(Pipeline { source, ..bench.pipeline() }).await;
     let told = SHAPE.iter().map(|(name, splits)| {
         let rows: usize = splits.iter().sum();
         match bench.ids(name) {
@@ -261,26 +259,36 @@ async fn losing(script: Script, honest: bool, retry: Retry) -> (Vec<String>, Loa
     (told.collect(), report)
 }
 
+/// Loses the cut at a call for a table, by when what was complete before is published.
+fn losing_at(table: &str, call: Call, nth: u64) -> Script {
+    let a_second = CancellationToken::new();
+    let over = a_second.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        over.cancel();
+    });
+    let script = Script::default().on_table(&id(table), call, nth, Act::Wait(a_second));
+    script.on_table(&id(table), call, nth, Act::LoseCut)
+}
+
 /// The attempts at which `a`, `b` and `c` were published when the cut is lost in the middle of `b`.
 async fn losing_attempts() -> [u32; 3] {
-    let script = Script::default().on_table(&id("b"), Call::Next, 2, Act::LoseCut);
-    let bench = retrying(three_tables(), script);
+    let bench = retrying(three_tables(), losing_at("b", Call::Next, 2));
     assert!(bench.load().await.complete());
     ["a", "b", "c"].map(|t| bench.sink.published(&id(t)).unwrap().load.attempt)
 }
 
 #[tokio::test(start_paused = true)]
 async fn after_a_lost_cut_the_rest_is_of_a_new_one() {
-    // `a` is published when the cut is lost in the middle of `b`.
-    let lost = |call, nth| Script::default().on_table(&id("b"), call, nth, Act::LoseCut);
     for (call, nth) in [(Call::Open, 1), (Call::Open, 3), (Call::Next, 1), (Call::Next, 5)] {
-        let (tables, report) = losing(lost(call, nth), true, RETRY).await;
+        let (tables, report) = losing(losing_at("b", call, nth), true, RETRY).await;
         assert_eq!(tables, ["a of plan 1", "b of plan 2", "c of plan 2"], "{call:?} {nth}");
         assert_eq!(told(&report), ["a loaded 12", "b loaded 9", "c loaded 2", "finished"]);
     }
     let sink = losing_attempts().await;
     assert_eq!(sink, [1, 2, 1], "b was begun twice, the others once");
-    let thrice = || (1..=3).fold(Script::default(), |s, n| s.on_table(&id("c"), Call::Open, n, Act::LoseCut));
+    let again = |s: Script, n| s.on_table(&id("c"), Call::Open, n, Act::LoseCut);
+    let thrice = || (2..=3).fold(losing_at("c", Call::Open, 1), again);
     let (tables, _) = losing(thrice(), true, RETRY).await;
     assert_eq!(tables, ["a of plan 1", "b of plan 1", "c of plan 4"]);
     let (tables, report) = losing(thrice(), true, Retry { max: 2, ..RETRY }).await;

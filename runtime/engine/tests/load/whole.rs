@@ -155,10 +155,12 @@ async fn two_sources_may_feed_one_sink() {
     let bench = Bench::new(three_tables(), Script::default());
     let other = MemorySource::new(vec![MemoryTable::of_ids(&id("x"), &[&[9]], 1)]);
     let pipeline = Pipeline { source_name: "more".into(), source: Arc::new(other), ..bench.pipeline() };
-    let job = Job { pipeline, settings: bench.settings.clone() };
-    let second = run(job, Arc::clone(&bench.shared), bench.cancel.clone());
-    let (first, second) = tokio::join!(bench.start(), second);
-    assert!(first.complete() && second.complete());
+    let jobs = [bench.pipeline(), pipeline].map(|pipeline| Job { pipeline, settings: bench.settings.clone() });
+    let mut loaded = Vec::new();
+    let reports = run(jobs.into(), &bench.shared, &bench.cancel, |sink, owed| loaded.push((sink.to_owned(), owed)));
+    let reports = reports.await.unwrap();
+    assert!(reports.len() == 2 && reports.iter().all(LoadReport::complete), "{reports:?}");
+    assert_eq!(loaded, [("lake".to_owned(), Owed::default())]);
     assert_eq!((bench.ids("x"), bench.ids("b")), (Some(vec![9]), Some(vec![21, 22, 23])));
     assert_eq!(bench.shared.connector("lake").unwrap().tasks.len(), 2);
     assert!(bench.shared.metrics_text().contains("record_send_total{connector=\"lake\",task=\"1\"}"));
