@@ -9,10 +9,13 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use connect_oracle_double::{Database, Double, Model, Options, Personality, User, Value as Cell};
+use connect_tests::compare::{Rows, until_rows};
 use connect_tests::connect::Worker;
+use connect_tests::debezium::Format;
 use connect_tests::faults::{Fault, Faults};
 use connect_tests::kafka::Kafka;
 use connect_tests::postgres::{PASSWORD, USER};
+use connect_tests::recorded::Recorded;
 use connect_tests::runtime::{CONFIGURATION, FAILED, Job, OK, Outcome};
 use connect_tests::tls::TlsFront;
 use serde_json::{Value, json};
@@ -459,6 +462,32 @@ fn a_worker_that_is_away_or_refuses_us_is_said_and_the_next_start_goes_on() {
     let job = job.source("handover.bootstrap.servers", &Kafka::shared().servers());
     killed(&job, "handover.offsets-set").says(&["already loaded"]);
     assert_eq!(begins(&there.get("offsets")).1, cut);
+}
+
+/// What is loaded is followed meanwhile, and what the load does not have is made of its events: it owes none of it.
+#[test]
+fn a_worker_that_is_away_keeps_no_table_from_being_followed() {
+    let double = double(model());
+    let recorded = Recorded::new(Format::JsonWithSchemas, "ora-away", &["KEYED", "LOBS"]);
+    let job = recorded.sink_keys().into_iter().fold(at(&double, 1), |job, (key, value)| job.sink(key, &value));
+    let (lake, job) = (job.lake(), job.source("handover.timeout.ms", "600000"));
+    let mut running = job.start(&[]);
+    recorded.send("KEYED", 0..4);
+    let row = |id: &str, text: &str| vec![Some(id.to_owned()), Some(text.to_owned())];
+    let keyed = Rows { columns: vec!["ID".to_owned(), "V".to_owned()], rows: vec![row("9", "a")] };
+    until_rows(&keyed, &lake, "KEYED", &mut running);
+    assert_loaded(&double.database(), &lake);
+    running.terminate();
+    // It was told to stop while it waited for the worker.
+    let waited = running.wait().expect(OK);
+    assert!(!waited.output.contains("not handed over"), "{}", waited.output);
+
+    let job = job.source("handover.timeout.ms", "1");
+    let mut running = job.start(&[]);
+    recorded.send("LOBS", 5..8);
+    running.until("a table that was not loaded", || lake.tables().contains(&"LOBS".to_owned()).then_some(()));
+    running.terminate();
+    running.wait().expect(FAILED).says(&["the tables are loaded, and not handed over"]);
 }
 
 /// The worker checks what it is given: a connector that cannot reach the database is not made, and that is said.
