@@ -65,10 +65,8 @@ pub(crate) struct Tables {
     pub(crate) format: FormatVersion,
     /// Properties for every table.
     pub(crate) properties: BTreeMap<String, String>,
-    /// How data files of loads are written.
+    /// How data files are written.
     pub(crate) files: Files,
-    /// How those of changes are.
-    pub(crate) files_of_changes: Files,
     default_partition: PartitionBy,
     partitions: BTreeMap<String, PartitionBy>,
 }
@@ -122,8 +120,7 @@ impl Tables {
             .collect();
         let (from_properties, wrong) = definition.parse(&given);
         problems.extend(wrong.into_iter().map(|p| Problem::new(of_property(&p.key), p.message)));
-        let [files, files_of_changes] =
-            files(|key| if given.contains_key(key) { &from_properties } else { values }, problems);
+        let files = files(|key| if given.contains_key(key) { &from_properties } else { values }, problems);
 
         let mut parse = |key: &str, text: &str| match PartitionBy::parse(text) {
             Ok(by) => by,
@@ -137,7 +134,7 @@ impl Tables {
         let partitions = partitions
             .map(|(table, by)| (table.to_owned(), parse(&PARTITION.replace('*', table), by.expose())))
             .collect();
-        Self { format, properties, files, files_of_changes, default_partition, partitions }
+        Self { format, properties, files, default_partition, partitions }
     }
 
     /// How a table is to be partitioned.
@@ -158,10 +155,11 @@ fn define_files(definition: ConfigDef) -> ConfigDef {
             "zstd",
             "Compression of data files",
         )
-        .optional(
+        .defaulted(
             "write.parquet.compression-level",
             Kind::Int(1, 22),
-            "Compression level of zstd (1 to 22) or gzip (1 to 9); unless given 3, and 1 for zstd in files of changes",
+            "3",
+            "Compression level of zstd (1 to 22) or gzip (1 to 9)",
         )
         .defaulted("write.target-file-size-bytes", Kind::Bytes, "512MiB", "Size at which a data file is closed")
         .defaulted(
@@ -172,29 +170,21 @@ fn define_files(definition: ConfigDef) -> ConfigDef {
         )
 }
 
-/// The level of zstd unless it is given: of a load's files, which stay, and of files of changes. Those are small and many,
-/// and whoever compacts the table compresses their rows again; level 1 makes them a twentieth larger in half the time.
-const ZSTD_LEVELS: [i32; 2] = [3, 1];
-
-/// How files are written, each key taken from the values that `of` gives for it: a load's, and those of changes.
-fn files<'a>(of: impl Fn(&str) -> &'a Values, problems: &mut Vec<Problem>) -> [Files; 2] {
+/// How files are written, each key taken from the values that `of` gives for it.
+fn files<'a>(of: impl Fn(&str) -> &'a Values, problems: &mut Vec<Problem>) -> Files {
     let mut note = |key: &str, message: String| problems.push(Problem::new(key, message));
     let count = |key: &str| of(key).count(key);
-    let key = "write.parquet.compression-level";
-    let level = of(key).has(key).then(|| count(key));
-    let zstd = ZSTD_LEVELS.map(|unless| Codec::Zstd(level.and_then(|n| i32::try_from(n).ok()).unwrap_or(unless)));
-    let codecs = match of("write.parquet.compression-codec").text("write.parquet.compression-codec") {
-        "snappy" => [Codec::Snappy; 2],
-        "lz4" => [Codec::Lz4; 2],
-        "uncompressed" => [Codec::Uncompressed; 2],
-        "gzip" => {
-            let level = level.unwrap_or(3);
-            if level > 9 {
-                note(key, "gzip has levels 1 to 9".into());
-            }
-            [Codec::Gzip(u32::try_from(level.min(9)).unwrap_or(9)); 2]
+    let level = count("write.parquet.compression-level");
+    let codec = match of("write.parquet.compression-codec").text("write.parquet.compression-codec") {
+        "snappy" => Codec::Snappy,
+        "lz4" => Codec::Lz4,
+        "uncompressed" => Codec::Uncompressed,
+        "gzip" if level > 9 => {
+            note("write.parquet.compression-level", "gzip has levels 1 to 9".into());
+            Codec::Gzip(9)
         }
-        _ => zstd,
+        "gzip" => Codec::Gzip(u32::try_from(level).unwrap_or(9)),
+        _ => Codec::Zstd(i32::try_from(level).unwrap_or(3)),
     };
     let target = count("write.target-file-size-bytes");
     let row_group = count("write.parquet.row-group-size-bytes");
@@ -203,7 +193,7 @@ fn files<'a>(of: impl Fn(&str) -> &'a Values, problems: &mut Vec<Problem>) -> [F
             note(key, format!("must be at least {MIN_SIZE} bytes"));
         }
     }
-    codecs.map(|codec| Files { codec, target, row_group })
+    Files { codec, target, row_group }
 }
 
 #[cfg(test)]
@@ -224,7 +214,6 @@ mod tests {
         let plain = check(&[]).unwrap();
         assert_eq!((plain.format, plain.properties.len()), (FormatVersion::V2, 0));
         assert_eq!(plain.files, Files { codec: Codec::Zstd(3), target: 512 << 20, row_group: 128 << 20 });
-        assert_eq!(plain.files_of_changes, Files { codec: Codec::Zstd(1), ..plain.files });
         let set = check(&[
             ("iceberg.tables.auto-create-props.format-version", "3"),
             ("iceberg.tables.auto-create-props.write.parquet.compression-codec", "gzip"),
@@ -236,7 +225,6 @@ mod tests {
         .unwrap();
         assert_eq!(set.format, FormatVersion::V3);
         assert_eq!(set.files, Files { codec: Codec::Gzip(6), target: 64 << 20, row_group: 128 << 20 });
-        assert_eq!(set.files_of_changes, set.files);
         assert_eq!(set.properties["owner"], "shop");
         assert!(!set.properties.contains_key("format-version"), "it is no property in the metadata");
     }

@@ -236,7 +236,7 @@ impl Lane {
                 storage: self.site.storage.clone(),
                 runtime: Handle::current(),
                 folder: format!("{}/data", self.site.location),
-                files: self.shared.place.config.tables.files_of_changes,
+                files: self.shared.place.config.tables.files,
                 budget: self.shared.budget.clone(),
                 attempt: begun.attempt.clone(),
             },
