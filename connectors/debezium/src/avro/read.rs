@@ -312,10 +312,7 @@ pub(crate) fn image<'a>(
             continue;
         };
         let cells = &mut rows.columns[column];
-        let read = match planned.step.and_then(|step| usual(cursor, step, cells, placeholder, rules)) {
-            Some(cell) => Ok(cell),
-            None => cell(cursor, &field.node, planned, cells, placeholder, rules),
-        };
+        let read = cell(cursor, &field.node, planned, cells, placeholder, rules);
         match read.map_err(|fault| fault.in_column(&planned.name))? {
             Cell::Value => values += 1,
             Cell::Null => {}
@@ -327,6 +324,22 @@ pub(crate) fn image<'a>(
     }
     rows.set_full(values == rows.columns.len());
     Ok(())
+}
+
+/// Reads a field's cell.
+#[inline(always)]
+fn cell<'a>(
+    cursor: &mut Cursor<'a>,
+    node: &'a Node,
+    planned: &Planned,
+    cells: &mut Cells,
+    placeholder: Option<&Placeholder>,
+    rules: Rules<'_>,
+) -> Result<Cell, Fault> {
+    match planned.step.and_then(|step| usual(cursor, step, cells, placeholder, rules)) {
+        Some(cell) => Ok(cell),
+        None => unusual(cursor, node, planned, cells, placeholder, rules),
+    }
 }
 
 /// Reads a cell of a usual kind from the bytes straight into its column; `None`, and nothing is taken, where it is not as
@@ -381,8 +394,8 @@ fn usual(
     taken.then_some(Cell::Value)
 }
 
-/// Reads a cell.
-fn cell<'a>(
+/// The same of any kind.
+fn unusual<'a>(
     cursor: &mut Cursor<'a>,
     node: &'a Node,
     planned: &Planned,
@@ -456,4 +469,112 @@ fn single<'a>(
         return Ok(Cell::Unknown);
     }
     Ok(cells.append(how, value, rules)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::ArrayRef;
+    use arrow_schema::{DataType, TimeUnit};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PLACEHOLDER: &str = "ab";
+
+    type Kind = (Node, How, DataType);
+
+    fn kinds() -> impl Strategy<Value = Kind> {
+        let decimal = |digits, scale| (Node::Bytes, How::Decimal(scale), DataType::Decimal128(digits, scale as i8));
+        prop::sample::select(vec![
+            (Node::Int, How::Int, DataType::Int32),
+            (Node::Int, How::Int, DataType::Int64),
+            (Node::Int, How::Days, DataType::Date32),
+            (Node::Int, How::Timestamp(Unit::Micros), DataType::Timestamp(TimeUnit::Microsecond, None)),
+            (Node::Int, How::Timestamp(Unit::Millis), DataType::Timestamp(TimeUnit::Microsecond, None)),
+            (Node::Text, How::Text, DataType::Utf8),
+            (Node::Bytes, How::Bytes, DataType::Binary),
+            decimal(4, 2),
+            decimal(38, 0),
+        ])
+    }
+
+    /// A field of that kind alone, or among others that it may be.
+    fn among(node: &Node, union: usize) -> Node {
+        let (null, node) = (|| Node::Null, || node.clone());
+        match union {
+            0 => node(),
+            1 => Node::Union([null(), node()].into()),
+            2 => Node::Union([node(), null()].into()),
+            _ => Node::Union([Node::Bool, node(), null(), Node::Double].into()),
+        }
+    }
+
+    /// What comes of a message's bytes, and how many of them it takes.
+    fn read(
+        bytes: &[u8],
+        kind: &Kind,
+        node: &Node,
+        short: bool,
+        nulls: bool,
+    ) -> Result<(Cell, usize, ArrayRef), String> {
+        let (_, how, data_type) = kind;
+        let step = Step::of(node, how).filter(|_| short);
+        let planned = Planned {
+            name: "a".into(),
+            quoted: String::new(),
+            column: Some(0),
+            how: how.clone(),
+            null_hides: false,
+            step,
+            unavailable: None,
+        };
+        let (placeholder, rules) =
+            (Placeholder::new(PLACEHOLDER), Rules { dialect: &Dialect::POSTGRESQL, infinite_is_null: nulls });
+        let (mut cursor, mut cells) = (Cursor::at(bytes, 0), Cells::new(data_type).unwrap());
+        let read = cell(&mut cursor, node, &planned, &mut cells, Some(&placeholder), rules);
+        let read = read.map_err(|fault| format!("{fault:?}"))?;
+        Ok((read, cursor.at, cells.finish().unwrap()))
+    }
+
+    /// What follows a branch: a number, the ends of what a column may have among them; a text, the placeholder among them;
+    /// or what is neither.
+    fn values() -> impl Strategy<Value = Vec<u8>> {
+        let ends = [Dialect::POSTGRESQL.dates, Dialect::POSTGRESQL.timestamps]
+            .into_iter()
+            .flat_map(|bounds| [bounds.infinite, &[bounds.first, bounds.last]].concat())
+            .flat_map(|end| [end, end.saturating_sub(1), end.saturating_add(1)]);
+        let number = prop_oneof![
+            prop::sample::select(ends.collect::<Vec<_>>()),
+            (any::<i64>(), 0..64_u32).prop_map(|(number, shift)| number >> shift),
+        ];
+        let run = prop_oneof![
+            Just(PLACEHOLDER.into()),
+            "[ab\u{e9}]{0,3}".prop_map(String::into_bytes),
+            prop::collection::vec(any::<u8>(), 0..20),
+        ];
+        prop_oneof![
+            number.prop_map(varint::written),
+            run.prop_map(|run| [varint::written(run.len() as i64), run].concat()),
+            prop::collection::vec(any::<u8>(), 0..12),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(8192))]
+
+        /// What comes of a value, how much of the message it takes and what is in the column do not depend on the way.
+        #[test]
+        fn the_usual_way_is_the_long_one(
+            kind in kinds(),
+            union in 0..4_usize,
+            branch in 0..5_u8,
+            value in values(),
+            nulls: bool,
+        ) {
+            let node = among(&kind.0, union);
+            let branch = (union > 0).then_some(branch << 1);
+            let bytes: Vec<u8> = branch.into_iter().chain(value).collect();
+            prop_assert_eq!(read(&bytes, &kind, &node, true, nulls), read(&bytes, &kind, &node, false, nulls));
+        }
+    }
 }

@@ -33,7 +33,8 @@ pub(crate) enum Usual {
 }
 
 impl Step {
-    fn of(node: &Node, how: &How) -> Option<Self> {
+    /// How a field of this schema is read, where that is usual.
+    pub(crate) fn of(node: &Node, how: &How) -> Option<Self> {
         match node {
             Node::Union(branches) => {
                 let byte = |branch: usize| u8::try_from(branch).ok().filter(|b| *b < 64).map(|b| b << 1);

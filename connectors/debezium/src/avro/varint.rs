@@ -52,20 +52,22 @@ fn unzigzag(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }
 
+/// A number as Avro writes it.
+#[cfg(test)]
+pub(super) fn written(number: i64) -> Vec<u8> {
+    let (mut rest, mut bytes) = ((number << 1 ^ number >> 63).cast_unsigned(), vec![]);
+    while rest >= 0x80 {
+        bytes.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    bytes.push(rest as u8);
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    fn written(number: i64) -> Vec<u8> {
-        let (mut rest, mut bytes) = ((number << 1 ^ number >> 63).cast_unsigned(), vec![]);
-        while rest >= 0x80 {
-            bytes.push(rest as u8 | 0x80);
-            rest >>= 7;
-        }
-        bytes.push(rest as u8);
-        bytes
-    }
 
     proptest! {
         #[test]
