@@ -7,6 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use socket2::SockRef;
+
+/// What a proxy's socket takes from the server beyond what it hands on, in bytes: Linux would let it grow to tens of
+/// megabytes, and a server that is held still would have sent all that it has.
+const RECEIVE_BUFFER: usize = 256 << 10;
+
 /// Around a request the connection breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
@@ -68,6 +74,7 @@ impl Proxy {
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", server_port)) else { continue };
+                SockRef::from(&server).set_recv_buffer_size(RECEIVE_BUFFER).unwrap();
                 let mut open = shared.open.lock().unwrap();
                 open.extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
                 let (up, down) = (client.try_clone().unwrap(), server.try_clone().unwrap());

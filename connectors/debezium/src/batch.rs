@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use connector_api::{TableId, TableSchema};
+use connector_api::TableSchema;
 
 use crate::dialect::Dialect;
 use crate::rows::Missing;
@@ -54,17 +54,17 @@ pub struct Images {
     pub missing: Missing,
 }
 
-/// What a message came to.
+/// What a message came to. Small: one is passed on for every message.
 #[derive(Debug)]
 pub enum Pushed {
-    /// A row of that table's open batch, and what happened to it.
-    Row(TableId, Op),
+    /// A row was added to the open batch of the table that `keep` was asked about; and what happened to it.
+    Row(Op),
     /// Nothing to be applied.
     Skipped(Skipped),
-    /// The table was emptied: every row of it before this message is gone.
-    Truncate(TableId),
+    /// The table that `keep` was asked about was emptied: every row of it before this message is gone.
+    Truncate,
     /// A transaction began or ended (of the topic of transaction metadata).
-    Transaction(Transaction),
+    Transaction(Box<Transaction>),
     /// The table has to have this schema first. Nothing was taken: take the open batch, give the table that
     /// schema, call `set_table`, and push the message again.
     Schema {

@@ -88,7 +88,7 @@ struct Metadata {
 pub(crate) enum Nature {
     Change(u8),
     Heartbeat,
-    Transaction(Transaction),
+    Transaction(Box<Transaction>),
 }
 
 impl Envelope {
@@ -150,7 +150,8 @@ impl Envelope {
         }
         match self.metadata.take().map(|metadata| *metadata) {
             Some(Metadata { end: Some(end), id, event_count, tables }) if self.has_status && !id.is_empty() => {
-                Ok(Nature::Transaction(Transaction { id, events: event_count.filter(|_| end), tables }))
+                let events = event_count.filter(|_| end);
+                Ok(Nature::Transaction(Box::new(Transaction { id, events, tables })))
             }
             None if !self.others => Ok(Nature::Heartbeat),
             _ => Err(Fault::of(

@@ -8,10 +8,10 @@
 //! for message in messages {
 //!     loop {
 //!         match decoder.push(&message, &mut keep) {
-//!             Ok(Pushed::Row(table, op)) => {}              // in that table's open batch
+//!             Ok(Pushed::Row(op)) => {}                     // in the open batch of the table that `keep` was asked of
 //!             Ok(Pushed::Skipped(why)) => {}                // tombstone, heartbeat, logical message, not kept
 //!             Ok(Pushed::Transaction(t)) => …               // BEGIN or END of the metadata topic
-//!             Ok(Pushed::Truncate(table)) => …              // take(), apply, then the truncation
+//!             Ok(Pushed::Truncate) => …                     // of that table: take(), apply, then the truncation
 //!             Ok(Pushed::Schema { schema, new }) => {       // nothing was taken: take(), create or evolve
 //!                 decoder.set_table(…);                     //   the table, set_table, the same message again
 //!                 continue;
@@ -50,6 +50,7 @@ mod body;
 mod cells;
 mod decoder;
 mod dialect;
+mod digits;
 mod envelope;
 mod fault;
 mod how;

@@ -65,42 +65,49 @@ impl Last {
 
     /// The first event of a log, if it says where it stands.
     pub(crate) fn first(event: &SourcePosition) -> Option<Self> {
-        let commit = event.commit.or(event.preceding).unwrap_or(0);
-        Some(Self { thread: Self::thread_of(event), commit, met: Met::first(event)?, others: Vec::new() })
+        let (commit, met) = (Self::commit_of(event), Met::first(event)?);
+        Some(Self { thread: Self::thread_of(event), commit, met, others: Vec::new() })
     }
 
-    /// What an event of the same log is, and what the last one is after it; `None` for one that does not say where it
-    /// stands. Without a key no two events are of one number within their transaction.
-    pub(crate) fn meet(&self, event: &SourcePosition, has_key: bool) -> Option<(Meeting, Self)> {
-        let fresh = Self::first(event)?;
+    fn commit_of(event: &SourcePosition) -> u64 {
+        event.commit.or(event.preceding).unwrap_or(0)
+    }
+
+    /// Meets an event of the same log, which is the last one after that, and says what it is; `None` for one that does not
+    /// say where it stands. After that and after a gap this means nothing. Without a key no two events are of one number
+    /// within their transaction.
+    pub(crate) fn meet(&mut self, event: &SourcePosition, has_key: bool) -> Option<Meeting> {
+        let (commit, next) = (Self::commit_of(event), Met::first(event)?);
         let is_back = self.met.again == Some(0) && self.others.iter().all(|met| met.again == Some(0));
-        if fresh.commit > self.commit {
-            return Some(if is_back { (Meeting::Gap, self.clone()) } else { (Meeting::New, fresh) });
+        match commit.cmp(&self.commit) {
+            Ordering::Greater if is_back => return Some(Meeting::Gap),
+            Ordering::Greater => {
+                (self.commit, self.met) = (commit, next);
+                self.others.clear();
+                return Some(Meeting::New);
+            }
+            Ordering::Less => return Some(self.go_back()),
+            Ordering::Equal => {}
         }
-        let (mut after, next) = (self.clone(), fresh.met);
-        if fresh.commit < self.commit {
-            return Some((after.go_back(), after));
-        }
-        if after.met.transaction != next.transaction {
-            match after.others.iter_mut().find(|met| met.transaction == next.transaction) {
-                Some(met) => std::mem::swap(&mut after.met, met),
-                None if is_back => return Some((Meeting::Gap, after)),
+        if self.met.transaction != next.transaction {
+            match self.others.iter_mut().find(|met| met.transaction == next.transaction) {
+                Some(met) => std::mem::swap(&mut self.met, met),
+                None if is_back => return Some(Meeting::Gap),
                 None => {
-                    after.others.push(std::mem::replace(&mut after.met, next));
-                    return Some((Meeting::New, after));
+                    self.others.push(std::mem::replace(&mut self.met, next));
+                    return Some(Meeting::New);
                 }
             }
         }
-        let meeting = match next.own.cmp(&after.met.own) {
+        Some(match next.own.cmp(&self.met.own) {
             Ordering::Greater if is_back => Meeting::Gap,
             Ordering::Greater => {
-                after.met = next;
+                self.met = next;
                 Meeting::New
             }
-            Ordering::Less => after.go_back(),
-            Ordering::Equal => after.met.meet(next.order, event.within.is_some() && !has_key),
-        };
-        Some((meeting, after))
+            Ordering::Less => self.go_back(),
+            Ordering::Equal => self.met.meet(next.order, event.within.is_some() && !has_key),
+        })
     }
 
     /// A run comes again, from before the last event on.

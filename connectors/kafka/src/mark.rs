@@ -133,12 +133,14 @@ impl Mark {
         let is_past_cut = self.is_past_cut || self.replaces;
         let mut after = Self { in_snapshot: false, replaces: false, has_end: false, is_past_cut, ..self.clone() };
         after.turn_to(Last::thread_of(event));
-        let (meeting, last) = match &after.last {
-            None => (Some(Meeting::New), Last::first(event)),
-            Some(last) => last.meet(event, has_key).unzip(),
+        let meeting = match &mut after.last {
+            Some(last) => last.meet(event, has_key),
+            first => {
+                *first = Last::first(event);
+                first.is_some().then_some(Meeting::New)
+            }
         };
-        let (Some(meeting), Some(last)) = (meeting, last) else { return stopped(NO_PLACE) };
-        after.last = Some(last);
+        let Some(meeting) = meeting else { return stopped(NO_PLACE) };
         match meeting {
             Meeting::Gap => return stopped(NO_OVERLAP),
             Meeting::Again => return (Verdict::Repeated, after),

@@ -80,7 +80,7 @@ pub(crate) enum Step {
     /// What is open must be taken first. The message is to be taken again.
     Full,
     /// A topic of transaction metadata tells of one.
-    Transaction(Transaction),
+    Transaction(Box<Transaction>),
 }
 
 /// What was skipped, for the counters.
@@ -223,9 +223,11 @@ impl Part {
         let offset = message.offset;
         let (mut judged, mut unknown, mut named) = (None, None, None);
         let happened = &mut self.happened_ms;
+        // For the only time that it is asked.
+        let mut lanes = Some(lanes);
         let mut keep = |table: &TableId, position: &SourcePosition| {
             *happened = position.ts_ms.or(*happened);
-            let Some(lane) = lanes.get(table) else {
+            let Some(lane) = lanes.take().and_then(|lanes| lanes.get_mut(table)) else {
                 let is_absent = absent.contains(table);
                 if !is_absent {
                     unknown = Some(table.clone());
@@ -253,9 +255,9 @@ impl Part {
                 }
                 of = transaction.map(|transaction| (transaction, position.table_order));
             }
-            // The decoder names the table of what is applied.
-            named = (verdict != Verdict::Apply).then(|| table.clone());
-            judged = Some((verdict, after));
+            // Only what stops it is told by its name.
+            named = matches!(verdict, Verdict::Stop(_) | Verdict::ApplyAnew).then(|| table.clone());
+            judged = Some((lane, verdict, after));
             verdict == Verdict::Apply
         };
         let pushed = decoder.push(message, &mut keep)?;
@@ -267,11 +269,11 @@ impl Part {
             return Ok(Step::Unknown(table));
         }
         match &judged {
-            Some((Verdict::Stop(why), _)) => {
+            Some((_, Verdict::Stop(why), _)) => {
                 let table = named.map(|t| t.to_string()).unwrap_or_default();
                 return Ok(Step::Stop(self.placed(Error::data(*why).with("table", table), offset)));
             }
-            Some((Verdict::ApplyAnew, _)) => return Ok(named.map_or(Step::Done, Step::Anew)),
+            Some((_, Verdict::ApplyAnew, _)) => return Ok(named.map_or(Step::Done, Step::Anew)),
             _ => {}
         }
         let mut awaits_twin = false;
@@ -279,40 +281,37 @@ impl Part {
             Pushed::Schema { schema, new } => return Ok(Step::Schema(schema, new)),
             Pushed::Full => return Ok(Step::Full),
             // What is open must not be said to cover it.
-            Pushed::Truncate(..) if self.opened.is_some() => return Ok(Step::Full),
-            Pushed::Row(table, op) => {
-                (named, awaits_twin) = (Some(table), op == Op::Moved);
+            Pushed::Truncate if self.opened.is_some() => return Ok(Step::Full),
+            Pushed::Row(op) => {
+                awaits_twin = op == Op::Moved;
                 self.opened.get_or_insert_with(Instant::now);
                 self.bytes += message.value.map_or(0, <[u8]>::len);
                 Step::Row
             }
-            Pushed::Truncate(table) if self.lanes.contains_key(&table) => {
-                named = Some(table.clone());
-                Step::Truncate(table)
+            Pushed::Truncate => {
+                judged.as_ref().map_or(Step::Done, |(lane, ..)| Step::Truncate(lane.schema.table().clone()))
             }
             Pushed::Transaction(transaction) => Step::Transaction(transaction),
-            Pushed::Truncate(..) | Pushed::Skipped(_) => Step::Done,
+            Pushed::Skipped(_) => Step::Done,
         };
-        if let (Some(table), Some((verdict, after))) = (named, judged) {
+        if let Some((lane, verdict, after)) = judged {
             match verdict {
                 Verdict::Repeated => self.skipped.repeated += 1,
                 Verdict::Loaded => self.skipped.loaded += 1,
                 _ => {}
             }
-            if let Some(lane) = self.lanes.get_mut(&table) {
-                lane.mark = Mark { next: offset + 1, ..after };
-                if matches!(step, Step::Row) {
-                    lane.awaits_twin = awaits_twin;
-                }
-                if verdict == Verdict::Apply {
-                    lane.tail = of;
-                    self.stirred = true;
-                    let transaction = of.map(|(transaction, _)| transaction);
-                    if std::mem::replace(&mut self.tail, transaction) != transaction {
-                        // What other tables had of the one before has come.
-                        let others = self.lanes.iter_mut().filter(|(other, _)| **other != table);
-                        others.filter(|(_, lane)| lane.mark.next <= offset).for_each(|(_, lane)| lane.tail = None);
-                    }
+            lane.mark = Mark { next: offset + 1, ..after };
+            if matches!(step, Step::Row) {
+                lane.awaits_twin = awaits_twin;
+            }
+            if verdict == Verdict::Apply {
+                lane.tail = of;
+                self.stirred = true;
+                let transaction = of.map(|(transaction, _)| transaction);
+                if std::mem::replace(&mut self.tail, transaction) != transaction {
+                    // What other tables had of the one before has come. This one is ahead of the message.
+                    let others = self.lanes.values_mut().filter(|lane| lane.mark.next <= offset);
+                    others.for_each(|lane| lane.tail = None);
                 }
             }
         }

@@ -109,7 +109,7 @@ impl Decoder {
         at: usize,
         op: u8,
         body: &Body<'_>,
-        envelope: Envelope,
+        envelope: &mut Envelope,
         read: bool,
     ) -> Result<Op, Stop> {
         if !read {
@@ -118,7 +118,7 @@ impl Decoder {
         let op = match op {
             b'c' | b'r' | b'u' => {
                 let from = envelope.after.ok_or(Fault::of("an event without the image after the change"))?;
-                let image = envelope.image.filter(|_| read);
+                let image = envelope.image.take().filter(|_| read);
                 let state = &self.tables[at];
                 let has_all =
                     || matches!(image, Some(Ok(()))) && !state.rows.open_has_missing() && state.check_nulls().is_ok();
@@ -182,7 +182,7 @@ impl Decoder {
         message_key: Option<&[u8]>,
     ) -> Result<(), Stop> {
         let state = &self.tables[at];
-        let schema = Arc::clone(&state.table.schema);
+        let schema = &state.table.schema;
         state.require(schema.columns().iter().enumerate().filter(|(_, c)| !c.nullable).map(|(i, _)| i))?;
         let keyless = schema.key().is_empty();
         if op == b'u' && (keyless || state.table.whole_before) {
@@ -219,13 +219,14 @@ impl Decoder {
         let plan = plan.map_err(|_| UNREAD)?;
         let Self { tables, scratch, settings, dialect, .. } = self;
         let reading = Reading { plan: &plan, placeholder: None, rules: rules(dialect, settings), whole: false };
-        let old_keys = &mut tables[at].old_keys;
+        let state = &mut tables[at];
+        let old_keys = &mut state.old_keys;
         key.key(from, reading, old_keys, scratch).map_err(|_| UNREAD)?;
         let row = old_keys.len();
-        if !schema.key().iter().all(|&c| old_keys.columns[c].is_filled(row)) {
+        if !state.table.schema.key().iter().all(|&c| old_keys.columns[c].is_filled(row)) {
             return Err(UNREAD.into());
         }
-        tables[at].has_old_key = true;
+        state.has_old_key = true;
         Ok(())
     }
 
@@ -237,13 +238,11 @@ impl Decoder {
         body: &Body<'_>,
         before: Option<usize>,
     ) -> Result<(), Stop> {
-        let schema = Arc::clone(&self.tables[at].table.schema);
-        let whole = self.tables[at].table.whole_before;
-        if !schema.key().is_empty() {
+        if !self.tables[at].table.schema.key().is_empty() {
             match self.key_row(message, at)? {
                 None => return Ok(()),
-                Some(column) if !whole => {
-                    let name = schema.columns()[column].name();
+                Some(column) if !self.tables[at].table.whole_before => {
+                    let name = self.tables[at].table.schema.columns()[column].name();
                     return Err(Fault::of(NOT_COVERED).in_column(name).into());
                 }
                 Some(_) => self.tables[at].roll_back(),
@@ -255,7 +254,8 @@ impl Decoder {
             );
         };
         self.image(at, body, from, Target::After, true)?;
-        Ok(self.tables[at].require(schema.key().iter().copied())?)
+        let state = &self.tables[at];
+        Ok(state.require(state.table.schema.key().iter().copied())?)
     }
 
     /// Reads a message's key as that table's, and keeps nothing of it: whether the row that a message is of is known,
@@ -284,15 +284,16 @@ impl Decoder {
 
     /// Reads a message's key into the open row of a table; gives the first column of the table's key that it lacks.
     fn key_row(&mut self, message: &Message<'_>, at: usize) -> Result<Option<usize>, Stop> {
-        let schema = Arc::clone(&self.tables[at].table.schema);
-        let Some((key, from)) = self.key(message.key)? else { return Ok(schema.key().first().copied()) };
+        let Some((key, from)) = self.key(message.key)? else {
+            return Ok(self.tables[at].table.schema.key().first().copied());
+        };
         let plan = self.key_plan(at, &key)?;
         let Self { tables, scratch, settings, dialect, .. } = self;
         let reading = Reading { plan: &plan, placeholder: None, rules: rules(dialect, settings), whole: false };
-        let rows = &mut tables[at].rows;
+        let State { rows, table, .. } = &mut tables[at];
         key.key(from, reading, rows, scratch).map_err(|fault| fault.with("part", "key"))?;
         let row = rows.len();
-        Ok(schema.key().iter().find(|&&c| !rows.columns[c].is_filled(row)).copied())
+        Ok(table.schema.key().iter().find(|&&c| !rows.columns[c].is_filled(row)).copied())
     }
 
     /// Once per table: the message key has the columns that identify a row, or whole rows are logged. Else a

@@ -204,7 +204,9 @@ impl Decoder {
             return Ok(Pushed::Full);
         }
         let named = self.named.take();
-        let mut read = self.read(value);
+        // Passed down, for what is moved right after it was written is what the processor waits for.
+        let mut envelope = Envelope::default();
+        let mut read = self.read(value, &mut envelope);
         if !self.is_told
             && let Err(Stop::Fault(fault, _)) = &read
             && let Some(dialect) = source::other_dialect(fault)
@@ -212,9 +214,10 @@ impl Decoder {
             self.dialect = dialect;
             // They know the fields of the one before.
             self.writers.clear();
-            read = self.read(value);
+            envelope = Envelope::default();
+            read = self.read(value, &mut envelope);
         }
-        let (body, mut envelope, length) = read?;
+        let (body, length) = read?;
         let op = match envelope.nature()? {
             Nature::Heartbeat => return Ok(Pushed::Skipped(Skipped::Heartbeat)),
             Nature::Transaction(transaction) => return Ok(Pushed::Transaction(transaction)),
@@ -237,25 +240,29 @@ impl Decoder {
             None => self.find(guessed),
         };
         self.named = found;
-        let table = match found {
-            Some(at) => self.tables[at].table.schema.table().clone(),
-            None => TableId::new(self.source.schema.as_str(), self.source.table.as_str()),
+        let Some(at) = found else {
+            let table = TableId::new(self.source.schema.as_str(), self.source.table.as_str());
+            return match keep(&table, &self.source.position) {
+                false => Ok(Pushed::Skipped(Skipped::NotKept)),
+                true if op == b't' => Ok(Pushed::Truncate),
+                true => Err(self.unknown_table(message, &body, table)),
+            };
         };
-        if !keep(&table, &self.source.position) {
+        if !keep(self.tables[at].table.schema.table(), &self.source.position) {
             return Ok(Pushed::Skipped(Skipped::NotKept));
         }
         if op == b't' {
-            return Ok(Pushed::Truncate(table));
+            return Ok(Pushed::Truncate);
         }
-        let Some(at) = found else { return Err(self.unknown_table(message, &body, table)) };
-        let row = self.row(message, at, op, &body, envelope, at == guessed);
-        match row {
+        match self.row(message, at, op, &body, &mut envelope, at == guessed) {
             Ok(op) => {
                 self.current = at;
                 self.open_bytes += length;
-                Ok(Pushed::Row(table, op))
+                Ok(Pushed::Row(op))
             }
-            Err(Stop::Fault(fault, None)) => Err(Stop::Fault(fault, Some(table))),
+            Err(Stop::Fault(fault, None)) => {
+                Err(Stop::Fault(fault, Some(self.tables[at].table.schema.table().clone())))
+            }
             Err(stop) => Err(stop),
         }
     }
@@ -273,16 +280,16 @@ impl Decoder {
         }
     }
 
-    /// Reads an envelope.
-    fn read<'a>(&mut self, value: &'a [u8]) -> Result<(Body<'a>, Envelope, usize), Stop> {
+    /// Reads an envelope into one that is empty; gives also how many bytes of the message it is.
+    fn read<'a>(&mut self, value: &'a [u8], envelope: &mut Envelope) -> Result<(Body<'a>, usize), Stop> {
         match self.settings.value {
-            Format::Json => self.json(value),
-            Format::Avro => self.avro(value),
+            Format::Json => self.json(value, envelope),
+            Format::Avro => self.avro(value, envelope),
         }
     }
 
     /// Reads a JSON envelope, and with it the image after the change, if it is of the last row's table.
-    fn json<'a>(&mut self, value: &'a [u8]) -> Result<(Body<'a>, Envelope, usize), Stop> {
+    fn json<'a>(&mut self, value: &'a [u8], envelope: &mut Envelope) -> Result<(Body<'a>, usize), Stop> {
         let text = simdutf8::basic::from_utf8(value).map_err(|_| Fault::of("a message that is not UTF-8"))?;
         let Self { values, tables, source, scratch, placeholder, settings, dialect, .. } = self;
         let mut payload = values.payload(text, scratch)?;
@@ -290,7 +297,7 @@ impl Decoder {
         let schema = payload.schema.as_ref().map(|s| s.id);
         let mut guess = tables.get_mut(self.current).and_then(|state| state.reads(schema));
         let rules = rules(dialect, settings);
-        let mut envelope = json::envelope(&mut payload.pull, dialect, source, scratch, |pull, scratch| {
+        json::envelope(&mut payload.pull, dialect, source, scratch, envelope, |pull, scratch| {
             let (plan, rows) = guess.as_mut()?;
             let reading = Reading { plan, placeholder: Some(placeholder), rules, whole: true };
             Some(json::image(pull, reading, rows, scratch))
@@ -302,24 +309,24 @@ impl Decoder {
         if envelope.images > 1 {
             envelope.image = None;
         }
-        Ok((Body::Json { text, schema }, envelope, length))
+        Ok((Body::Json { text, schema }, length))
     }
 
     /// The same for Avro.
-    fn avro<'a>(&mut self, value: &'a [u8]) -> Result<(Body<'a>, Envelope, usize), Stop> {
+    fn avro<'a>(&mut self, value: &'a [u8], envelope: &mut Envelope) -> Result<(Body<'a>, usize), Stop> {
         let (id, mut cursor) = avro::head(value)?;
         let writer = self.writer(id)?;
         let Self { tables, source, placeholder, settings, dialect, .. } = self;
         let mut guess = tables.get_mut(self.current).and_then(|state| state.reads(Some(writer.id)));
         let rules = rules(dialect, settings);
         let image = writer.image();
-        let envelope = avro::envelope(&mut cursor, &writer, dialect, source, |cursor| {
+        avro::envelope(&mut cursor, &writer, dialect, source, envelope, |cursor| {
             let ((plan, rows), fields) = (guess.as_mut()?, image?);
             let reading = Reading { plan, placeholder: Some(placeholder), rules, whole: true };
             Some(avro::image(cursor, fields, reading, rows))
         })?;
         cursor.end()?;
-        Ok((Body::Avro { bytes: value, writer }, envelope, value.len()))
+        Ok((Body::Avro { bytes: value, writer }, value.len()))
     }
 
     fn writer(&mut self, id: u32) -> Result<Arc<Writer>, Stop> {

@@ -2,6 +2,7 @@
 //!
 //! The text is checked to be UTF-8 before; strings without escapes are borrowed from it.
 
+use crate::digits;
 use crate::fault::Fault;
 use crate::value::Value;
 
@@ -243,16 +244,13 @@ impl<'a> Pull<'a> {
     pub(crate) fn whole(&mut self) -> Option<i64> {
         let bytes = &self.text.as_bytes()[self.at..];
         let negative = bytes.first() == Some(&b'-');
-        let (mut at, mut number) = (usize::from(negative), 0_i64);
-        while let Some(digit) = bytes.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
-            number = number.wrapping_mul(10).wrapping_add(i64::from(digit));
-            at += 1;
-        }
-        let digits = at - usize::from(negative);
-        if !(1..=18).contains(&digits) || !matches!(bytes.get(at), Some(b',' | b'}' | b']')) {
+        let bytes = &bytes[usize::from(negative)..];
+        let (number, length) = digits::leading(bytes);
+        if !(1..=18).contains(&length) || !matches!(bytes.get(length), Some(b',' | b'}' | b']')) {
             return None;
         }
-        self.at += at;
+        self.at += usize::from(negative) + length;
+        let number = number.cast_signed();
         Some(if negative { -number } else { number })
     }
 

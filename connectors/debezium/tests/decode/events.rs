@@ -5,7 +5,7 @@ use connector_api::{Column, TableId, TableSchema};
 use connector_debezium::{Binary, Message, Modes, PLACEHOLDER, Pushed, Snapshot, SourcePosition, Table};
 use serde_json::{Value, json};
 
-use crate::render::{json, outcome, push, push_with, table, taken};
+use crate::render::{json, outcome_if, push, push_with, table, taken};
 use crate::tables::{event, note, notes, source};
 
 /// Pushes (key, value) pairs and gives the rows, and every outcome that was not one.
@@ -256,10 +256,10 @@ fn what_is_not_kept_need_not_fit() {
     let mut outcomes = |value: &str, keep: bool| {
         let message =
             Message { offset: 0, key: Some(br#"{"id":1}"#), value: Some(value.as_bytes()), header: &|_| None };
-        outcome(decoder.push(&message, &mut |table, position| {
+        outcome_if(&mut decoder, &message, |table, position| {
             assert_eq!((table.to_string(), position.own), ("public.t".into(), Some(24023128)));
             keep
-        }))
+        })
     };
     assert_eq!(outcomes(&new, true), "row of public.t");
     for skipped in [&old, &new, &gone] {

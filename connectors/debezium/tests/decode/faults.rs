@@ -90,7 +90,7 @@ fn avro() -> Vec<Vec<u8>> {
 }
 
 fn push(decoder: &mut Decoder, offset: i64, value: &[u8]) -> String {
-    outcome(decoder.push(&Message { offset, key: Some(KEY), value: Some(value), header: &|_| None }, &mut |_, _| true))
+    outcome(decoder, &Message { offset, key: Some(KEY), value: Some(value), header: &|_| None })
 }
 
 fn rows(decoder: &mut Decoder) -> Vec<String> {

@@ -109,7 +109,7 @@ impl Record {
 
 pub(crate) fn push(decoder: &mut Decoder, record: &Record) -> String {
     let header = |name: &str| record.headers.iter().find(|(n, _)| n == name).map(|(_, text)| text.as_bytes());
-    outcome(decoder.push(&Message { header: &header, ..record.message() }, &mut |_, _| true))
+    outcome(decoder, &Message { header: &header, ..record.message() })
 }
 
 /// What a load has of the first row: column, source type, what the cell reads.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use arrow_array::{Array, RecordBatch};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use connector_api::{Error, Result, TableSchema};
+use connector_api::{Error, Result, TableId, TableSchema};
 use connector_debezium::{
-    Batch, Decoder, Format, Images, Message, Missing, Modes, Op, Pushed, SchemaSource, Settings, Table, WriterSchema,
+    Batch, Decoder, Format, Images, Message, Missing, Modes, Op, Pushed, SchemaSource, Settings, SourcePosition, Table,
+    WriterSchema,
 };
 
 /// A registry that was filled before.
@@ -47,12 +48,27 @@ pub(crate) fn push_with(
     let header = |name: &str| headers.iter().find(|(n, _)| *n == name).map(|(_, bytes)| *bytes);
     let (key, value) = (key.map(str::as_bytes), value.map(str::as_bytes));
     let message = Message { offset, key, value, header: &header };
-    outcome(decoder.push(&message, &mut |_, _| true))
+    outcome(decoder, &message)
 }
 
-pub(crate) fn outcome(pushed: Result<Pushed>) -> String {
+/// What becomes of a message.
+pub(crate) fn outcome(decoder: &mut Decoder, message: &Message<'_>) -> String {
+    outcome_if(decoder, message, |_, _| true)
+}
+
+/// The same where not every message is kept.
+pub(crate) fn outcome_if(
+    decoder: &mut Decoder,
+    message: &Message<'_>,
+    keep: impl Fn(&TableId, &SourcePosition) -> bool,
+) -> String {
+    let mut asked = None;
+    let pushed = decoder.push(message, &mut |table, position| {
+        assert_eq!(asked.replace(table.to_string()), None, "asked twice");
+        keep(table, position)
+    });
     match pushed {
-        Ok(Pushed::Row(table, _)) => format!("row of {table}"),
+        Ok(Pushed::Row(_)) => format!("row of {}", asked.unwrap()),
         Ok(Pushed::Schema { schema, new }) => {
             let columns = schema.columns().iter().enumerate().map(|(i, c)| {
                 let key = if schema.key().contains(&i) { " key" } else { "" };

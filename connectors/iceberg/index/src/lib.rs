@@ -84,6 +84,7 @@
 //! 39 s). Merging 50 M keys with a million changes into one run: 2.3 s of the background thread. Peak RSS of a
 //! rebuild of 50 M keys: 37 MiB with 64 MiB allowed; resident with 256 MiB: 78 MB, nearly all of it the filter.
 
+mod buckets;
 mod budget;
 mod commit;
 mod encode;

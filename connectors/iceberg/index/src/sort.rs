@@ -3,6 +3,7 @@
 use std::mem;
 use std::path::{Path, PathBuf};
 
+use crate::buckets;
 use crate::entry::{Entry, Gone};
 use crate::error::Result;
 use crate::key::Mixed;
@@ -103,7 +104,7 @@ impl<K: Mixed> Sorter<K> {
 
     /// Passes what is in memory, sorted, each location once, as entries of one run: all of a key replace, or none.
     fn sorted(&mut self, oldest: bool, mut out: impl FnMut(K, Entry) -> Result<()>) -> Result<()> {
-        self.entries.sort_unstable();
+        buckets::sort(&mut self.entries);
         for same in self.entries.chunk_by_mut(|a, b| a.0 == b.0) {
             let key = same[0].0;
             if let [(_, one)] = same

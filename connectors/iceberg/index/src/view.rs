@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::buckets;
 use crate::entry::{Entry, Gone, Location};
 use crate::error::{Error, Result};
 use crate::key::{Key, Mixed, Width};
@@ -92,7 +93,7 @@ impl View {
             for (place, key) in (0u32..).zip(keys) {
                 wanted.push((mixed(*key)?, place));
             }
-            wanted.sort_unstable();
+            buckets::sort(&mut wanted);
             decided.clear();
             decided.resize(keys.len(), false);
             for run in runs.iter().rev() {

@@ -1,6 +1,6 @@
 //! How each column is encoded, judged by a sample of its first rows. Pure.
 //!
-//! A dictionary where values repeat; else whole numbers as packed differences, which are smaller than zstd
+//! A dictionary where values repeat, unless they are numbers close to each other; else whole numbers as packed differences, which are smaller than zstd
 //! makes the plain numbers and spare it the work. Every reader takes both; text without a dictionary and
 //! floats stay plain, for their other encodings are not yet read everywhere.
 //!
@@ -75,7 +75,8 @@ pub(super) fn properties(files: &Files, share: usize, first: &RecordBatch) -> Re
             properties = properties.set_column_encoding(path.clone(), Encoding::DELTA_BINARY_PACKED);
             packed.push(i);
         }
-        if (number && crowded) || is_high_cardinality(column) {
+        let has_no_use = |sample: Sample| sample.is_high_cardinality() || sample.is_dense();
+        if number && crowded || Sample::of(column).is_some_and(has_no_use) {
             properties = properties.set_column_dictionary_enabled(path, false);
         }
     }
@@ -128,28 +129,62 @@ fn is_float(kind: &DataType) -> bool {
     matches!(kind, DataType::Float32 | DataType::Float64)
 }
 
-/// Whether the number of distinct values still grows with the rows, so that a dictionary would be filled
-/// and dropped: hashing for nothing. False for short samples.
-fn is_high_cardinality(column: &ArrayRef) -> bool {
-    let rows = column.len().min(SAMPLE);
-    if rows < LEAST_ROWS {
-        return false;
-    }
-    let hasher = RandomState::new();
-    let mut seen = HashSet::with_capacity(rows);
-    let mut at_half = 0;
-    let counted = each_value(column, rows, |row, value| {
-        if row <= rows / 2 {
-            at_half = seen.len();
+/// What the first rows of a column tell; nothing of short samples.
+struct Sample {
+    rows: usize,
+    /// Distinct values: of the first half, and of all.
+    at_half: usize,
+    distinct: usize,
+    /// Values that differ from the one before.
+    runs: usize,
+    /// How far apart whole numbers are at most.
+    range: Option<i128>,
+}
+
+impl Sample {
+    fn of(column: &ArrayRef) -> Option<Self> {
+        let rows = column.len().min(SAMPLE);
+        if rows < LEAST_ROWS {
+            return None;
         }
-        seen.insert(hasher.hash_one(value));
-    });
-    // Rows so wide that a batch has few of them: nearly all values differ.
-    if rows < 4 * FEW {
-        return counted && seen.len() * 10 > rows * 9;
+        let whole = is_number(column.data_type()) && !is_float(column.data_type());
+        let hasher = RandomState::new();
+        let mut seen = HashSet::with_capacity(rows);
+        let (mut at_half, mut runs, mut last, mut bounds) = (0, 0, None, None);
+        let counted = each_value(column, rows, |row, value| {
+            if row <= rows / 2 {
+                at_half = seen.len();
+            }
+            let hash = hasher.hash_one(value);
+            seen.insert(hash);
+            runs += usize::from(last.replace(hash) != Some(hash));
+            if whole {
+                let sign = value.last().map_or(0, |top| -i128::from(top >> 7));
+                let number = value.iter().rev().fold(sign, |number, byte| number << 8 | i128::from(*byte));
+                let (low, high) = bounds.unwrap_or((number, number));
+                bounds = Some((number.min(low), number.max(high)));
+            }
+        });
+        let range = bounds.map(|(low, high)| high.saturating_sub(low));
+        counted.then_some(Self { rows, at_half, distinct: seen.len(), runs, range })
     }
-    // Few values repeat for ever; many that grew by half over the second half go on growing.
-    counted && seen.len() > FEW && seen.len() * 2 > at_half * 3
+
+    /// Whether the number of distinct values still grows with the rows, so that a dictionary would be filled and dropped:
+    /// hashing for nothing.
+    fn is_high_cardinality(&self) -> bool {
+        // Rows so wide that a batch has few of them: nearly all values differ.
+        if self.rows < 4 * FEW {
+            return self.distinct * 10 > self.rows * 9;
+        }
+        // Few values repeat for ever; many that grew by half over the second half go on growing.
+        self.distinct > FEW && self.distinct * 2 > self.at_half * 3
+    }
+
+    /// Whether numbers, none of which stands for long, fill half of their range or more, as dates do: packed, a difference
+    /// of two takes a bit or two more than a place in a dictionary, and no hashing.
+    fn is_dense(&self) -> bool {
+        self.runs * 4 > self.rows && self.range.is_some_and(|range| range < 2 * self.distinct as i128)
+    }
 }
 
 /// Calls with each of the first rows' bytes; false for a type without a cheap view of them.
@@ -181,7 +216,7 @@ fn each_value(column: &ArrayRef, rows: usize, mut f: impl FnMut(usize, &[u8])) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow_array::{BooleanArray, Decimal128Array, Int32Array, StringArray};
+    use arrow_array::{BooleanArray, Decimal128Array, Int32Array, Int64Array, StringArray};
     use std::sync::Arc;
 
     /// The columns of the rows that are compressed.
@@ -225,8 +260,25 @@ mod tests {
     }
 
     #[test]
+    fn only_numbers_close_to_each_other_are_dense() {
+        let is_dense = |column: ArrayRef| Sample::of(&column).is_some_and(|sample| sample.is_dense());
+        let check = |values: Vec<i64>| is_dense(Arc::new(Int64Array::from(values)));
+        let mixed = |many: i64| (0..9_000_i64).map(move |i| i * 7919 % many);
+        assert!(check(mixed(2_500).map(|day| day - 1_200).collect()), "days around 1970");
+        assert!(check(mixed(7).collect()));
+        assert!(!check(mixed(50).map(|i| i * 100).collect()), "of fifty, far apart");
+        assert!(!check((0..9_000).map(|i| i / 1_000).collect()), "of nine, each for long");
+        assert!(!check(vec![3; 9_000]));
+        assert!(!check(vec![i64::MIN, i64::MAX].repeat(5_000)));
+        assert!(!check(mixed(7).take(50).collect()), "too few rows to tell");
+        let decimals: Decimal128Array = mixed(11).map(|i| Some(i128::from(i) - 5)).collect();
+        assert!(is_dense(Arc::new(decimals)));
+    }
+
+    #[test]
     fn only_a_growing_column_is_high_cardinality() {
-        let check = |values: Vec<i32>| is_high_cardinality(&(Arc::new(Int32Array::from(values)) as ArrayRef));
+        let is_high = |column: ArrayRef| Sample::of(&column).is_some_and(|sample| sample.is_high_cardinality());
+        let check = |values: Vec<i32>| is_high(Arc::new(Int32Array::from(values)));
         assert!(check((0..20_000).collect()), "unique");
         assert!(check((0..20_000).map(|i| i / 4).collect()), "sorted runs, as an order key in its lines");
         assert!(!check((0..20_000).map(|i| i % 50).collect()), "50 values");
@@ -236,10 +288,10 @@ mod tests {
         assert!(check((0..100).collect()), "as few as wide rows come in");
         assert!(!check((0..50).collect()), "too few rows to tell");
         let text: StringArray = (0..9_000).map(|i| Some(format!("text {i}"))).collect();
-        assert!(is_high_cardinality(&(Arc::new(text.slice(500, 8_500)) as ArrayRef)));
+        assert!(is_high(Arc::new(text.slice(500, 8_500))));
         let decimals: Decimal128Array = (0..9_000).map(|i| Some(i128::from(i % 7))).collect();
-        assert!(!is_high_cardinality(&(Arc::new(decimals) as ArrayRef)));
+        assert!(!is_high(Arc::new(decimals)));
         let bools: BooleanArray = (0..9_000).map(|i| Some(i % 2 == 0)).collect();
-        assert!(!is_high_cardinality(&(Arc::new(bools) as ArrayRef)));
+        assert!(!is_high(Arc::new(bools)));
     }
 }
