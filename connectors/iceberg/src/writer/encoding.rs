@@ -269,7 +269,7 @@ mod tests {
         assert!(!check(mixed(50).map(|i| i * 100).collect()), "of fifty, far apart");
         assert!(!check((0..9_000).map(|i| i / 1_000).collect()), "of nine, each for long");
         assert!(!check(vec![3; 9_000]));
-        assert!(!check(vec![i64::MIN, i64::MAX].repeat(5_000)));
+        assert!(!check([i64::MIN, i64::MAX].repeat(5_000)));
         assert!(!check(mixed(7).take(50).collect()), "too few rows to tell");
         let decimals: Decimal128Array = mixed(11).map(|i| Some(i128::from(i) - 5)).collect();
         assert!(is_dense(Arc::new(decimals)));
