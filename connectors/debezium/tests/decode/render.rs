@@ -69,6 +69,7 @@ pub(crate) fn outcome_if(
     });
     match pushed {
         Ok(Pushed::Row(_)) => format!("row of {}", asked.unwrap()),
+        Ok(Pushed::Truncate) => format!("Truncate({})", asked.unwrap()),
         Ok(Pushed::Schema { schema, new }) => {
             let columns = schema.columns().iter().enumerate().map(|(i, c)| {
                 let key = if schema.key().contains(&i) { " key" } else { "" };
