@@ -272,7 +272,7 @@ mod tests {
         assert!(!check([i64::MIN, i64::MAX].repeat(5_000)));
         assert!(!check(mixed(7).take(50).collect()), "too few rows to tell");
         let decimals: Decimal128Array = mixed(11).map(|i| Some(i128::from(i) - 5)).collect();
-        assert!(is_dense(Arc::new(decimals)));
+        assert!(is_dense(Arc::new(decimals.with_precision_and_scale(15, 2).unwrap())));
     }
 
     #[test]
