@@ -221,7 +221,7 @@ impl Part {
         let mut at_border = false;
         let mut of = None;
         let offset = message.offset;
-        let (mut judged, mut unknown, mut named) = (None, None, None);
+        let (mut judged, mut unknown) = (None, None);
         let happened = &mut self.happened_ms;
         // For the only time that it is asked.
         let mut lanes = Some(lanes);
@@ -255,8 +255,6 @@ impl Part {
                 }
                 of = transaction.map(|transaction| (transaction, position.table_order));
             }
-            // Only what stops it is told by its name.
-            named = matches!(verdict, Verdict::Stop(_) | Verdict::ApplyAnew).then(|| table.clone());
             judged = Some((lane, verdict, after));
             verdict == Verdict::Apply
         };
@@ -269,11 +267,11 @@ impl Part {
             return Ok(Step::Unknown(table));
         }
         match &judged {
-            Some((_, Verdict::Stop(why), _)) => {
-                let table = named.map(|t| t.to_string()).unwrap_or_default();
-                return Ok(Step::Stop(self.placed(Error::data(*why).with("table", table), offset)));
+            Some((lane, Verdict::Stop(why), _)) => {
+                let error = Error::data(*why).with("table", lane.schema.table());
+                return Ok(Step::Stop(self.placed(error, offset)));
             }
-            Some((_, Verdict::ApplyAnew, _)) => return Ok(named.map_or(Step::Done, Step::Anew)),
+            Some((lane, Verdict::ApplyAnew, _)) => return Ok(Step::Anew(lane.schema.table().clone())),
             _ => {}
         }
         let mut awaits_twin = false;

@@ -29,8 +29,8 @@ impl Scratch {
     }
 }
 
-/// Reads the envelope into one that is empty. With `after` the image after the change is read as it is passed; what that came to is
-/// in [`Envelope::image`].
+/// Reads the envelope into one that is empty. With `after` the image after the change is read as it is passed; what that
+/// came to is in [`Envelope::image`].
 pub(crate) fn envelope(
     pull: &mut Pull<'_>,
     dialect: &Dialect,

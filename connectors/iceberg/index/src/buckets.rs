@@ -54,6 +54,13 @@ mod tests {
         assert_eq!(pairs, sorted);
     }
 
+    /// So many that there are no more buckets for more.
+    #[test]
+    fn more_than_the_buckets_are_for() {
+        let key = |i: u64| u64::mix(Key::Small(i)).unwrap();
+        check((0..2 * (BUCKET as u64) << MOST).zip(0..).map(|(i, place)| (key(i / 3), place)).collect());
+    }
+
     proptest! {
         #[test]
         fn as_any_sort_does(keys in prop::collection::vec(any::<u64>(), 0..3000), few in 1..5000_u64) {

@@ -1,8 +1,8 @@
 //! How each column is encoded, judged by a sample of its first rows. Pure.
 //!
-//! A dictionary where values repeat, unless they are numbers close to each other; else whole numbers as packed differences, which are smaller than zstd
-//! makes the plain numbers and spare it the work. Every reader takes both; text without a dictionary and
-//! floats stay plain, for their other encodings are not yet read everywhere.
+//! A dictionary where values repeat, unless they are numbers close to each other; else whole numbers as packed
+//! differences, which are smaller than zstd makes the plain numbers and spare it the work. Every reader takes both; text
+//! without a dictionary and floats stay plain, for their other encodings are not yet read everywhere.
 //!
 //! Numbers that are packed as tightly as they can be are not compressed: that would cost time and, for each
 //! column of each open file, a compressor of two megabytes, and save nothing.
