@@ -54,7 +54,7 @@ pub struct Images {
     pub missing: Missing,
 }
 
-/// What a message came to. Small: one is passed on for every message.
+/// What a message came to.
 #[derive(Debug)]
 pub enum Pushed {
     /// A row was added to the open batch of the table that `keep` was asked about; and what happened to it.
@@ -64,7 +64,7 @@ pub enum Pushed {
     /// The table that `keep` was asked about was emptied: every row of it before this message is gone.
     Truncate,
     /// A transaction began or ended (of the topic of transaction metadata).
-    Transaction(Box<Transaction>),
+    Transaction(Transaction),
     /// The table has to have this schema first. Nothing was taken: take the open batch, give the table that
     /// schema, call `set_table`, and push the message again.
     Schema {

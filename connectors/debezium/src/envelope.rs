@@ -88,7 +88,7 @@ struct Metadata {
 pub(crate) enum Nature {
     Change(u8),
     Heartbeat,
-    Transaction(Box<Transaction>),
+    Transaction(Transaction),
 }
 
 impl Envelope {
@@ -150,8 +150,7 @@ impl Envelope {
         }
         match self.metadata.take().map(|metadata| *metadata) {
             Some(Metadata { end: Some(end), id, event_count, tables }) if self.has_status && !id.is_empty() => {
-                let events = event_count.filter(|_| end);
-                Ok(Nature::Transaction(Box::new(Transaction { id, events, tables })))
+                Ok(Nature::Transaction(Transaction { id, events: event_count.filter(|_| end), tables }))
             }
             None if !self.others => Ok(Nature::Heartbeat),
             _ => Err(Fault::of(

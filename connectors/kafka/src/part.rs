@@ -80,7 +80,7 @@ pub(crate) enum Step {
     /// What is open must be taken first. The message is to be taken again.
     Full,
     /// A topic of transaction metadata tells of one.
-    Transaction(Box<Transaction>),
+    Transaction(Transaction),
 }
 
 /// What was skipped, for the counters.

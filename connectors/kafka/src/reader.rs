@@ -327,7 +327,7 @@ impl Reader {
     fn transaction(&mut self, at: usize, record: &Message<'_>) -> Result<(), End> {
         let part = &mut self.parts[at];
         match part.take(record) {
-            Ok(Step::Transaction(transaction)) => self.ends.note(&part.source, *transaction),
+            Ok(Step::Transaction(transaction)) => self.ends.note(&part.source, transaction),
             Err(error) if error.kind() != ErrorKind::Data => {
                 tracing::warn!(%error, "the ends of transactions are not told for now");
                 return self.leave_transactions(at);

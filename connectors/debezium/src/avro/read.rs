@@ -190,9 +190,9 @@ pub(crate) fn envelope<'a>(
     writer: &'a Writer,
     dialect: &Dialect,
     source: &mut Source,
-    envelope: &mut Envelope,
     mut after: impl FnMut(&mut Cursor<'a>) -> Option<Result<(), Fault>>,
-) -> Result<(), Fault> {
+) -> Result<Envelope, Fault> {
+    let mut envelope = Envelope::default();
     source.clear();
     for (field, found) in writer.fields.iter().zip(&writer.found) {
         envelope.see(*found);
@@ -216,7 +216,7 @@ pub(crate) fn envelope<'a>(
             (Found::Transaction, Node::Record(fields)) => {
                 record(cursor, fields, |name, value| envelope.in_transaction(name, value))?;
             }
-            (Found::Tables, Node::List(item)) => tables(cursor, item, envelope)?,
+            (Found::Tables, Node::List(item)) => tables(cursor, item, &mut envelope)?,
             (Found::Op | Found::Status | Found::Id | Found::EventCount, _) => {
                 let value = cursor.scalar_of(node)?;
                 envelope.set(*found, value)?;
@@ -224,7 +224,7 @@ pub(crate) fn envelope<'a>(
             _ => cursor.skip_branch(node)?,
         }
     }
-    Ok(())
+    Ok(envelope)
 }
 
 /// Reads `data_collections`.

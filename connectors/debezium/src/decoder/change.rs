@@ -109,7 +109,7 @@ impl Decoder {
         at: usize,
         op: u8,
         body: &Body<'_>,
-        envelope: &mut Envelope,
+        envelope: Envelope,
         read: bool,
     ) -> Result<Op, Stop> {
         if !read {
@@ -118,7 +118,7 @@ impl Decoder {
         let op = match op {
             b'c' | b'r' | b'u' => {
                 let from = envelope.after.ok_or(Fault::of("an event without the image after the change"))?;
-                let image = envelope.image.take().filter(|_| read);
+                let image = envelope.image.filter(|_| read);
                 let state = &self.tables[at];
                 let has_all =
                     || matches!(image, Some(Ok(()))) && !state.rows.open_has_missing() && state.check_nulls().is_ok();

@@ -204,9 +204,7 @@ impl Decoder {
             return Ok(Pushed::Full);
         }
         let named = self.named.take();
-        // Passed down, for what is moved right after it was written is what the processor waits for.
-        let mut envelope = Envelope::default();
-        let mut read = self.read(value, &mut envelope);
+        let mut read = self.read(value);
         if !self.is_told
             && let Err(Stop::Fault(fault, _)) = &read
             && let Some(dialect) = source::other_dialect(fault)
@@ -214,10 +212,9 @@ impl Decoder {
             self.dialect = dialect;
             // They know the fields of the one before.
             self.writers.clear();
-            envelope = Envelope::default();
-            read = self.read(value, &mut envelope);
+            read = self.read(value);
         }
-        let (body, length) = read?;
+        let (body, mut envelope, length) = read?;
         let op = match envelope.nature()? {
             Nature::Heartbeat => return Ok(Pushed::Skipped(Skipped::Heartbeat)),
             Nature::Transaction(transaction) => return Ok(Pushed::Transaction(transaction)),
@@ -254,7 +251,7 @@ impl Decoder {
         if op == b't' {
             return Ok(Pushed::Truncate);
         }
-        match self.row(message, at, op, &body, &mut envelope, at == guessed) {
+        match self.row(message, at, op, &body, envelope, at == guessed) {
             Ok(op) => {
                 self.current = at;
                 self.open_bytes += length;
@@ -280,16 +277,16 @@ impl Decoder {
         }
     }
 
-    /// Reads an envelope into one that is empty; gives also how many bytes of the message it is.
-    fn read<'a>(&mut self, value: &'a [u8], envelope: &mut Envelope) -> Result<(Body<'a>, usize), Stop> {
+    /// Reads an envelope; gives also how many bytes of the message it is.
+    fn read<'a>(&mut self, value: &'a [u8]) -> Result<(Body<'a>, Envelope, usize), Stop> {
         match self.settings.value {
-            Format::Json => self.json(value, envelope),
-            Format::Avro => self.avro(value, envelope),
+            Format::Json => self.json(value),
+            Format::Avro => self.avro(value),
         }
     }
 
     /// Reads a JSON envelope, and with it the image after the change, if it is of the last row's table.
-    fn json<'a>(&mut self, value: &'a [u8], envelope: &mut Envelope) -> Result<(Body<'a>, usize), Stop> {
+    fn json<'a>(&mut self, value: &'a [u8]) -> Result<(Body<'a>, Envelope, usize), Stop> {
         let text = simdutf8::basic::from_utf8(value).map_err(|_| Fault::of("a message that is not UTF-8"))?;
         let Self { values, tables, source, scratch, placeholder, settings, dialect, .. } = self;
         let mut payload = values.payload(text, scratch)?;
@@ -297,7 +294,7 @@ impl Decoder {
         let schema = payload.schema.as_ref().map(|s| s.id);
         let mut guess = tables.get_mut(self.current).and_then(|state| state.reads(schema));
         let rules = rules(dialect, settings);
-        json::envelope(&mut payload.pull, dialect, source, scratch, envelope, |pull, scratch| {
+        let mut envelope = json::envelope(&mut payload.pull, dialect, source, scratch, |pull, scratch| {
             let (plan, rows) = guess.as_mut()?;
             let reading = Reading { plan, placeholder: Some(placeholder), rules, whole: true };
             Some(json::image(pull, reading, rows, scratch))
@@ -309,24 +306,24 @@ impl Decoder {
         if envelope.images > 1 {
             envelope.image = None;
         }
-        Ok((Body::Json { text, schema }, length))
+        Ok((Body::Json { text, schema }, envelope, length))
     }
 
     /// The same for Avro.
-    fn avro<'a>(&mut self, value: &'a [u8], envelope: &mut Envelope) -> Result<(Body<'a>, usize), Stop> {
+    fn avro<'a>(&mut self, value: &'a [u8]) -> Result<(Body<'a>, Envelope, usize), Stop> {
         let (id, mut cursor) = avro::head(value)?;
         let writer = self.writer(id)?;
         let Self { tables, source, placeholder, settings, dialect, .. } = self;
         let mut guess = tables.get_mut(self.current).and_then(|state| state.reads(Some(writer.id)));
         let rules = rules(dialect, settings);
         let image = writer.image();
-        avro::envelope(&mut cursor, &writer, dialect, source, envelope, |cursor| {
+        let envelope = avro::envelope(&mut cursor, &writer, dialect, source, |cursor| {
             let ((plan, rows), fields) = (guess.as_mut()?, image?);
             let reading = Reading { plan, placeholder: Some(placeholder), rules, whole: true };
             Some(avro::image(cursor, fields, reading, rows))
         })?;
         cursor.end()?;
-        Ok((Body::Avro { bytes: value, writer }, value.len()))
+        Ok((Body::Avro { bytes: value, writer }, envelope, value.len()))
     }
 
     fn writer(&mut self, id: u32) -> Result<Arc<Writer>, Stop> {

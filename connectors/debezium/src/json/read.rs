@@ -36,9 +36,9 @@ pub(crate) fn envelope(
     dialect: &Dialect,
     source: &mut Source,
     scratch: &mut Scratch,
-    envelope: &mut Envelope,
     mut after: impl FnMut(&mut Pull<'_>, &mut Scratch) -> Option<Result<(), Fault>>,
-) -> Result<(), Fault> {
+) -> Result<Envelope, Fault> {
+    let mut envelope = Envelope::default();
     source.clear();
     pull.expect(b'{')?;
     let (mut first, mut next) = (true, 0);
@@ -76,7 +76,7 @@ pub(crate) fn envelope(
             }
             Found::Source => block(pull, dialect, source, scratch)?,
             Found::Transaction => object(pull, scratch, |name, value| envelope.in_transaction(name, value))?,
-            Found::Tables if pull.peek() == Some(b'[') => tables(pull, envelope, scratch)?,
+            Found::Tables if pull.peek() == Some(b'[') => tables(pull, &mut envelope, scratch)?,
             Found::Tables | Found::Other => pull.skip()?,
             found => {
                 let value = pull.scalar(&mut scratch.value)?;
@@ -84,7 +84,7 @@ pub(crate) fn envelope(
             }
         }
     }
-    Ok(())
+    Ok(envelope)
 }
 
 /// Reads `data_collections`.
