@@ -183,6 +183,20 @@ impl TableSchema {
         self
     }
 
+    /// Gives the table another key than its source's: these columns, in this order.
+    ///
+    /// # Errors
+    /// `Data`, naming table and column, for one that does not exist, is named twice or may be NULL.
+    pub fn with_key(self, columns: &[String]) -> Result<Self> {
+        let place = |name: &String| {
+            let missing = || Error::data("the table lacks a column of the key that it is to have");
+            let found = self.columns.iter().position(|c| c.name() == name);
+            found.ok_or_else(|| missing().with("table", &self.table).with("column", name))
+        };
+        let key = columns.iter().map(place).collect::<Result<Vec<_>>>()?;
+        Ok(Self { doc: self.doc, left_out: self.left_out, ..Self::new(self.table, self.columns, key)? })
+    }
+
     /// Names the columns of the table at the source that it is read without, because of their types.
     #[must_use]
     pub fn with_left_out(mut self, columns: Vec<String>) -> Self {
@@ -247,6 +261,23 @@ mod tests {
         assert_eq!(check(&[("a", true), ("a", true)], &[]), "two columns share a name [table=public.t, column=a]");
         assert_eq!(check(&[("a", true)], &[0]), "a key column is nullable or named twice [table=public.t, column=a]");
         assert_eq!(check(&[("a", false)], &[1]), "a key column does not exist [table=public.t]");
+    }
+
+    #[test]
+    fn another_key_is_of_columns_that_are_there_and_not_null() {
+        let columns = [("a", false), ("b", false), ("c", true)];
+        let columns = columns.map(|(n, nullable)| Column::new(n, DataType::Int64, nullable, "int8"));
+        let schema = TableSchema::new(TableId::new("public", "t"), columns.to_vec(), vec![0]).unwrap();
+        let schema = schema.with_doc(Some("doc".into())).with_left_out(vec!["x".into()]);
+        let made = schema.clone().with_key(&["b".into(), "a".into()]).unwrap();
+        assert_eq!(
+            (made.key(), made.doc(), made.left_out()),
+            ([1, 0].as_slice(), Some("doc"), ["x".to_owned()].as_slice())
+        );
+        for wrong in ["c", "d"] {
+            let error = schema.clone().with_key(&[wrong.into()]).unwrap_err().to_string();
+            assert!(error.contains(&format!("column={wrong}")), "{error}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 
-use crate::{Error, Event, LogEvent, Marks, Progress, Result, Standing, TableId, TaskContext};
+use crate::{Error, Event, LogEvent, Marks, Progress, Result, Standing, TableId, TableSchema, TaskContext};
 
 /// What became durable, and which tables could not.
 #[derive(Debug, Default)]
@@ -54,6 +54,15 @@ pub trait Sink: Send + Sync {
     /// `Data` when the table is there and what it holds is not what its record says, with the way out.
     async fn standing(&self, _table: &TableId) -> Result<Option<Standing>> {
         Ok(None)
+    }
+
+    /// The table as this sink is to keep it, where it is told of another key than the source's. Touches nothing. A log
+    /// asks before it makes a table: its changes are read by that key.
+    ///
+    /// # Errors
+    /// `Data`, naming the column, for a key that the table cannot have.
+    fn identified(&self, schema: TableSchema) -> Result<TableSchema> {
+        Ok(schema)
     }
 
     /// Opens the task that applies the changes of a log. One that ends without [`ApplyTask::close`] leaves

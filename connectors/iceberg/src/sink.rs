@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use connector_api::{ApplyTask, Error, ErrorKind, Progress, Result, Sink, SinkTask, TableId, TaskContext};
+use connector_api::{ApplyTask, Error, ErrorKind, Progress, Result, Sink, SinkTask, TableId, TableSchema, TaskContext};
 use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::TableIdent;
 use tokio::sync::OnceCell;
@@ -19,6 +19,7 @@ use crate::ledger::{Found, Ledger, Sightings};
 use crate::orphans;
 use crate::position::{self, Standing};
 use crate::store;
+use crate::table_config;
 use crate::task::IcebergTask;
 
 /// Tables whose metadata is read at a time.
@@ -47,6 +48,14 @@ impl Place {
     /// The Iceberg name of a source table.
     pub(crate) fn ident(&self, table: &TableId) -> Result<TableIdent> {
         Ok(self.of(&self.config.names.checked(table)?))
+    }
+
+    /// A table with the key that it is told to have.
+    pub(crate) fn identified(&self, schema: TableSchema) -> Result<TableSchema> {
+        match self.config.tables.id_columns(schema.table(), &self.ident(schema.table())?) {
+            Some(columns) => schema.with_key(columns).map_err(|e| e.with("key", table_config::ID_COLUMNS)),
+            None => Ok(schema),
+        }
     }
 
     /// A table of the namespace.
@@ -173,10 +182,17 @@ impl Sink for IcebergSink {
 
     async fn standing(&self, table: &TableId) -> Result<Option<connector_api::Standing>> {
         let ident = self.place.ident(table)?;
-        match self.committer().await?.load(&ident).await? {
-            Some(found) => position::followed(found.metadata(), table).map(Some),
-            None => Ok(None),
+        let Some(found) = self.committer().await?.load(&ident).await? else { return Ok(None) };
+        let standing = position::followed(found.metadata(), table)?;
+        if self.place.identified(standing.schema.as_ref().clone())?.key() != standing.schema.key() {
+            let what = "the table was made with another key than it is told to have: load it again (--no-resume)";
+            return Err(Error::data(what).with("table", table).with("key", table_config::ID_COLUMNS));
         }
+        Ok(Some(standing))
+    }
+
+    fn identified(&self, schema: TableSchema) -> Result<TableSchema> {
+        self.place.identified(schema)
     }
 
     async fn apply(&self, context: TaskContext) -> Result<Box<dyn ApplyTask>> {

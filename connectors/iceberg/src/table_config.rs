@@ -13,6 +13,7 @@ use crate::partition::PartitionBy;
 const PROPERTIES: &str = "iceberg.tables.auto-create-props.*";
 const DEFAULT_PARTITION: &str = "iceberg.tables.default-partition-by";
 const PARTITION: &str = "iceberg.table.*.partition-by";
+pub(crate) const ID_COLUMNS: &str = "iceberg.table.*.id-columns";
 const FORMAT_VERSION: &str = "format-version";
 
 /// Compression of Parquet pages.
@@ -69,6 +70,7 @@ pub(crate) struct Tables {
     pub(crate) files: Files,
     default_partition: PartitionBy,
     partitions: BTreeMap<String, PartitionBy>,
+    id_columns: BTreeMap<String, Vec<String>>,
 }
 
 impl Tables {
@@ -92,6 +94,13 @@ impl Tables {
                 Kind::Text,
                 "Partition spec of one table, which is named as in the source (schema.table) or as in Iceberg; empty: \
                  none",
+            )
+            .optional(
+                ID_COLUMNS,
+                Kind::Text,
+                "Columns, separated by commas, that identify a row of one table (named as above) where its key at the \
+                 source does not, or it has none; they must be NOT NULL there. To follow the table, its events' keys \
+                 must hold them (Debezium's message.key.columns) or its whole rows be logged (REPLICA IDENTITY FULL)",
             )
     }
 
@@ -134,14 +143,29 @@ impl Tables {
         let partitions = partitions
             .map(|(table, by)| (table.to_owned(), parse(&PARTITION.replace('*', table), by.expose())))
             .collect();
-        Self { format, properties, files, default_partition, partitions }
+        let columns = |text: &str| text.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>();
+        let id_columns: BTreeMap<_, _> =
+            values.family(ID_COLUMNS).map(|(table, text)| (table.to_owned(), columns(text.expose()))).collect();
+        for (table, _) in id_columns.iter().filter(|(_, columns)| columns.iter().any(String::is_empty)) {
+            problems.push(Problem::new(ID_COLUMNS.replace('*', table), "is not column names separated by commas"));
+        }
+        Self { format, properties, files, default_partition, partitions, id_columns }
+    }
+
+    /// The columns that are to identify a table's rows, if they are told.
+    pub(crate) fn id_columns(&self, table: &TableId, ident: &TableIdent) -> Option<&[String]> {
+        of_table(&self.id_columns, table, ident).map(Vec::as_slice)
     }
 
     /// How a table is to be partitioned.
     pub(crate) fn partition_by(&self, table: &TableId, ident: &TableIdent) -> &PartitionBy {
-        let names = [table.to_string(), ident.to_string(), ident.name().to_owned()];
-        names.iter().find_map(|name| self.partitions.get(name)).unwrap_or(&self.default_partition)
+        of_table(&self.partitions, table, ident).unwrap_or(&self.default_partition)
     }
+}
+
+/// What is told of a table by one of its names.
+fn of_table<'a, T>(told: &'a BTreeMap<String, T>, table: &TableId, ident: &TableIdent) -> Option<&'a T> {
+    [table.to_string(), ident.to_string(), ident.name().to_owned()].iter().find_map(|name| told.get(name))
 }
 
 /// The smallest file or row group that makes sense, bytes.
@@ -254,6 +278,7 @@ mod tests {
             ("iceberg.tables.auto-create-props.write.parquet.compression-codec", "brotli"),
             ("iceberg.tables.default-partition-by", "week(at)"),
             ("iceberg.table.t.partition-by", "bucket(id"),
+            ("iceberg.table.t.id-columns", "a,,b"),
         ])
         .unwrap_err();
         let expected = [
@@ -262,6 +287,7 @@ mod tests {
             "iceberg.tables.auto-create-props.connect-runtime.position: is one of our own",
             "iceberg.tables.default-partition-by: \"week\"",
             "iceberg.table.t.partition-by: \"bucket(id\" lacks",
+            "iceberg.table.t.id-columns: is not column names",
         ];
         for part in expected {
             assert!(told.iter().any(|t| t.starts_with(part)), "{part}: {told:?}");

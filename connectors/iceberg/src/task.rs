@@ -102,7 +102,9 @@ impl IcebergTask {
         let begun = async {
             let ident = place.ident(&table)?;
             let committer = self.shared.committer.as_ref();
-            Publication::begin(committer, ident, Arc::clone(&load), &place.config.tables, &self.shared.journal).await
+            let schema = Arc::new(place.identified(load.schema.as_ref().clone())?);
+            let load = Arc::new(TableLoad { schema, ..load.as_ref().clone() });
+            Publication::begin(committer, ident, load, &place.config.tables, &self.shared.journal).await
         };
         match begun.await {
             Ok(publication) => {

@@ -1,10 +1,12 @@
 //! A decoded batch to the contract's: what each row does, and which values it does not have. Pure.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{Array, RecordBatch, UInt32Array};
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
 use arrow_select::interleave::interleave;
+use arrow_select::take::take;
 use connector_api::{Error, LogBatch, LogSpan, Moved, Op, Result, TableSchema};
 use connector_debezium::{Batch, Images, Missing, Op as Was};
 
@@ -13,42 +15,24 @@ type Place = (usize, usize);
 const AFTER: usize = 0;
 const BEFORE: usize = 1;
 
-/// Makes a batch of changes that covers a span.
+/// Makes a batch of changes that covers a span. An update of a table without a key is one row less and another one more;
+/// so is one that gave a row another key, where the log does not send it as a deletion and an insertion.
 ///
 /// # Errors
 /// `Fatal`: a bug here or in the decoder.
 pub(crate) fn batch(batch: Batch, span: LogSpan) -> Result<LogBatch> {
     let Batch { schema, rows, ops, missing, before, old_keys, .. } = batch;
-    if schema.key().is_empty() {
-        return keyless(schema, span, rows, &ops, missing, before);
+    let (mut rows, mut missing, mut less) = (rows, missing, Vec::new());
+    match &before {
+        Some(before) if schema.key().is_empty() => less = (0..before.of.len()).collect(),
+        Some(before) => {
+            less = rekeyed(&schema, &rows, before)?;
+            (rows, missing) = completed(&schema, rows, missing, before)?;
+        }
+        None => {}
     }
-    let (rows, missing) = match before {
-        Some(before) => completed(&schema, rows, missing, &before)?,
-        None => (rows, missing),
-    };
-    let count = rows.num_rows();
-    let done = ops.iter().map(|was| match was {
-        Was::Insert | Was::Read | Was::Update => Op::Put,
-        Was::Delete | Was::Moved => Op::Delete,
-    });
-    let done = LogBatch::new(Arc::clone(&schema), span, rows, done.collect())?;
-    let done = if missing.is_empty() { done } else { done.with_missing(bits(&missing, count))? };
-    let Some(old_keys) = old_keys else { return Ok(done) };
-    let keys = old_keys.rows.project(schema.key()).map_err(bug)?;
-    done.with_moved(Moved { rows: old_keys.of, old_keys: keys })
-}
-
-/// Without a key an update is one row less and another one more.
-fn keyless(
-    schema: Arc<TableSchema>,
-    span: LogSpan,
-    rows: RecordBatch,
-    ops: &[Was],
-    missing: Missing,
-    before: Option<Images>,
-) -> Result<LogBatch> {
     let (mut places, mut done): (Vec<Place>, Vec<Op>) = (Vec::new(), Vec::new());
-    let mut olds = before.iter().flat_map(|images| images.of.iter().copied().enumerate()).peekable();
+    let mut olds = before.iter().flat_map(|before| less.iter().map(|old| (*old, before.of[*old]))).peekable();
     for (row, was) in ops.iter().enumerate() {
         if let Some((old, _)) = olds.next_if(|(_, of)| *of as usize == row) {
             places.push((BEFORE, old));
@@ -57,25 +41,43 @@ fn keyless(
         places.push((AFTER, row));
         done.push(if matches!(was, Was::Delete | Was::Moved) { Op::Delete } else { Op::Put });
     }
-    let Some(before) = before else {
-        let bits = bits(&missing, rows.num_rows());
-        let batch = LogBatch::new(schema, span, rows, done)?;
-        return if missing.is_empty() { Ok(batch) } else { batch.with_missing(bits) };
-    };
-    let sides = [bits(&missing, rows.num_rows()), bits(&before.missing, before.rows.num_rows())];
-    let columns = (0..rows.num_columns())
-        .map(|column| interleave(&[rows.column(column).as_ref(), before.rows.column(column).as_ref()], &places));
-    let columns = columns.collect::<Result<Vec<_>, _>>().map_err(bug)?;
-    let woven = RecordBatch::try_new(Arc::clone(schema.arrow()), columns).map_err(bug)?;
-    let batch = LogBatch::new(schema, span, woven, done)?;
-    if missing.is_empty() && before.missing.is_empty() {
-        return Ok(batch);
+    let mut sides = [bits(&missing, rows.num_rows()), Vec::new()];
+    if let Some(before) = before.as_ref().filter(|_| !less.is_empty()) {
+        let columns = (0..rows.num_columns())
+            .map(|column| interleave(&[rows.column(column).as_ref(), before.rows.column(column).as_ref()], &places));
+        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(bug)?;
+        rows = RecordBatch::try_new(Arc::clone(schema.arrow()), columns).map_err(bug)?;
+        sides[BEFORE] = bits(&before.missing, before.rows.num_rows());
     }
-    let of = |column: usize| {
-        let is = |(side, row): &Place| sides[*side].get(column).and_then(Option::as_ref).is_some_and(|b| b.value(*row));
-        Some(places.iter().map(is).collect())
-    };
-    batch.with_missing((0..sides[AFTER].len()).map(of).collect())
+    let mut made = LogBatch::new(Arc::clone(&schema), span, rows, done)?;
+    if sides.iter().flatten().any(Option::is_some) {
+        let of = |column: usize| {
+            let bits = |side: usize| sides[side].get(column).and_then(Option::as_ref);
+            let is = |(side, row): &Place| bits(*side).is_some_and(|bits| bits.value(*row));
+            (bits(AFTER).is_some() || bits(BEFORE).is_some()).then(|| places.iter().map(is).collect())
+        };
+        made = made.with_missing((0..sides[AFTER].len()).map(of).collect())?;
+    }
+    let Some(Images { mut of, rows: old_keys, .. }) = old_keys else { return Ok(made) };
+    // Each row that is woven in before it moves it on by one.
+    let at = |old: &usize| before.as_ref().map(|before| before.of[*old]);
+    let woven = |row: u32| less.partition_point(|old| at(old) <= Some(row)) as u32;
+    of.iter_mut().for_each(|row| *row += woven(*row));
+    made.with_moved(Moved { rows: of, old_keys: old_keys.project(schema.key()).map_err(bug)? })
+}
+
+/// Which of the images before have another key than their row has now.
+fn rekeyed(schema: &TableSchema, rows: &RecordBatch, before: &Images) -> Result<Vec<usize>> {
+    let of = UInt32Array::from(before.of.clone());
+    let mut other = BTreeSet::new();
+    for &column in schema.key() {
+        let (now, was) = (take(rows.column(column), &of, None).map_err(bug)?, before.rows.column(column));
+        if now.to_data() != was.to_data() {
+            let differs = |row: &usize| now.slice(*row, 1).to_data() != was.slice(*row, 1).to_data();
+            other.extend((0..now.len()).filter(differs));
+        }
+    }
+    Ok(other.into_iter().collect())
 }
 
 /// Rows whose missing values are taken from the images before, where those have them.
@@ -188,6 +190,24 @@ mod tests {
         assert_eq!(made.ops(), [Op::Put, Op::Delete, Op::Put, Op::Delete]);
         let wanted = [(1, Some("a")), (1, Some("a")), (1, Some("b")), (2, Some("c"))];
         assert_eq!(made.rows(), &rows(&schema, &wanted));
+    }
+
+    #[test]
+    fn an_update_that_changes_the_key_ends_the_row_of_the_old_one() {
+        let schema = schema(true);
+        let images = rows(&schema, &[(1, None), (2, Some("b")), (4, Some("d")), (9, None)]);
+        let was = [Was::Moved, Was::Update, Was::Update, Was::Insert];
+        let mut made = decoded(&schema, images, &was, &[3]);
+        let missing = || Missing { rows: vec![vec![], vec![]] };
+        let before = rows(&schema, &[(2, Some("a")), (3, Some("c"))]);
+        made.before = Some(Images { of: vec![1, 2], rows: before, missing: missing() });
+        made.old_keys = Some(Images { of: vec![3], rows: rows(&schema, &[(1, None)]), missing: missing() });
+        let made = batch(made, span()).unwrap();
+        assert_eq!(made.ops(), [Op::Delete, Op::Put, Op::Delete, Op::Put, Op::Put]);
+        let wanted = [(1, None), (2, Some("b")), (3, Some("c")), (4, Some("d")), (9, None)];
+        assert_eq!(made.rows(), &rows(&schema, &wanted));
+        assert_eq!(made.missing(1).unwrap().set_indices().collect::<Vec<_>>(), [4]);
+        assert_eq!(made.moved().unwrap().rows, [4]);
     }
 
     #[test]

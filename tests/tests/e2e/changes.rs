@@ -219,6 +219,51 @@ fn a_registry_may_have_an_authority_of_its_own() {
     running.wait().expect(OK);
 }
 
+/// Tables without a key, by the columns that are told to identify their rows: one by whole rows that are logged, one by
+/// Debezium's own key, and one that is made from the log.
+#[test]
+fn tables_without_a_key_are_followed_by_columns_that_are_told() {
+    let database = Server::shared().database();
+    let create = |table: &str| {
+        let columns = "a int NOT NULL, b text NOT NULL, c text";
+        database.sql_as_user(&format!("CREATE TABLE {table} ({columns}); ALTER TABLE {table} REPLICA IDENTITY FULL"));
+        database.sql_as_user(&format!("INSERT INTO {table} SELECT n, n::text, 'x' FROM generate_series(1, 20) n"));
+    };
+    create("plain");
+    create("named");
+    let mut debezium = Debezium::new(&database, Format::JsonWithSchemas);
+    debezium.set("message.key.columns", "public.named:b,a");
+    debezium.start();
+    let mut job = follower(&database, &debezium).sink("replica.identity.autoset.values", r"public\.(plain|late):FULL");
+    for table in ["plain", "named", "late"] {
+        job = job.sink(&format!("iceberg.table.public.{table}.id-columns"), "b, a");
+    }
+    let lake = job.lake();
+    let mut running = job.start(&[]);
+    running.until("the load", || (lake.loaded_tables().len() == 2).then_some(()));
+    create("late");
+    for table in ["plain", "named", "late"] {
+        let change =
+            "SET c = 'y' WHERE a % 2 = 0; UPDATE TABLE SET b = b || '!' WHERE a < 4; DELETE FROM TABLE WHERE a > 15";
+        database.sql_as_user(&format!("UPDATE TABLE {change}").replace("TABLE", table));
+    }
+    debezium.until_caught_up();
+    until_equal(&database, &lake, &["plain", "named", "late"], &mut running);
+    running.terminate();
+    running.wait().expect(OK);
+    for table in ["plain", "named", "late"] {
+        let mut identifier = lake.describe(table)["identifier"].as_array().unwrap().clone();
+        identifier.sort_by_key(ToString::to_string);
+        assert_eq!(identifier, ["a", "b"], "{table}");
+    }
+    // One that was made with another key is not followed by this one.
+    let job = job.sink("iceberg.table.public.plain.id-columns", "a");
+    let mut running = job.start(&[]);
+    running.until_it_says("another key than it is told to have");
+    running.terminate();
+    running.wait().expect(SOME_TABLES_FAILED);
+}
+
 /// Debezium sends again what it had not stored as sent (P24), real as it is, to tables with and without a key.
 #[test]
 fn a_debezium_that_is_killed_is_followed_without_a_row_twice() {

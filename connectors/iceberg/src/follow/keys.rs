@@ -1,8 +1,9 @@
 //! The keys of rows, as the index knows them. Pure.
 //!
 //! What must hold (P19): two rows have one key exactly when the source takes their key columns for equal. What a
-//! type's text does not decide (padding, case, `1.0` and `1.00`) is brought to one form first; a type for which
-//! that cannot be done is refused as a key, by name.
+//! type's text does not decide (padding, `1.0` and `1.00`) is brought to one form first; a type for which that cannot
+//! be done is refused as a key, by name. The case of a `citext` is left as it is: a log names a row by the text that is
+//! stored, and what its database takes for the same letter depends on a locale that is not known here.
 
 use std::sync::Arc;
 
@@ -43,8 +44,6 @@ enum Form {
     Float,
     /// Spaces at the end do not count (`char(n)`).
     Unpadded,
-    /// Case does not count (`citext`).
-    Folded,
     /// A number as text, of which `1.0` and `1.00` are one.
     Number,
 }
@@ -52,6 +51,9 @@ enum Form {
 /// The source types whose text tells equal values apart only after more than we do.
 const REFUSED: [&str; 7] =
     ["interval", "jsonb", "nummultirange", "numrange", "time with time zone", "timetz", "tsquery"];
+
+/// The source types with more digits than a double has: of PostgreSQL, and of Oracle (`FLOAT` is a NUMBER).
+const EXACT: [&str; 3] = ["numeric", "number", "float"];
 
 impl KeyMaker {
     /// For a table; of a table without a key every column is part of it.
@@ -141,9 +143,11 @@ fn form(column: &Column, keyed: bool) -> Result<Form> {
             .with("column", column.name()))
     };
     Ok(match column.data_type() {
+        DataType::Float32 | DataType::Float64 if keyed && EXACT.contains(&base) => {
+            return refuse("as doubles its values are not told apart; see decimal.handling.mode");
+        }
         DataType::Float32 | DataType::Float64 => Form::Float,
         DataType::List(_) if keyed => return refuse("lists are not compared"),
-        DataType::Utf8 if base == "citext" => Form::Folded,
         DataType::Utf8 if base == "character" || base == "char" || base == "bpchar" => Form::Unpadded,
         DataType::Utf8 if base == "numeric" => Form::Number,
         DataType::Utf8 if keyed && REFUSED.contains(&base) => {
@@ -188,7 +192,6 @@ fn normalised(values: &ArrayRef, form: Form) -> Result<ArrayRef> {
             Ok(Arc::new(values.as_primitive::<Float64Type>().unary::<_, Float64Type>(one)))
         }
         (Form::Unpadded, DataType::Utf8) => text(&|v| Ok(v.trim_end_matches(' ').to_owned())),
-        (Form::Folded, DataType::Utf8) => text(&|v| Ok(v.to_lowercase())),
         (Form::Number, DataType::Utf8) => {
             text(&|v| number(v).ok_or_else(|| Error::data("a number as text that is none")))
         }
@@ -262,7 +265,7 @@ mod tests {
         assert_eq!(same(DataType::Utf8, "numeric", texts(&["-0", "0", "0.00"])), [true; 3]);
         assert_eq!(same(DataType::Utf8, "character(5)", texts(&["a", "a  ", " a"])), [true, true, false]);
         assert_eq!(same(DataType::Utf8, "text", texts(&["a", "a  "])), [true, false]);
-        assert_eq!(same(DataType::Utf8, "citext", texts(&["Ab", "aB", "b"])), [true, true, false]);
+        assert_eq!(same(DataType::Utf8, "citext", texts(&["É", "é", "É"])), [true, false, true]);
         let floats = Arc::new(Float64Array::from(vec![0.0, -0.0, f64::NAN, 1.0]));
         assert_eq!(same(DataType::Float64, "double precision", floats), [true, true, false, false]);
     }
@@ -288,6 +291,10 @@ mod tests {
         let refused = |kind: DataType, source| maker(&[("k", kind, source)], &[0]).err().map(|e| e.to_string());
         assert!(refused(DataType::Utf8, "interval").is_some_and(|e| e.contains("column=k")));
         assert_eq!(refused(DataType::Utf8, "text"), None);
+        for source in ["numeric(20,0)", "NUMBER(20)", "FLOAT(126)"] {
+            assert!(refused(DataType::Float64, source).is_some_and(|e| e.contains("column=k")), "{source}");
+        }
+        assert_eq!(refused(DataType::Float64, "double precision"), None);
         let maker = maker(&[("k", DataType::Int64, "bigint")], &[0]).unwrap();
         let null = maker.keys(&[Arc::new(Int64Array::from(vec![Some(1), None]))]);
         assert!(null.is_err_and(|e| e.to_string().contains("column=k")));

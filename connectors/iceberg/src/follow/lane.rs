@@ -325,8 +325,14 @@ impl Lane {
     /// The schema that the table has after these changes, and whether it grows with them.
     fn schema(&self, batches: &[LogBatch]) -> Result<(bool, Schema)> {
         let Some(base) = &self.base else {
-            // The last knows all columns: a log only adds some, and widens others.
-            let schema = schema::iceberg_schema(batches.last().map_or(&self.wanted, |b| b.schema()), None)?;
+            // One knows all columns: a log only adds some, and widens others.
+            let first = batches.first().map_or(&self.wanted, |b| b.schema());
+            let mut schema = schema::iceberg_schema(first, None)?;
+            for batch in batches {
+                if let Evolution::Grown(_) = schema::evolve(&schema, schema.highest_field_id(), batch.schema())? {
+                    schema = schema::iceberg_schema(batch.schema(), None)?;
+                }
+            }
             return match self.begun.as_ref().filter(|begun| !batches.is_empty() && !begun.prepared.is_empty()) {
                 // The catalog numbers the columns of a new table, and files are written by those numbers.
                 Some(begun) if begun.schema != schema => Err(Error::data(
@@ -338,12 +344,21 @@ impl Lane {
             };
         };
         let metadata = base.metadata();
-        let now = metadata.current_schema().as_ref();
-        let Some(batch) = batches.last() else { return Ok((false, now.clone())) };
-        Ok(match schema::evolve(now, metadata.last_column_id(), batch.schema())? {
-            Evolution::Same => (false, now.clone()),
-            Evolution::Grown(schema) => (true, *schema),
-        })
+        let (mut now, mut last_id, mut grown) =
+            (metadata.current_schema().as_ref().clone(), metadata.last_column_id(), false);
+        let mut seen = None;
+        // Each in turn: of a topic of several partitions the last need not be the newest.
+        for batch in batches {
+            if seen.is_some_and(|seen| Arc::ptr_eq(seen, batch.schema())) {
+                continue;
+            }
+            if let Evolution::Grown(schema) = schema::evolve(&now, last_id, batch.schema())? {
+                (last_id, grown) = (last_id.max(schema.highest_field_id()), true);
+                now = *schema;
+            }
+            seen = Some(batch.schema());
+        }
+        Ok((grown, now))
     }
 
     /// The table as its source describes it, with its columns in the table's order and of the table's types.

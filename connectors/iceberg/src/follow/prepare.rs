@@ -94,6 +94,9 @@ impl Stretch {
 
     fn change(&self, batch: &LogBatch, index: &KeyIndex) -> Result<Changes> {
         let log = batch.schema().columns();
+        if let Some(lost) = log.iter().find(|c| !self.schema.columns().iter().any(|own| own.name() == c.name())) {
+            return Err(Error::fatal("changes with a column that the table was not given").with("column", lost.name()));
+        }
         let place = |name: &str| log.iter().position(|c| c.name() == name);
         let places: Vec<Option<usize>> = self.schema.columns().iter().map(|c| place(c.name())).collect();
         let columns = self.schema.columns().iter().zip(&places).map(|(column, place)| match place {
@@ -164,7 +167,7 @@ impl Stretch {
         if run.iter().any(|changes| changes.missing.iter().any(Option::is_some)) {
             return Err(Error::data(
                 "a table without a key has values that the log did not send (unchanged TOAST): set REPLICA IDENTITY \
-                 FULL on it, or name its key in message.key.columns",
+                 FULL on it, or name its key (iceberg.table.*.id-columns) and load it again",
             ));
         }
         let counted = fold::keyless(run);

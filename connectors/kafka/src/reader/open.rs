@@ -379,11 +379,12 @@ impl Reader {
 
     /// A table is to be this: new, or as it has become.
     pub(super) fn reshape(&mut self, at: usize, schema: TableSchema, new: bool) -> Result<(), Error> {
-        let (schema, table) = (Arc::new(schema.clone()), schema.table().clone());
+        let table = schema.table().clone();
         let whole = self.config.logs_whole_rows(&table);
         if !new {
-            return self.parts[at].set_table(&schema, whole);
+            return self.parts[at].set_table(&Arc::new(schema), whole);
         }
+        let schema = Arc::new(self.sink.identified(schema)?);
         let generation = self.generation(&table);
         let places = self.places.get(&self.parts[at].topic.name).cloned().unwrap_or_default();
         for place in places {
