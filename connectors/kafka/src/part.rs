@@ -108,6 +108,8 @@ pub(crate) struct Part {
     pub(crate) began: i64,
     /// Whether messages of it are wanted from the broker.
     pub(crate) assigned: bool,
+    /// How many partitions the topic had when this one was found: those before it are older.
+    pub(crate) older: i32,
     /// Until what is applied of older partitions this one waits (P22): their numbers, and offsets.
     pub(crate) waits_for: Vec<(i32, i64)>,
     /// When the first of the open rows came.
@@ -147,6 +149,7 @@ impl Part {
             next: 0,
             began: 0,
             assigned: false,
+            older: 0,
             waits_for: Vec::new(),
             opened: None,
             bytes: 0,

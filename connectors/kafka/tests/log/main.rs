@@ -1,0 +1,5 @@
+//! The log on a real broker, which its tests share.
+
+mod contract;
+mod partitions;
+mod read;
