@@ -156,7 +156,8 @@ impl ConnectorConfig for KafkaConfig {
                 Kind::OneOf(&["none", "all"]),
                 "none",
                 "What becomes of a record that cannot be decoded: none stops its table, all sets it aside in the \
-                 dead-letter queue, which must be named then. One whose key cannot be read stops its table always.",
+                 dead-letter queue, which must be named then. One whose key cannot be read, or that is of another \
+                 shape than the table, stops its table always.",
             )
             .optional(DEAD, Kind::Text, "Topic of the dead-letter queue; made if there is none.")
             .defaulted(COPIES, Kind::Int(-1, 32767), "3", "Copies of that topic if it is made; -1: as the brokers have it.")

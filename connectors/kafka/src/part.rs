@@ -321,14 +321,18 @@ impl Part {
     }
 
     /// Passes over a record that could not be decoded, if it is known which table it is of and, where rows have keys,
-    /// which row. Nothing of it was taken.
+    /// which row. One that is of another shape than the table is not passed over: so would be all that follow it.
+    /// Nothing of it was taken.
     ///
     /// # Errors
     /// What the registry says of a key's schema: the record is to be taken again.
     pub(crate) fn pass_over(&mut self, message: &Message<'_>, error: &Error) -> Result<bool> {
-        let named = error.context("table").and_then(|name| self.lanes.keys().find(|t| t.to_string() == name));
-        let only = (self.lanes.len() == 1).then(|| self.lanes.keys().next()).flatten();
-        let Some(table) = named.or(only).cloned().filter(|_| error.kind() == ErrorKind::Data) else { return Ok(false) };
+        let table = match error.context("table") {
+            Some(name) => self.lanes.keys().find(|t| t.to_string() == name),
+            None => self.lanes.keys().next().filter(|_| self.lanes.len() == 1),
+        };
+        let is_of_record = error.kind() == ErrorKind::Data && error.context("part") != Some("schema");
+        let Some(table) = table.cloned().filter(|_| is_of_record) else { return Ok(false) };
         match self.decoder.read_key(message, &table) {
             Ok(()) => {}
             Err(unread) if unread.kind() == ErrorKind::Data => return Ok(false),

@@ -16,7 +16,7 @@ use crate::batch::{Batch, Pushed, Skipped};
 use crate::body::{Body, Reading};
 use crate::dialect::Dialect;
 use crate::envelope::{Envelope, Nature};
-use crate::fault::Fault;
+use crate::fault::{Fault, PART};
 use crate::json::read::{self as json, Scratch};
 use crate::json::schemas::Schemas;
 use crate::message::{Format, Message, SchemaSource, Table};
@@ -84,7 +84,7 @@ impl Stop {
     /// Says that it is the message's key: a row whose key is not known cannot be set aside.
     fn in_key(self) -> Self {
         match self {
-            Self::Fault(fault, table) => Self::Fault(fault.with("part", "key"), table),
+            Self::Fault(fault, table) => Self::Fault(fault.with(PART, "key"), table),
             other => other,
         }
     }
@@ -168,7 +168,7 @@ impl Decoder {
     /// # Errors
     /// `Data` with topic, partition, offset, and as far as known table and column, for a message that cannot
     /// be applied: it left nothing behind, the next one can be pushed. `part=key` where it is the key that cannot
-    /// be read. Any other kind is the schema source's.
+    /// be read, `part=schema` where no message like it fits the table, whatever its values. Any other kind is the schema source's.
     pub fn push(
         &mut self,
         message: &Message<'_>,

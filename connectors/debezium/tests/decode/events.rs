@@ -43,6 +43,54 @@ fn in_several_partitions_the_message_key_is_of_what_identifies_a_row() {
     // Whole rows do without a message key in one partition, not in several.
     let scattered = check(true, None);
     assert!(scattered.contains("an event without a message key"), "{scattered}");
+    assert!(scattered.contains("part=schema"), "{scattered}");
+}
+
+#[test]
+fn in_several_partitions_a_table_without_a_key_is_refused() {
+    let (new, gone) = (event("c", Value::Null, note(1, "a", None)), event("d", note(1, "a", None), Value::Null));
+    for value in [new, gone].map(|value| value.to_string()) {
+        let mut decoder = json(Modes::default());
+        decoder.set_table(table(keyless())).unwrap();
+        assert_eq!(push(&mut decoder, 0, None, Some(&value)), "row of public.t");
+        decoder.take().unwrap();
+        decoder.divide();
+        let refused = push(&mut decoder, 1, None, Some(&value));
+        assert!(refused.starts_with("a table without a key, and its topic has several partitions"), "{refused}");
+        assert!(refused.contains("table=public.t"), "{refused}");
+    }
+}
+
+/// What no event of the table would fit is none of the record's values.
+#[test]
+fn an_event_of_another_shape_is_told_apart_from_one_with_a_bad_value() {
+    let check = |schema: TableSchema, key: Option<Value>, op: &str, before: Value, after: Value| {
+        let mut decoder = json(Modes::default());
+        decoder.set_table(table(schema)).unwrap();
+        let (key, value) = (key.map(|key| key.to_string()), event(op, before, after).to_string());
+        let seen = push(&mut decoder, 0, key.as_deref(), Some(&value));
+        assert!(seen.contains("offset=0"), "{seen}");
+        seen.contains("part=schema")
+    };
+    let none = || Value::Null;
+    assert!(!check(notes(), id(1), "c", none(), json!({ "id": 1, "name": 7, "note": null })), "a number for a text");
+    assert!(check(notes(), id(1), "c", none(), json!({ "id": 1, "name": "a" })), "a column less");
+    let more = json!({ "id": 1, "name": "a", "note": null, "more": 1 });
+    assert!(check(notes(), id(1), "c", none(), more), "one more");
+    assert!(check(notes(), Some(json!({ "name": "a" })), "c", none(), note(1, "a", None)), "another key");
+    assert!(check(keyless(), None, "u", none(), note(1, "a", None)), "not what the row was");
+    let schema = notes();
+    let columns = schema.columns().iter().cloned().map(|mut column| {
+        column.source_type = "money".into();
+        column
+    });
+    let untold = TableSchema::new(notes().table().clone(), columns.collect(), vec![0]).unwrap();
+    assert!(check(untold, id(1), "c", none(), note(1, "a", None)), "by its source types");
+    let number = [("id", json!({"type": "int64", "optional": false}), json!(1))];
+    let mut decoder = json(Modes::default());
+    decoder.set_table(table(notes())).unwrap();
+    let narrower = push(&mut decoder, 0, Some(r#"{"id":1}"#), Some(&crate::schemas::wrapped("u", &number)));
+    assert!(narrower.contains("part=schema"), "by its own schema: {narrower}");
 }
 
 fn id(id: i64) -> Option<Value> {

@@ -3,3 +3,4 @@
 mod contract;
 mod partitions;
 mod read;
+mod shapes;
