@@ -10,7 +10,7 @@ use crate::batch::{Op, Pushed};
 use crate::body::{Body, Reading};
 use crate::envelope::Envelope;
 use crate::fault::{Fault, PART};
-use crate::message::{Format, Message};
+use crate::message::{Format, Keep, Message};
 use crate::plan::{self, Bound, Plan};
 use crate::state::State;
 
@@ -109,7 +109,7 @@ impl Decoder {
     pub(super) fn row(
         &mut self,
         message: &Message<'_>,
-        at: usize,
+        (at, kept): (usize, Keep),
         op: u8,
         body: &Body<'_>,
         envelope: Envelope,
@@ -159,7 +159,14 @@ impl Decoder {
             }
             _ => return Err(Fault::of("an unknown operation").with("op", char::from(op)).into()),
         };
-        self.tables[at].close(op, message.offset);
+        let state = &mut self.tables[at];
+        if kept == Keep::IfIndependent {
+            let is_half = op == Op::Moved || op == Op::Insert && (message.header)(OLD_KEY).is_some();
+            if is_half || op != Op::Delete && state.rows.open_has_missing() {
+                return Err(Stop::Pushed(Box::new(Pushed::Dependent)));
+            }
+        }
+        state.close(op, message.offset);
         Ok(op)
     }
 

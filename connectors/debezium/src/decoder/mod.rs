@@ -19,7 +19,7 @@ use crate::envelope::{Envelope, Nature};
 use crate::fault::{Fault, PART};
 use crate::json::read::{self as json, Scratch};
 use crate::json::schemas::Schemas;
-use crate::message::{Format, Message, SchemaSource, Table};
+use crate::message::{Format, Keep, Message, SchemaSource, Table};
 use crate::modes::Modes;
 use crate::position::{Snapshot, SourcePosition};
 use crate::source::{self, Source};
@@ -172,7 +172,7 @@ impl Decoder {
     pub fn push(
         &mut self,
         message: &Message<'_>,
-        keep: &mut dyn FnMut(&TableId, &SourcePosition) -> bool,
+        keep: &mut dyn FnMut(&TableId, &SourcePosition) -> Keep,
     ) -> Result<Pushed> {
         let stopped = match self.decode(message, keep) {
             Ok(pushed @ Pushed::Row(..)) => return Ok(pushed),
@@ -197,7 +197,7 @@ impl Decoder {
     fn decode(
         &mut self,
         message: &Message<'_>,
-        keep: &mut dyn FnMut(&TableId, &SourcePosition) -> bool,
+        keep: &mut dyn FnMut(&TableId, &SourcePosition) -> Keep,
     ) -> Result<Pushed, Stop> {
         let Some(value) = message.value else { return Ok(Pushed::Skipped(Skipped::Tombstone)) };
         if self.open_bytes > 0 && self.open_bytes + value.len() > self.settings.max_bytes.min(1 << 30) {
@@ -240,18 +240,19 @@ impl Decoder {
         let Some(at) = found else {
             let table = TableId::new(self.source.schema.as_str(), self.source.table.as_str());
             return match keep(&table, &self.source.position) {
-                false => Ok(Pushed::Skipped(Skipped::NotKept)),
-                true if op == b't' => Ok(Pushed::Truncate),
-                true => Err(self.unknown_table(message, &body, table)),
+                Keep::No => Ok(Pushed::Skipped(Skipped::NotKept)),
+                _ if op == b't' => Ok(Pushed::Truncate),
+                _ => Err(self.unknown_table(message, &body, table)),
             };
         };
-        if !keep(self.tables[at].table.schema.table(), &self.source.position) {
+        let kept = keep(self.tables[at].table.schema.table(), &self.source.position);
+        if kept == Keep::No {
             return Ok(Pushed::Skipped(Skipped::NotKept));
         }
         if op == b't' {
             return Ok(Pushed::Truncate);
         }
-        match self.row(message, at, op, &body, envelope, at == guessed) {
+        match self.row(message, (at, kept), op, &body, envelope, at == guessed) {
             Ok(op) => {
                 self.current = at;
                 self.open_bytes += length;

@@ -2,7 +2,7 @@
 
 use arrow_schema::DataType;
 use connector_api::{Column, TableId, TableSchema};
-use connector_debezium::{Binary, Message, Modes, PLACEHOLDER, Pushed, Snapshot, SourcePosition, Table};
+use connector_debezium::{Binary, Keep, Message, Modes, PLACEHOLDER, Pushed, Snapshot, SourcePosition, Table};
 use serde_json::{Value, json};
 
 use crate::render::{json, outcome_if, push, push_with, table, taken};
@@ -225,6 +225,28 @@ fn columns_that_identify_a_row_must_be_in_the_key_or_the_row_be_logged_whole() {
     assert_eq!(whole, ["0 insert 1 | a | NULL", "1 update 1 | b | NULL before(1 | a | NULL)", "2 delete 1 | b | NULL"]);
 }
 
+/// What is the same row whenever it is applied may be taken twice.
+#[test]
+fn what_builds_on_the_row_before_is_told_apart() {
+    let mut decoder = json(Modes::default());
+    decoder.set_table(table(notes())).unwrap();
+    let (key, was) = (json!({"id": 1}).to_string(), json!({"id": 2}).to_string());
+    let mut check = |op: &str, note: Value, header: Option<&str>| {
+        let (before, after) = if op == "d" { (note, Value::Null) } else { (Value::Null, note) };
+        let value = event(op, before, after).to_string();
+        let headers = |name: &str| header.filter(|of| *of == name).map(|_| was.as_bytes());
+        let message = Message { offset: 0, key: Some(key.as_bytes()), value: Some(value.as_bytes()), header: &headers };
+        matches!(decoder.push(&message, &mut |_, _| Keep::IfIndependent).unwrap(), Pushed::Dependent)
+    };
+    for op in ["c", "r", "u", "d"] {
+        assert!(!check(op, note(1, "a", None), None), "{op}");
+    }
+    assert!(check("u", note(1, "a", Some(PLACEHOLDER)), None));
+    assert!(check("d", note(1, "a", None), Some("__debezium.newkey")));
+    assert!(check("c", note(1, "a", None), Some("__debezium.oldkey")));
+    assert_eq!(taken(&mut decoder).len(), 4, "nothing of those is taken");
+}
+
 #[test]
 fn what_is_no_row_is_told_apart() {
     let other = |value| check(table(notes()), &[(None, Some(value))]).remove(0);
@@ -264,7 +286,7 @@ fn each_row_says_where_it_stands_in_the_log() {
         decoder
             .push(&message, &mut |_, place| {
                 places.push(*place);
-                true
+                Keep::Yes
             })
             .unwrap();
     }
@@ -360,7 +382,7 @@ fn a_full_decoder_takes_no_more_and_a_table_does_not_change_under_open_rows() {
     assert!(decoder.set_table(table(notes())).is_ok());
     assert_eq!(push(&mut decoder, 1, Some(r#"{"id":1}"#), Some(&big)), "row of public.t");
     let message = Message { offset: 2, key: None, value: None, header: &|_| None };
-    assert!(matches!(decoder.push(&message, &mut |_, _| true), Ok(Pushed::Skipped(_))));
+    assert!(matches!(decoder.push(&message, &mut |_, _| Keep::Yes), Ok(Pushed::Skipped(_))));
     assert_eq!(source()["connector"], "postgresql");
 }
 
