@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use connect_tests::kafka::Kafka;
 use connector_api::testing::memory::MemorySink;
-use connector_api::{LogEvent, LogTask, Marks, Role, TableId, TaskContext};
+use connector_api::{LogEvent, LogTask, Marks, Metric, Metrics, Role, TableId, TaskContext};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -14,6 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A log that is read.
 pub(crate) struct Reading {
     task: Box<dyn LogTask>,
+    metrics: Metrics,
     /// How far the spans of each table reach.
     reached: BTreeMap<TableId, Marks>,
     /// How many changes of a table have come since it was last opened, and how often it was opened.
@@ -30,9 +31,22 @@ impl Reading {
         let keys = [("bootstrap.servers", servers.as_str()), ("metadata.max.age.ms", "200"), ("topics.regex", topics)];
         let keys = keys.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let Ok(Role::Log(log)) = (connector_kafka::PLUGIN.build)(&keys) else { panic!("the plugin is a log") };
-        let context = TaskContext::new("log", 0, 64 << 20);
+        let context = TaskContext::new("log", 0, 4 << 20);
+        let metrics = context.metrics.clone();
         let task = log.follow(Arc::new(MemorySink::default()), context).await.expect("the log is followed");
-        Self { task, reached: BTreeMap::new(), changes: 0, opened: 0, failed: Vec::new() }
+        Self { task, metrics, reached: BTreeMap::new(), changes: 0, opened: 0, failed: Vec::new() }
+    }
+
+    /// The value of a metric.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        self.metrics.all().iter().find(|metric| metric.name == name).map(Metric::value).expect("the metric")
+    }
+
+    /// Says that what has come is durable.
+    pub(crate) async fn acknowledge(&mut self) {
+        for (table, marks) in &self.reached {
+            self.task.acknowledge(table, marks).await;
+        }
     }
 
     /// Reads on until that is so.
