@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow_schema::DataType;
 use connector_api::{Column, Error, Result, TableId, TableSchema};
-use connector_debezium::{Decoder, Format, Message, Modes, SchemaSource, Settings, Table, WriterSchema};
+use connector_debezium::{Decoder, Format, Keep, Message, Modes, SchemaSource, Settings, Table, WriterSchema};
 use serde_json::{Value, json};
 
 /// The columns of TPC-H's `lineitem`: name, type at the source, type in a message.
@@ -90,7 +90,7 @@ fn measure(what: &str, format: Format, events: u64, key: &[u8], value: &[u8]) ->
     for offset in 0..events {
         decoder.push(
             &Message { offset: offset.cast_signed(), key: Some(key), value: Some(value), header: &|_| None },
-            &mut |_, _| true,
+            &mut |_, _| Keep::Yes,
         )?;
         if offset % 10_000 == 9_999 || offset + 1 == events {
             rows += decoder.take()?.iter().map(|batch| batch.rows.num_rows() as u64).sum::<u64>();

@@ -73,6 +73,9 @@ pub enum Pushed {
         /// Whether the decoder knows no such table.
         new: bool,
     },
+    /// A change that lacks values, or is half of one of a key, where `keep` wanted none that builds on the row before it.
+    /// Nothing was taken.
+    Dependent,
     /// The open batches hold as much as they may: take them and push the message again.
     Full,
 }

@@ -5,6 +5,9 @@
 
 use connector_api::Error;
 
+/// Which part of a record is wrong, where that decides what may become of it.
+pub(crate) const PART: &str = "part";
+
 /// What is wrong, and in which column. Small: every value that is read comes with the chance of one.
 #[derive(Debug)]
 pub(crate) struct Fault {
@@ -17,6 +20,7 @@ pub(crate) struct Fault {
 struct More {
     column: Option<Box<str>>,
     detail: Option<(&'static str, Box<str>)>,
+    is_of_shape: bool,
 }
 
 impl Fault {
@@ -39,6 +43,13 @@ impl Fault {
         self
     }
 
+    /// Says that it is none of the record's values: whatever they are, others of its shape do not fit the table either.
+    #[cold]
+    pub(crate) fn of_shape(mut self) -> Self {
+        self.more.get_or_insert_default().is_of_shape = true;
+        self
+    }
+
     /// What else was said, by its key.
     #[cold]
     pub(crate) fn detail(&self, key: &str) -> Option<&str> {
@@ -49,14 +60,15 @@ impl Fault {
     /// The contract's error.
     pub(crate) fn into_error(self) -> Error {
         let mut error = Error::data(self.what);
-        let More { column, detail } = self.more.map(|more| *more).unwrap_or_default();
+        let More { column, detail, is_of_shape } = self.more.map(|more| *more).unwrap_or_default();
         if let Some(column) = column {
             error = error.with("column", column);
         }
+        let is_of_part = matches!(detail, Some((PART, _)));
         if let Some((key, value)) = detail {
             error = error.with(key, value);
         }
-        error
+        if is_of_shape && !is_of_part { error.with(PART, "schema") } else { error }
     }
 }
 

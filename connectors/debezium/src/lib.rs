@@ -16,6 +16,7 @@
 //!                 decoder.set_table(…);                     //   the table, set_table, the same message again
 //!                 continue;
 //!             }
+//!             Ok(Pushed::Dependent) => …                    // where `keep` said IfIndependent
 //!             Ok(Pushed::Full) => { decoder.take(); continue }
 //!             Err(e) if e.kind() == ErrorKind::Data => …    // a bad record: it left nothing behind
 //!             Err(e) => …                                   // the schema source: try the message again later
@@ -68,7 +69,7 @@ mod value;
 
 pub use batch::{Batch, Images, Op, Pushed, Skipped, Transaction};
 pub use decoder::{Decoder, Settings};
-pub use message::{Format, Message, SchemaSource, Table, WriterSchema};
+pub use message::{Format, Keep, Message, SchemaSource, Table, WriterSchema};
 pub use modes::{Binary, Decimals, Hstore, Intervals, Modes, PLACEHOLDER, Times};
 pub use position::{Snapshot, SourcePosition};
 pub use rows::Missing;

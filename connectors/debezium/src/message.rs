@@ -18,6 +18,17 @@ pub struct Message<'a> {
     pub header: &'a dyn Fn(&str) -> Option<&'a [u8]>,
 }
 
+/// Whether a change is to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing of it.
+    No,
+    /// Whatever it is.
+    Yes,
+    /// Unless it builds on the row before it: else nothing of it, and [`Pushed::Dependent`](crate::Pushed::Dependent).
+    IfIndependent,
+}
+
 /// How keys and values are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {

@@ -29,12 +29,13 @@ const IDENTITY: &str = "replica.identity.autoset.values";
 const NOT_GIVEN: &str = "not given";
 
 /// What consumers may not be told: it would change which messages are read, or who keeps the offsets.
-const OURS: [&str; 6] = [
+const OURS: [&str; 7] = [
     "auto.offset.reset",
     "enable.auto.commit",
     "enable.auto.offset.store",
     "enable.partition.eof",
     "group.instance.id",
+    "isolation.level",
     "bootstrap.servers",
 ];
 
@@ -155,7 +156,8 @@ impl ConnectorConfig for KafkaConfig {
                 Kind::OneOf(&["none", "all"]),
                 "none",
                 "What becomes of a record that cannot be decoded: none stops its table, all sets it aside in the \
-                 dead-letter queue, which must be named then. One whose key cannot be read stops its table always.",
+                 dead-letter queue, which must be named then. One whose key cannot be read, or that is of another \
+                 shape than the table, stops its table always.",
             )
             .optional(DEAD, Kind::Text, "Topic of the dead-letter queue; made if there is none.")
             .defaulted(COPIES, Kind::Int(-1, 32767), "3", "Copies of that topic if it is made; -1: as the brokers have it.")
@@ -393,9 +395,12 @@ mod tests {
 
     #[test]
     fn what_decides_about_messages_is_not_overridden() {
-        let given = [SERVER, ("topics", "t"), ("consumer.override.enable.auto.commit", "true")];
-        let problems = check(&given).unwrap_err();
-        assert!(problems[0].starts_with("consumer.override.enable.auto.commit: "), "{problems:?}");
+        // What a producer took back must never be applied.
+        for (key, value) in [("enable.auto.commit", "true"), ("isolation.level", "read_uncommitted")] {
+            let key = format!("consumer.override.{key}");
+            let problems = check(&[SERVER, ("topics", "t"), (&key, value)]).unwrap_err();
+            assert!(problems[0].starts_with(&format!("{key}: ")), "{problems:?}");
+        }
         assert!(check(&[SERVER, ("topics", "t"), ("time.precision.mode", "exact")]).is_err());
     }
 

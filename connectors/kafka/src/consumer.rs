@@ -1,16 +1,17 @@
 //! The consumer: how it is made, what it says of itself, and what it asks the brokers.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use connector_api::{Counter, Error, ErrorKind, Gauge, Metrics, Result};
+use connector_api::{Counter, Error, ErrorKind, Metrics, Result};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::metadata::Metadata;
-use rdkafka::statistics::Statistics;
+use rdkafka::statistics::{Statistics, Topic};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use crate::config::KafkaConfig;
@@ -18,7 +19,7 @@ use crate::error;
 
 /// How long a broker may take to answer.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
-/// How often the client reports its lag.
+/// How often the client reports how far it is.
 const STATISTICS: &str = "5000";
 /// Milliseconds that fetching rests once the queue of fetched messages is full.
 const BACKOFF: &str = "10";
@@ -29,7 +30,8 @@ const FETCHED: (usize, usize) = (4 << 20, 64 << 20);
 pub(crate) struct Context {
     /// What went wrong last, for the error that follows from it.
     last: Mutex<Option<KafkaError>>,
-    lag: Gauge,
+    /// What it reported last of its topics.
+    topics: Mutex<HashMap<String, Topic>>,
     errors: Counter,
 }
 
@@ -37,7 +39,7 @@ impl Context {
     fn new(metrics: &Metrics) -> Self {
         Self {
             last: Mutex::default(),
-            lag: metrics.gauge("kafka_consumer_fetch_manager_records_lag", "Messages that are not read yet"),
+            topics: Mutex::default(),
             errors: metrics
                 .counter("kafka_consumer_errors", "Failures of connections to brokers, which are tried again"),
         }
@@ -50,9 +52,7 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
-        let lag: i64 = partitions.filter(|p| p.partition >= 0).map(|p| p.consumer_lag.max(0)).sum();
-        self.lag.set(lag as u64);
+        *self.topics.lock().unwrap_or_else(PoisonError::into_inner) = statistics.topics;
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -130,6 +130,15 @@ impl Consumer {
             back *= 16;
         }
         Ok(low)
+    }
+
+    /// How many messages of a partition are after an offset, as far as the client has reported. `drained`: none that it has
+    /// fetched waits to be taken, so that what has an offset and is no message is not counted at the end.
+    pub(crate) fn unread(&self, topic: &str, partition: i32, next: i64, drained: bool) -> Option<u64> {
+        let topics = self.0.context().topics.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = topics.get(topic)?.partitions.get(&partition)?;
+        let is_at_end = drained && known.next_offset >= known.ls_offset;
+        Some(if is_at_end { 0 } else { known.ls_offset.saturating_sub(next).max(0) as u64 })
     }
 
     /// An error that may follow from another, which says more.

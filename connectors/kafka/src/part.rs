@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use connector_api::{Error, ErrorKind, LogEvent, LogSpan, Result, TableId, TableSchema, Told};
-use connector_debezium::{Decoder, Message, Op, Pushed, Snapshot, SourcePosition, Table, Transaction};
+use connector_debezium::{Decoder, Keep, Message, Op, Pushed, Snapshot, SourcePosition, Table, Transaction};
 
 use crate::convert;
 use crate::cut::Seen;
@@ -19,6 +19,10 @@ use crate::topics::Topic;
 const TIE: &str = "an event of a table without a key that cannot be told from one delivered twice, since several rows \
                    share its place in the source's log: set Debezium's provide.transaction.metadata to true, or \
                    keyless.redelivery=accept to take it";
+const TIE_OF_KEYED: &str = "an event that cannot be told from one delivered twice, since several rows share its place in the \
+                            source's log, and that changes a key or lacks values which did not change: applied twice \
+                            it may damage another row; set Debezium's provide.transaction.metadata to true, and load \
+                            the table again (--no-resume)";
 
 /// A table as far as one partition is concerned.
 pub(crate) struct Lane {
@@ -34,6 +38,8 @@ pub(crate) struct Lane {
     pub(crate) stopped: bool,
     /// Whether the last row is half of a change of a key: its twin must be in the same batch.
     awaits_twin: bool,
+    /// Whether the last row was such a half, wherever it is now: what follows at its place is its twin.
+    moved: bool,
     /// The transaction of the last event, unless another has begun since, and the event's number among those of the table
     /// in it.
     tail: Option<(u64, Option<u64>)>,
@@ -53,6 +59,7 @@ impl Lane {
             generation,
             stopped: false,
             awaits_twin: false,
+            moved: false,
             tail: None,
             torn: false,
             durable: None,
@@ -108,6 +115,8 @@ pub(crate) struct Part {
     pub(crate) began: i64,
     /// Whether messages of it are wanted from the broker.
     pub(crate) assigned: bool,
+    /// How many partitions the topic had when this one was found: those before it are older.
+    pub(crate) older: i32,
     /// Until what is applied of older partitions this one waits (P22): their numbers, and offsets.
     pub(crate) waits_for: Vec<(i32, i64)>,
     /// When the first of the open rows came.
@@ -147,6 +156,7 @@ impl Part {
             next: 0,
             began: 0,
             assigned: false,
+            older: 0,
             waits_for: Vec::new(),
             opened: None,
             bytes: 0,
@@ -229,13 +239,14 @@ impl Part {
             *happened = position.ts_ms.or(*happened);
             let Some(lane) = lanes.take().and_then(|lanes| lanes.get_mut(table)) else {
                 let is_absent = absent.contains(table);
-                if !is_absent {
-                    unknown = Some(table.clone());
+                if is_absent {
+                    return Keep::Yes;
                 }
-                return is_absent;
+                unknown = Some(table.clone());
+                return Keep::No;
             };
             if lane.stopped || offset < lane.mark.next {
-                return false;
+                return Keep::No;
             }
             let has_key = !lane.schema.key().is_empty();
             let (mut verdict, after) = lane.mark.judge(position, lane.cut.as_deref(), has_key);
@@ -243,7 +254,10 @@ impl Part {
                 // What other partitions have of the rows that go cannot be told from what they have of those that come.
                 verdict = Verdict::Stop(SNAPSHOT);
             }
+            let mut kept = Keep::Yes;
             if verdict == Verdict::Tie {
+                // A repeated row is the same row, but where it builds on one before it: that may be another's by now.
+                kept = if has_key && !lane.moved { Keep::IfIndependent } else { Keep::Yes };
                 verdict = if has_key || *accepts_ties { Verdict::Apply } else { Verdict::Stop(TIE) };
             }
             if verdict == Verdict::Apply {
@@ -251,12 +265,12 @@ impl Part {
                 let transaction = position.transaction.filter(|_| position.snapshot == Snapshot::No);
                 if due && tail != transaction {
                     at_border = true;
-                    return false;
+                    return Keep::No;
                 }
                 of = transaction.map(|transaction| (transaction, position.table_order));
             }
             judged = Some((lane, verdict, after));
-            verdict == Verdict::Apply
+            if verdict == Verdict::Apply { kept } else { Keep::No }
         };
         let pushed = decoder.push(message, &mut keep)?;
         if at_border {
@@ -278,6 +292,10 @@ impl Part {
         let step = match pushed {
             Pushed::Schema { schema, new } => return Ok(Step::Schema(schema, new)),
             Pushed::Full => return Ok(Step::Full),
+            Pushed::Dependent => {
+                let table = judged.as_ref().map_or_else(String::new, |(lane, ..)| lane.schema.table().to_string());
+                return Ok(Step::Stop(self.placed(Error::data(TIE_OF_KEYED).with("table", table), offset)));
+            }
             // What is open must not be said to cover it.
             Pushed::Truncate if self.opened.is_some() => return Ok(Step::Full),
             Pushed::Row(op) => {
@@ -300,7 +318,7 @@ impl Part {
             }
             lane.mark = Mark { next: offset + 1, ..after };
             if matches!(step, Step::Row) {
-                lane.awaits_twin = awaits_twin;
+                (lane.awaits_twin, lane.moved) = (awaits_twin, awaits_twin);
             }
             if verdict == Verdict::Apply {
                 lane.tail = of;
@@ -318,14 +336,18 @@ impl Part {
     }
 
     /// Passes over a record that could not be decoded, if it is known which table it is of and, where rows have keys,
-    /// which row. Nothing of it was taken.
+    /// which row. One that is of another shape than the table is not passed over: so would be all that follow it.
+    /// Nothing of it was taken.
     ///
     /// # Errors
     /// What the registry says of a key's schema: the record is to be taken again.
     pub(crate) fn pass_over(&mut self, message: &Message<'_>, error: &Error) -> Result<bool> {
-        let named = error.context("table").and_then(|name| self.lanes.keys().find(|t| t.to_string() == name));
-        let only = (self.lanes.len() == 1).then(|| self.lanes.keys().next()).flatten();
-        let Some(table) = named.or(only).cloned().filter(|_| error.kind() == ErrorKind::Data) else { return Ok(false) };
+        let table = match error.context("table") {
+            Some(name) => self.lanes.keys().find(|t| t.to_string() == name),
+            None => self.lanes.keys().next().filter(|_| self.lanes.len() == 1),
+        };
+        let is_of_record = error.kind() == ErrorKind::Data && error.context("part") != Some("schema");
+        let Some(table) = table.cloned().filter(|_| is_of_record) else { return Ok(false) };
         match self.decoder.read_key(message, &table) {
             Ok(()) => {}
             Err(unread) if unread.kind() == ErrorKind::Data => return Ok(false),
@@ -333,6 +355,8 @@ impl Part {
             Err(unknown) => return Err(unknown),
         }
         let Some(lane) = self.lanes.get_mut(&table) else { return Ok(false) };
+        // Of a half that was taken it may have been the other.
+        (lane.awaits_twin, lane.moved) = (false, false);
         if message.offset >= lane.mark.next {
             lane.mark = Mark { next: message.offset + 1, rejected: lane.mark.rejected + 1, ..lane.mark.clone() };
         }
@@ -466,4 +490,82 @@ fn span(partition: &Arc<str>, lane: &mut Lane, next: i64, whole: bool) -> LogSpa
     let after = lane.delivered.replace(Arc::clone(&upto));
     let told = Told { partition: label(partition), next: lane.mark.next, rejected: lane.mark.rejected };
     LogSpan { partition: Arc::clone(partition), after, upto, whole, told: Some(Box::new(told)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_schema::DataType;
+    use connect_tests::events::Events;
+    use connect_tests::kafka;
+    use connector_api::Column;
+    use connector_debezium::{Format, Modes, PLACEHOLDER, Settings};
+
+    use super::*;
+    use crate::registry::NoRegistry;
+
+    /// A partition that has nothing of `public.t`.
+    fn part(has_key: bool, accepts_ties: bool) -> Part {
+        let settings = Settings {
+            topic: "s.public.t".into(),
+            partition: 0,
+            key: Format::Json,
+            value: Format::Json,
+            modes: Modes { placeholder: PLACEHOLDER.into(), ..Modes::default() },
+            max_bytes: 1 << 20,
+        };
+        let topic = Topic { name: "s.public.t".into(), id: "i".into(), partitions: 1, is_of_transactions: false };
+        let decoder = Decoder::new(settings, Box::new(NoRegistry));
+        let mut part = Part::new(Arc::new(topic), 0, decoder, accepts_ties);
+        let columns = [("id", DataType::Int32, "integer"), ("v", DataType::Utf8, "text")];
+        let columns = columns.map(|(name, data_type, of)| Column::new(name, data_type, name == "v", of)).to_vec();
+        let schema = TableSchema::new(TableId::new("public", "t"), columns, if has_key { vec![0] } else { vec![] });
+        part.open(Lane::new(Arc::new(schema.unwrap()), None, Mark::at(0), 0), false).unwrap();
+        part
+    }
+
+    /// What becomes of messages, each with a header of that name: taken, or why not.
+    fn check(mut part: Part, messages: &[(&kafka::Message, &str)]) -> Vec<String> {
+        let taken = messages.iter().enumerate().map(|(offset, (message, header))| {
+            let header = |name: &str| (name == *header).then_some(&b"{\"id\":9}"[..]);
+            let (key, value) = (message.key.as_deref(), message.value.as_deref());
+            match part.take(&Message { offset: offset as i64, key, value, header: &header }).unwrap() {
+                Step::Row => "taken".to_owned(),
+                Step::Done => "passed over".to_owned(),
+                Step::Stop(error) => error.to_string(),
+                _ => "something else".to_owned(),
+            }
+        });
+        taken.collect()
+    }
+
+    #[test]
+    fn a_tie_that_cannot_be_decided_stops_its_table_where_it_may_do_harm() {
+        let mut events = Events::of("t");
+        let first = events.create(1, "a");
+        // All of one place in the source's log.
+        let mut same = |event: fn(&mut Events) -> kafka::Message| {
+            events.step_back(1);
+            event(&mut events)
+        };
+        let (more, gone) = (same(|e| e.create(2, "b")), same(|e| e.delete(2)));
+        let lacking = same(|e| e.update(1, PLACEHOLDER));
+        let keyed = |last, header| check(part(true, false), &[(&first, ""), (&more, ""), (last, header)]);
+        for plain in [&more, &gone] {
+            assert_eq!(keyed(plain, ""), ["taken"; 3]);
+        }
+        for (harmful, header) in [(&lacking, ""), (&gone, "__debezium.newkey"), (&more, "__debezium.oldkey")] {
+            let seen = keyed(harmful, header);
+            assert_eq!(seen[..2], ["taken"; 2]);
+            assert!(seen[2].starts_with(TIE_OF_KEYED) && seen[2].contains("table=public.t"), "{seen:?}");
+        }
+        // The halves of a changed key are of one place: what follows the one is the other.
+        let halves = [(&gone, "__debezium.newkey"), (&more, "__debezium.oldkey")];
+        assert_eq!(check(part(true, false), &halves), ["taken"; 2]);
+        let again = [halves[0], halves[1], halves[1]];
+        assert!(check(part(true, false), &again)[2].starts_with(TIE_OF_KEYED));
+
+        let keyless = |accepts| check(part(false, accepts), &[(&first, ""), (&more, "")]);
+        assert_eq!(keyless(true), ["taken"; 2]);
+        assert!(keyless(false)[1].starts_with(TIE), "{:?}", keyless(false));
+    }
 }

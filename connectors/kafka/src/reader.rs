@@ -94,6 +94,7 @@ struct Counters {
     repeated: Counter,
     loaded: Counter,
     set_aside: Counter,
+    lag: Gauge,
     lag_ms: Gauge,
 }
 
@@ -139,7 +140,11 @@ impl Reader {
                 "kafka_connect_task_error_total_records_skipped",
                 "Records that were set aside in the dead-letter queue",
             ),
-            lag_ms: m.gauge("debezium_milliseconds_behind_source", "Age of the last event when it was read"),
+            lag: m.gauge("kafka_consumer_fetch_manager_records_lag", "Messages that are not read yet"),
+            lag_ms: m.gauge(
+                "debezium_milliseconds_behind_source",
+                "Age of the last event when it was read; 0 once all are read and none comes",
+            ),
         };
         Ok(Self {
             batch: (context.memory / 8).clamp(BATCH.0, BATCH.1),
@@ -191,7 +196,7 @@ impl Reader {
                 looked = Some(Instant::now());
             }
             if now.duration_since(beaten) >= BEAT {
-                self.beat()?;
+                self.beat(quiet)?;
                 beaten = now;
             }
             // Serves what the client reports of itself.
@@ -478,14 +483,10 @@ impl Reader {
         Ok(())
     }
 
-    /// Tells progress without rows, and commits offsets for those who look at the group.
-    fn beat(&mut self) -> Result<(), End> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
-        // Of what was read since the last beat; a source without events is not behind.
-        let ages = self.parts.iter_mut().filter_map(|part| part.happened_ms.take()).map(|at| (now - at).max(0));
-        if let Some(oldest) = ages.max() {
-            self.counters.lag_ms.set(oldest as u64);
-        }
+    /// Tells progress without rows, and commits offsets for those who look at the group. `quiet`: every message that is
+    /// there was taken.
+    fn beat(&mut self, quiet: bool) -> Result<(), End> {
+        self.measure(quiet);
         for at in 0..self.parts.len() {
             if self.parts[at].assigned {
                 let is_settled = self.is_settled(at, false, Instant::now());
@@ -500,6 +501,22 @@ impl Reader {
         self.forward()?;
         self.commit_offsets();
         Ok(())
+    }
+
+    /// Tells how far reading is behind the brokers, and behind the source.
+    fn measure(&mut self, quiet: bool) {
+        let assigned = self.parts.iter().filter(|part| part.assigned);
+        let unread = assigned.map(|p| self.consumer.unread(&p.topic.name, p.number, p.next, quiet).unwrap_or(0)).sum();
+        self.counters.lag.set(unread);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+        // Of what was read since the last beat.
+        let ages = self.parts.iter_mut().filter_map(|part| part.happened_ms.take()).map(|at| (now - at).max(0));
+        match ages.max() {
+            Some(oldest) => self.counters.lag_ms.set(oldest as u64),
+            // A source without events is not behind.
+            None if quiet && unread == 0 => self.counters.lag_ms.set(0),
+            None => {}
+        }
     }
 
     /// A failure that the client reports; what passes by itself is none of ours.

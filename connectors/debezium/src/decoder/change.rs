@@ -9,8 +9,8 @@ use crate::avro::step;
 use crate::batch::{Op, Pushed};
 use crate::body::{Body, Reading};
 use crate::envelope::Envelope;
-use crate::fault::Fault;
-use crate::message::{Format, Message};
+use crate::fault::{Fault, PART};
+use crate::message::{Format, Keep, Message};
 use crate::plan::{self, Bound, Plan};
 use crate::state::State;
 
@@ -26,6 +26,9 @@ const DIVIDED: &str = "the message key has this column, which does not identify 
 
 const SCATTERED: &str = "an event without a message key, and the topic has several partitions: events of one row may lie \
                          in any of them; set Debezium's message.key.columns, or give the topic one partition";
+
+const KEYLESS: &str = "a table without a key, and its topic has several partitions: events of one row may lie in any of them; \
+                       give the topic one partition";
 
 const NOT_SENT: &str = "a new row without the column's value: let Debezium send it (lob.enabled=true), or leave the column \
                         out";
@@ -65,8 +68,8 @@ impl Decoder {
             _ => {}
         }
         let mut plan = match body.image_members() {
-            None => plan::by_source_types(&state.table, modes, dialect)?,
-            Some(members) => match plan::bind(&state.table, members, modes, dialect)? {
+            None => plan::by_source_types(&state.table, modes, dialect).map_err(Fault::of_shape)?,
+            Some(members) => match plan::bind(&state.table, members, modes, dialect).map_err(Fault::of_shape)? {
                 Bound::Fits(plan) => plan,
                 Bound::Changed(schema) => {
                     return Err(Stop::Pushed(Box::new(Pushed::Schema { schema: Box::new(schema), new: false })));
@@ -106,7 +109,7 @@ impl Decoder {
     pub(super) fn row(
         &mut self,
         message: &Message<'_>,
-        at: usize,
+        (at, kept): (usize, Keep),
         op: u8,
         body: &Body<'_>,
         envelope: Envelope,
@@ -114,6 +117,9 @@ impl Decoder {
     ) -> Result<Op, Stop> {
         if !read {
             self.tables.iter_mut().for_each(State::roll_back);
+        }
+        if self.is_divided && self.tables[at].table.schema.key().is_empty() {
+            return Err(Fault::of(KEYLESS).of_shape().into());
         }
         let op = match op {
             b'c' | b'r' | b'u' => {
@@ -153,7 +159,14 @@ impl Decoder {
             }
             _ => return Err(Fault::of("an unknown operation").with("op", char::from(op)).into()),
         };
-        self.tables[at].close(op, message.offset);
+        let state = &mut self.tables[at];
+        if kept == Keep::IfIndependent {
+            let is_half = op == Op::Moved || op == Op::Insert && (message.header)(OLD_KEY).is_some();
+            if is_half || op != Op::Delete && state.rows.open_has_missing() {
+                return Err(Stop::Pushed(Box::new(Pushed::Dependent)));
+            }
+        }
+        state.close(op, message.offset);
         Ok(op)
     }
 
@@ -196,6 +209,7 @@ impl Decoder {
                         "an update of a table without a key that does not say what the row was: set REPLICA IDENTITY \
                          FULL on it",
                     )
+                    .of_shape()
                     .into());
                 }
                 None => {}
@@ -243,15 +257,14 @@ impl Decoder {
                 None => return Ok(()),
                 Some(column) if !self.tables[at].table.whole_before => {
                     let name = self.tables[at].table.schema.columns()[column].name();
-                    return Err(Fault::of(NOT_COVERED).in_column(name).into());
+                    return Err(Fault::of(NOT_COVERED).in_column(name).of_shape().into());
                 }
                 Some(_) => self.tables[at].roll_back(),
             }
         }
         let Some(from) = before else {
-            return Err(
-                Fault::of("a delete that does not say which row: set REPLICA IDENTITY FULL on the table").into()
-            );
+            let fault = Fault::of("a delete that does not say which row: set REPLICA IDENTITY FULL on the table");
+            return Err(fault.of_shape().into());
         };
         self.image(at, body, from, Target::After, true)?;
         let state = &self.tables[at];
@@ -291,7 +304,7 @@ impl Decoder {
         let Self { tables, scratch, settings, dialect, .. } = self;
         let reading = Reading { plan: &plan, placeholder: None, rules: rules(dialect, settings), whole: false };
         let State { rows, table, .. } = &mut tables[at];
-        key.key(from, reading, rows, scratch).map_err(|fault| fault.with("part", "key"))?;
+        key.key(from, reading, rows, scratch).map_err(|fault| fault.with(PART, "key"))?;
         let row = rows.len();
         Ok(table.schema.key().iter().find(|&&c| !rows.columns[c].is_filled(row)).copied())
     }
@@ -312,14 +325,14 @@ impl Decoder {
         let key: Vec<&str> = schema.key().iter().map(|&c| schema.columns()[c].name()).collect();
         let lacking = key.iter().find(|name| !names.iter().any(|n| n == *name));
         if let Some(lacking) = lacking.filter(|_| !is_whole) {
-            return Err(Fault::of(NOT_COVERED).in_column(lacking).into());
+            return Err(Fault::of(NOT_COVERED).in_column(lacking).of_shape().into());
         }
         if self.is_divided {
             if names.is_empty() {
-                return Err(Fault::of(SCATTERED).into());
+                return Err(Fault::of(SCATTERED).of_shape().into());
             }
             if let Some(more) = names.iter().find(|name| !key.contains(&name.as_str())) {
-                return Err(Fault::of(DIVIDED).in_column(more).into());
+                return Err(Fault::of(DIVIDED).in_column(more).of_shape().into());
             }
         }
         self.tables[at].covered = true;

@@ -16,10 +16,10 @@ use crate::batch::{Batch, Pushed, Skipped};
 use crate::body::{Body, Reading};
 use crate::dialect::Dialect;
 use crate::envelope::{Envelope, Nature};
-use crate::fault::Fault;
+use crate::fault::{Fault, PART};
 use crate::json::read::{self as json, Scratch};
 use crate::json::schemas::Schemas;
-use crate::message::{Format, Message, SchemaSource, Table};
+use crate::message::{Format, Keep, Message, SchemaSource, Table};
 use crate::modes::Modes;
 use crate::position::{Snapshot, SourcePosition};
 use crate::source::{self, Source};
@@ -84,7 +84,7 @@ impl Stop {
     /// Says that it is the message's key: a row whose key is not known cannot be set aside.
     fn in_key(self) -> Self {
         match self {
-            Self::Fault(fault, table) => Self::Fault(fault.with("part", "key"), table),
+            Self::Fault(fault, table) => Self::Fault(fault.with(PART, "key"), table),
             other => other,
         }
     }
@@ -168,11 +168,11 @@ impl Decoder {
     /// # Errors
     /// `Data` with topic, partition, offset, and as far as known table and column, for a message that cannot
     /// be applied: it left nothing behind, the next one can be pushed. `part=key` where it is the key that cannot
-    /// be read. Any other kind is the schema source's.
+    /// be read, `part=schema` where no message like it fits the table, whatever its values. Any other kind is the schema source's.
     pub fn push(
         &mut self,
         message: &Message<'_>,
-        keep: &mut dyn FnMut(&TableId, &SourcePosition) -> bool,
+        keep: &mut dyn FnMut(&TableId, &SourcePosition) -> Keep,
     ) -> Result<Pushed> {
         let stopped = match self.decode(message, keep) {
             Ok(pushed @ Pushed::Row(..)) => return Ok(pushed),
@@ -197,7 +197,7 @@ impl Decoder {
     fn decode(
         &mut self,
         message: &Message<'_>,
-        keep: &mut dyn FnMut(&TableId, &SourcePosition) -> bool,
+        keep: &mut dyn FnMut(&TableId, &SourcePosition) -> Keep,
     ) -> Result<Pushed, Stop> {
         let Some(value) = message.value else { return Ok(Pushed::Skipped(Skipped::Tombstone)) };
         if self.open_bytes > 0 && self.open_bytes + value.len() > self.settings.max_bytes.min(1 << 30) {
@@ -240,18 +240,19 @@ impl Decoder {
         let Some(at) = found else {
             let table = TableId::new(self.source.schema.as_str(), self.source.table.as_str());
             return match keep(&table, &self.source.position) {
-                false => Ok(Pushed::Skipped(Skipped::NotKept)),
-                true if op == b't' => Ok(Pushed::Truncate),
-                true => Err(self.unknown_table(message, &body, table)),
+                Keep::No => Ok(Pushed::Skipped(Skipped::NotKept)),
+                _ if op == b't' => Ok(Pushed::Truncate),
+                _ => Err(self.unknown_table(message, &body, table)),
             };
         };
-        if !keep(self.tables[at].table.schema.table(), &self.source.position) {
+        let kept = keep(self.tables[at].table.schema.table(), &self.source.position);
+        if kept == Keep::No {
             return Ok(Pushed::Skipped(Skipped::NotKept));
         }
         if op == b't' {
             return Ok(Pushed::Truncate);
         }
-        match self.row(message, at, op, &body, envelope, at == guessed) {
+        match self.row(message, (at, kept), op, &body, envelope, at == guessed) {
             Ok(op) => {
                 self.current = at;
                 self.open_bytes += length;

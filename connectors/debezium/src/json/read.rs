@@ -166,7 +166,7 @@ pub(crate) fn image(
             _ => {
                 let key = pull.name(&mut scratch.key)?;
                 let what = "a field for which the table has no column";
-                plan.find(key).ok_or_else(|| Fault::of(what).in_column(key))?
+                plan.find(key).ok_or_else(|| Fault::of(what).in_column(key).of_shape())?
             }
         };
         let field = &plan.fields[place];
@@ -197,7 +197,7 @@ pub(crate) fn image(
     if whole && seen < plan.columns {
         let lost = plan.fields.iter().find(|f| f.column.is_some_and(|c| rows.columns[c].len() == row));
         let name = lost.map_or("", |f| &f.name);
-        return Err(Fault::of("the event lacks this column").in_column(name));
+        return Err(Fault::of("the event lacks this column").in_column(name).of_shape());
     }
     Ok(())
 }

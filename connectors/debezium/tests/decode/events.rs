@@ -2,7 +2,7 @@
 
 use arrow_schema::DataType;
 use connector_api::{Column, TableId, TableSchema};
-use connector_debezium::{Binary, Message, Modes, PLACEHOLDER, Pushed, Snapshot, SourcePosition, Table};
+use connector_debezium::{Binary, Keep, Message, Modes, PLACEHOLDER, Pushed, Snapshot, SourcePosition, Table};
 use serde_json::{Value, json};
 
 use crate::render::{json, outcome_if, push, push_with, table, taken};
@@ -43,6 +43,54 @@ fn in_several_partitions_the_message_key_is_of_what_identifies_a_row() {
     // Whole rows do without a message key in one partition, not in several.
     let scattered = check(true, None);
     assert!(scattered.contains("an event without a message key"), "{scattered}");
+    assert!(scattered.contains("part=schema"), "{scattered}");
+}
+
+#[test]
+fn in_several_partitions_a_table_without_a_key_is_refused() {
+    let (new, gone) = (event("c", Value::Null, note(1, "a", None)), event("d", note(1, "a", None), Value::Null));
+    for value in [new, gone].map(|value| value.to_string()) {
+        let mut decoder = json(Modes::default());
+        decoder.set_table(table(keyless())).unwrap();
+        assert_eq!(push(&mut decoder, 0, None, Some(&value)), "row of public.t");
+        decoder.take().unwrap();
+        decoder.divide();
+        let refused = push(&mut decoder, 1, None, Some(&value));
+        assert!(refused.starts_with("a table without a key, and its topic has several partitions"), "{refused}");
+        assert!(refused.contains("table=public.t"), "{refused}");
+    }
+}
+
+/// What no event of the table would fit is none of the record's values.
+#[test]
+fn an_event_of_another_shape_is_told_apart_from_one_with_a_bad_value() {
+    let check = |schema: TableSchema, key: Option<Value>, op: &str, before: Value, after: Value| {
+        let mut decoder = json(Modes::default());
+        decoder.set_table(table(schema)).unwrap();
+        let (key, value) = (key.map(|key| key.to_string()), event(op, before, after).to_string());
+        let seen = push(&mut decoder, 0, key.as_deref(), Some(&value));
+        assert!(seen.contains("offset=0"), "{seen}");
+        seen.contains("part=schema")
+    };
+    let none = || Value::Null;
+    assert!(!check(notes(), id(1), "c", none(), json!({ "id": 1, "name": 7, "note": null })), "a number for a text");
+    assert!(check(notes(), id(1), "c", none(), json!({ "id": 1, "name": "a" })), "a column less");
+    let more = json!({ "id": 1, "name": "a", "note": null, "more": 1 });
+    assert!(check(notes(), id(1), "c", none(), more), "one more");
+    assert!(check(notes(), Some(json!({ "name": "a" })), "c", none(), note(1, "a", None)), "another key");
+    assert!(check(keyless(), None, "u", none(), note(1, "a", None)), "not what the row was");
+    let schema = notes();
+    let columns = schema.columns().iter().cloned().map(|mut column| {
+        column.source_type = "money".into();
+        column
+    });
+    let untold = TableSchema::new(notes().table().clone(), columns.collect(), vec![0]).unwrap();
+    assert!(check(untold, id(1), "c", none(), note(1, "a", None)), "by its source types");
+    let number = [("id", json!({"type": "int64", "optional": false}), json!(1))];
+    let mut decoder = json(Modes::default());
+    decoder.set_table(table(notes())).unwrap();
+    let narrower = push(&mut decoder, 0, Some(r#"{"id":1}"#), Some(&crate::schemas::wrapped("u", &number)));
+    assert!(narrower.contains("part=schema"), "by its own schema: {narrower}");
 }
 
 fn id(id: i64) -> Option<Value> {
@@ -177,6 +225,28 @@ fn columns_that_identify_a_row_must_be_in_the_key_or_the_row_be_logged_whole() {
     assert_eq!(whole, ["0 insert 1 | a | NULL", "1 update 1 | b | NULL before(1 | a | NULL)", "2 delete 1 | b | NULL"]);
 }
 
+/// What is the same row whenever it is applied may be taken twice.
+#[test]
+fn what_builds_on_the_row_before_is_told_apart() {
+    let mut decoder = json(Modes::default());
+    decoder.set_table(table(notes())).unwrap();
+    let (key, was) = (json!({"id": 1}).to_string(), json!({"id": 2}).to_string());
+    let mut check = |op: &str, note: Value, header: Option<&str>| {
+        let (before, after) = if op == "d" { (note, Value::Null) } else { (Value::Null, note) };
+        let value = event(op, before, after).to_string();
+        let headers = |name: &str| header.filter(|of| *of == name).map(|_| was.as_bytes());
+        let message = Message { offset: 0, key: Some(key.as_bytes()), value: Some(value.as_bytes()), header: &headers };
+        matches!(decoder.push(&message, &mut |_, _| Keep::IfIndependent).unwrap(), Pushed::Dependent)
+    };
+    for op in ["c", "r", "u", "d"] {
+        assert!(!check(op, note(1, "a", None), None), "{op}");
+    }
+    assert!(check("u", note(1, "a", Some(PLACEHOLDER)), None));
+    assert!(check("d", note(1, "a", None), Some("__debezium.newkey")));
+    assert!(check("c", note(1, "a", None), Some("__debezium.oldkey")));
+    assert_eq!(taken(&mut decoder).len(), 4, "nothing of those is taken");
+}
+
 #[test]
 fn what_is_no_row_is_told_apart() {
     let other = |value| check(table(notes()), &[(None, Some(value))]).remove(0);
@@ -216,7 +286,7 @@ fn each_row_says_where_it_stands_in_the_log() {
         decoder
             .push(&message, &mut |_, place| {
                 places.push(*place);
-                true
+                Keep::Yes
             })
             .unwrap();
     }
@@ -312,7 +382,7 @@ fn a_full_decoder_takes_no_more_and_a_table_does_not_change_under_open_rows() {
     assert!(decoder.set_table(table(notes())).is_ok());
     assert_eq!(push(&mut decoder, 1, Some(r#"{"id":1}"#), Some(&big)), "row of public.t");
     let message = Message { offset: 2, key: None, value: None, header: &|_| None };
-    assert!(matches!(decoder.push(&message, &mut |_, _| true), Ok(Pushed::Skipped(_))));
+    assert!(matches!(decoder.push(&message, &mut |_, _| Keep::Yes), Ok(Pushed::Skipped(_))));
     assert_eq!(source()["connector"], "postgresql");
 }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, TimeUnit};
 use connector_api::{TableId, TableSchema, instant};
-use connector_debezium::{Intervals, Message, SourcePosition, Table};
+use connector_debezium::{Intervals, Keep, Message, SourcePosition, Table};
 use proptest::prelude::*;
 
 use crate::recorded::{Recorded, push, recorded};
-use crate::render::{cell, taken};
+use crate::render::{cell, kept_if, taken};
 use crate::tables::column;
 
 const MICROS: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
@@ -251,7 +251,7 @@ fn a_new_row_without_a_value_is_refused() {
         decoder.set_table(lobs()).unwrap();
         let new = text.replace(r#""op":"u""#, &format!(r#""op":"{op}""#));
         let message = Message { offset: 0, key: Some(br#"{"ID":1}"#), value: Some(new.as_bytes()), header: &|_| None };
-        let error = decoder.push(&message, &mut |_, _| true).unwrap_err().to_string();
+        let error = decoder.push(&message, &mut |_, _| Keep::Yes).unwrap_err().to_string();
         assert!(error.starts_with("a new row without the column's value") && error.contains("column=CL"), "{error}");
         assert!(taken(&mut decoder).is_empty());
     }
@@ -330,7 +330,7 @@ fn events_say_where_they_stand() {
             for record in recorded.records(topic) {
                 let _ = decoder.push(&record.message(), &mut |_, place| {
                     places.push(*place);
-                    false
+                    Keep::No
                 });
             }
         }
@@ -365,7 +365,7 @@ fn events_without_their_own_commit_are_refused() {
         let value = text.replace(was, is);
         let message =
             Message { offset: 1, key: Some(br#"{"ID":1}"#), value: Some(value.as_bytes()), header: &|_| None };
-        let pushed = decoder.push(&message, &mut |table, _| table.to_string() == "SHOP.LOBS");
+        let pushed = decoder.push(&message, &mut |table, _| kept_if(table.to_string() == "SHOP.LOBS"));
         pushed.map_or_else(|error| error.to_string(), |pushed| format!("{pushed:?}"))
     };
     let seen = check(first, r#""commit_scn":"2000450""#, r#""commit_scn":null"#);
@@ -392,7 +392,7 @@ fn events_of_two_databases_are_not_mixed() {
         let value = other.replace(r#""connector":"oracle""#, &format!(r#""connector":"{connector}""#));
         let message =
             Message { offset: 1, key: Some(br#"{"ID":1}"#), value: Some(value.as_bytes()), header: &|_| None };
-        let error = decoder.push(&message, &mut |_, _| true).unwrap_err().to_string();
+        let error = decoder.push(&message, &mut |_, _| Keep::Yes).unwrap_err().to_string();
         assert!(error.starts_with(why), "{error}");
     }
 }
@@ -418,7 +418,7 @@ proptest! {
         }
         let mut decoder = recorded.decoder();
         decoder.set_table(lobs()).unwrap();
-        let _ = decoder.push(&Message { offset: 100, value: Some(&bad), ..records[which].message() }, &mut |_, _| true);
+        let _ = decoder.push(&Message { offset: 100, value: Some(&bad), ..records[which].message() }, &mut |_, _| Keep::Yes);
         records[..2].iter().for_each(|record| drop(push(&mut decoder, record)));
         let seen: Vec<_> = taken(&mut decoder).into_iter().filter(|line| !line.starts_with("100 ")).collect();
         prop_assert_eq!(seen, ["0 insert 1 | a | a clob | an nclob | 0102 | <x/>", "1 update 1 | b | ~ | ~ | ~ | ~"]);

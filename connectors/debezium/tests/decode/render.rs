@@ -7,8 +7,8 @@ use arrow_array::{Array, RecordBatch};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use connector_api::{Error, Result, TableId, TableSchema};
 use connector_debezium::{
-    Batch, Decoder, Format, Images, Message, Missing, Modes, Op, Pushed, SchemaSource, Settings, SourcePosition, Table,
-    WriterSchema,
+    Batch, Decoder, Format, Images, Keep, Message, Missing, Modes, Op, Pushed, SchemaSource, Settings, SourcePosition,
+    Table, WriterSchema,
 };
 
 /// A registry that was filled before.
@@ -51,6 +51,10 @@ pub(crate) fn push_with(
     outcome(decoder, &message)
 }
 
+pub(crate) fn kept_if(keep: bool) -> Keep {
+    if keep { Keep::Yes } else { Keep::No }
+}
+
 /// What becomes of a message.
 pub(crate) fn outcome(decoder: &mut Decoder, message: &Message<'_>) -> String {
     outcome_if(decoder, message, |_, _| true)
@@ -65,7 +69,7 @@ pub(crate) fn outcome_if(
     let mut asked = None;
     let pushed = decoder.push(message, &mut |table, position| {
         assert_eq!(asked.replace(table.to_string()), None, "asked twice");
-        keep(table, position)
+        kept_if(keep(table, position))
     });
     match pushed {
         Ok(Pushed::Row(_)) => format!("row of {}", asked.unwrap()),

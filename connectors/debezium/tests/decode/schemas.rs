@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_schema::DataType;
 use connector_api::ErrorKind;
-use connector_debezium::{Decoder, Format, Message, Modes, PLACEHOLDER, Pushed, Table, WriterSchema};
+use connector_debezium::{Decoder, Format, Keep, Message, Modes, PLACEHOLDER, Pushed, Table, WriterSchema};
 use serde_json::{Value, json};
 
 use crate::render::{Registry, json, outcome, push, settings, table, taken};
@@ -68,7 +68,7 @@ fn a_table_is_proposed_and_then_filled() {
          l List(Int32, field: 'element')? = int32[]"
     );
     let parsed = Message { offset: 0, key: KEY.map(str::as_bytes), value: Some(message.as_bytes()), header: &|_| None };
-    let Ok(Pushed::Schema { schema, new: true }) = decoder.push(&parsed, &mut |_, _| true) else {
+    let Ok(Pushed::Schema { schema, new: true }) = decoder.push(&parsed, &mut |_, _| Keep::Yes) else {
         unreachable!("proposed again")
     };
     decoder.set_table(table((*schema).clone())).unwrap();
@@ -96,7 +96,7 @@ fn evolved(source_type: &str, data_type: DataType, fields: &[(&str, Value, Value
     if seen.starts_with("changed") {
         let parsed =
             Message { offset: 0, key: KEY.map(str::as_bytes), value: Some(message.as_bytes()), header: &|_| None };
-        let Ok(Pushed::Schema { schema, new: false }) = decoder.push(&parsed, &mut |_, _| true) else {
+        let Ok(Pushed::Schema { schema, new: false }) = decoder.push(&parsed, &mut |_, _| Keep::Yes) else {
             unreachable!("asked for again")
         };
         decoder.set_table(table(*schema)).unwrap();
@@ -272,12 +272,12 @@ fn a_registry_that_fails_is_not_the_messages_fault() {
     let mut decoder = Decoder::new(settings(Format::Avro, Modes::default()), Box::new(registry.clone()));
     decoder.set_table(table(notes())).unwrap();
     let message = Message { offset: 1, key: None, value: Some(&[0, 0, 0, 0, 7, 0]), header: &|_| None };
-    let error = decoder.push(&message, &mut |_, _| true).unwrap_err();
+    let error = decoder.push(&message, &mut |_, _| Keep::Yes).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Retriable { .. }), "{error}");
     assert_eq!(error.context("offset"), Some("1"));
     registry.0.insert(7, WriterSchema { schema: r#"{"type":"record"}"#.into(), references: vec![] });
     let mut decoder = Decoder::new(settings(Format::Avro, Modes::default()), Box::new(registry));
-    assert_eq!(decoder.push(&message, &mut |_, _| true).unwrap_err().kind(), ErrorKind::Data);
+    assert_eq!(decoder.push(&message, &mut |_, _| Keep::Yes).unwrap_err().kind(), ErrorKind::Data);
     let unframed = Message { value: Some(b"{}"), ..message };
     assert!(outcome(&mut decoder, &unframed).contains("no zero byte and schema id"));
 }

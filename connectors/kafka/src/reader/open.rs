@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use connector_api::{Error, LogEvent, Result, Standing, TableId, TableSchema};
+use connector_api::{Error, LogEvent, Marks, Result, Standing, TableId, TableSchema};
 use connector_debezium::{Decoder, SchemaSource, Settings};
 use rdkafka::consumer::Consumer as _;
 use rdkafka::{Offset, TopicPartitionList};
@@ -112,7 +112,9 @@ impl Reader {
             };
             let decoder = Decoder::new(settings, source);
             places.push(self.parts.len());
-            self.parts.push(Part::new(Arc::clone(&topic), number, decoder, self.config.accepts_ties));
+            let mut part = Part::new(Arc::clone(&topic), number, decoder, self.config.accepts_ties);
+            part.older = from;
+            self.parts.push(part);
         }
         let news: Vec<usize> = places[from as usize..].to_vec();
         let lanes = places[..from as usize].iter().flat_map(|at| &self.parts[*at].lanes);
@@ -124,12 +126,15 @@ impl Reader {
             return Ok(());
         }
         match topic.table() {
-            Some(table) => self.begin(&table, &news, from == 0),
+            Some(table) => self.begin(&table, &news),
             None => {
                 for at in news {
-                    if let Err(e) = self.rewind(at) {
-                        let table = self.stand_in(at);
-                        self.fail(&table, e)?;
+                    match self.rewind(at).and_then(|()| self.await_older(at, &Marks::new())) {
+                        Ok(()) => self.assign(at)?,
+                        Err(e) => {
+                            let table = self.stand_in(at);
+                            self.fail(&table, e)?;
+                        }
                     }
                 }
                 Ok(())
@@ -145,27 +150,41 @@ impl Reader {
             self.flush(*at)?;
             self.parts[*at].forget(table);
         }
-        self.begin(table, &places, true)
+        self.begin(table, &places)
     }
 
-    /// Begins a table in partitions that have nothing open of it. `whole`: these are all that concern it.
-    fn begin(&mut self, table: &TableId, places: &[usize], whole: bool) -> Result<(), End> {
+    /// Begins a table in partitions that have nothing open of it.
+    fn begin(&mut self, table: &TableId, places: &[usize]) -> Result<(), End> {
         if self.stopped.contains_key(table) {
             return Ok(());
         }
         match self.begun(table, places) {
-            Ok(Some(schema)) if whole => {
-                let source = self.source_of(places);
-                let open = LogEvent::Open { schema, source, create: false };
-                self.inlet.send(self.generation(table), Ok(open))?;
-            }
-            Ok(_) => {}
+            Ok(Some(schema)) => self.tell_open(schema, places)?,
+            Ok(None) => {}
             Err(error) => return self.fail(table, error),
         }
         for at in places {
             self.assign(*at)?;
         }
         Ok(())
+    }
+
+    /// Has a table opened that begins in some partitions, unless others of the topic deliver it already: what the sink has
+    /// gathered of those would be void.
+    fn tell_open(&mut self, schema: Arc<TableSchema>, places: &[usize]) -> Result<(), End> {
+        let table = schema.table().clone();
+        if self.delivering(&table, places).is_none() {
+            let open = LogEvent::Open { schema, source: self.source_of(places), create: false };
+            self.inlet.send(self.generation(&table), Ok(open))?;
+        }
+        Ok(())
+    }
+
+    /// A table as another partition of the same topic delivers it.
+    fn delivering(&self, table: &TableId, places: &[usize]) -> Option<&Lane> {
+        let topic = &self.parts[*places.first()?].topic.name;
+        let mut others = self.places.get(topic)?.iter().filter(|at| !places.contains(at));
+        others.find_map(|at| self.parts[*at].lanes.get(table).filter(|lane| !lane.stopped))
     }
 
     fn source_of(&self, places: &[usize]) -> Arc<str> {
@@ -176,9 +195,20 @@ impl Reader {
     fn begun(&mut self, table: &TableId, places: &[usize]) -> Result<Option<Arc<TableSchema>>> {
         let standing = self.runtime.block_on(self.sink.standing(table))?;
         let Some(standing) = standing else {
+            // Made of what another partition has delivered, it is there before the sink has committed it.
+            let made = self.delivering(table, places).map(|lane| Arc::clone(&lane.schema));
             for at in places {
                 self.rewind(*at)?;
-                self.parts[*at].absent.insert(table.clone());
+                self.await_older(*at, &Marks::new())?;
+                match &made {
+                    Some(schema) => {
+                        let mark = Mark::at(self.parts[*at].next);
+                        let lane = Lane::new(Arc::clone(schema), None, mark, self.generation(table));
+                        let whole = self.config.logs_whole_rows(table);
+                        self.parts[*at].open(lane, whole)?;
+                    }
+                    None => drop(self.parts[*at].absent.insert(table.clone())),
+                }
             }
             return Ok(None);
         };
@@ -243,18 +273,23 @@ impl Reader {
         if low > 0 && !self.config.may_begin_late {
             return Err(of_topic(Error::data(LOST)));
         }
-        if !ids.is_empty() {
-            // A partition that was added: the older ones come first, up to where they end now (P22).
-            let mut older = Vec::new();
-            for place in self.places.get(&part.topic.name).into_iter().flatten() {
-                let other = &self.parts[*place];
-                if standing.marks.contains_key(&other.name) {
-                    older.push((other.number, self.consumer.last(&self.config, &other.topic.name, other.number)?));
-                }
-            }
-            self.parts[at].waits_for = older;
-        }
+        self.await_older(at, &standing.marks)?;
         Ok(Mark::at(low))
+    }
+
+    /// Has a partition of which a table records nothing wait for the older ones, up to where they end now (P22): those that
+    /// were there before it was found, and those that the table records.
+    fn await_older(&mut self, at: usize, recorded: &Marks) -> Result<()> {
+        let part = &self.parts[at];
+        let mut older = Vec::new();
+        for place in self.places.get(&part.topic.name).into_iter().flatten() {
+            let other = &self.parts[*place];
+            if other.number < part.older || other.number < part.number && recorded.contains_key(&other.name) {
+                older.push((other.number, self.consumer.last(&self.config, &other.topic.name, other.number)?));
+            }
+        }
+        self.parts[at].waits_for = older;
+        Ok(())
     }
 
     /// The next message of a partition is to be this, or an earlier one that another table needs.
@@ -304,7 +339,11 @@ impl Reader {
             let places = self.places.get(&part.topic.name);
             let next = |number: i32| Some(self.parts[*places?.get(number as usize)?].next);
             if part.waits_for.iter().all(|(number, end)| next(*number).is_some_and(|next| next >= *end)) {
-                self.parts[at].waits_for.clear();
+                let older = self.places.get(&part.topic.name).cloned().unwrap_or_default();
+                // What is read of them must not come after what follows it.
+                for (number, _) in std::mem::take(&mut self.parts[at].waits_for) {
+                    self.flush(older[number as usize])?;
+                }
                 self.assign(at)?;
             }
         }
@@ -352,20 +391,16 @@ impl Reader {
         }
         self.flush(at)?;
         let next = self.parts[at].next;
-        match self.begun(&table, &[at]) {
-            Ok(schema) => {
-                if let Some(schema) = schema {
-                    let open = LogEvent::Open { schema, source: self.source_of(&[at]), create: false };
-                    self.inlet.send(self.generation(&table), Ok(open))?;
-                }
-            }
+        let is_there = match self.begun(&table, &[at]) {
+            Ok(Some(schema)) => self.tell_open(schema, &[at]).map(|()| true)?,
+            Ok(None) => false,
             Err(error) => return self.fail(&table, error),
-        }
+        };
         let part = &mut self.parts[at];
         let missed = match part.lanes.get(&table) {
-            Some(lane) => lane.mark.next < next,
+            Some(lane) if is_there => lane.mark.next < next,
             // To be made of all that the topic has of it.
-            None => part.next < part.began,
+            _ => part.next < part.began,
         };
         match missed {
             // It lacks messages that were passed over: from there again.
@@ -387,11 +422,12 @@ impl Reader {
         let schema = Arc::new(self.sink.identified(schema)?);
         let generation = self.generation(&table);
         let places = self.places.get(&self.parts[at].topic.name).cloned().unwrap_or_default();
+        // Others that do not know it ask for it with its first event: they may have passed over events of it.
         for place in places {
             let part = &mut self.parts[place];
-            let mut lane = Lane::new(Arc::clone(&schema), None, Mark::at(part.next), generation);
-            lane.delivered = None;
-            part.open(lane, whole)?;
+            if place == at || part.absent.contains(&table) {
+                part.open(Lane::new(Arc::clone(&schema), None, Mark::at(part.next), generation), whole)?;
+            }
         }
         let open = LogEvent::Open { schema, source: self.source_of(&[at]), create: true };
         self.inlet.send(generation, Ok(open)).map_err(|_| Error::fatal("nobody listens"))

@@ -1,0 +1,24 @@
+//! Partitions that are added to a topic (P22).
+
+use connect_tests::events::Events;
+use connect_tests::kafka::{Kafka, Message};
+
+use crate::read::Reading;
+
+/// What is made of the log, and is committed nowhere yet, stays as it has come when another partition has some of it too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_is_added_before_the_first_commit_costs_no_row() {
+    // The name of the one tells the table, that of the other does not.
+    for topic in ["young.public.t", "young"] {
+        let kafka = tokio::task::block_in_place(Kafka::shared);
+        kafka.create(topic, 1);
+        let mut events = Events::of("t");
+        kafka.write(topic, &[events.create(1, "a"), events.create(2, "b")]);
+        let mut reading = Reading::of(kafka, &topic.replace('.', r"\."), &[]).await;
+        reading.until("the first two", |seen| seen.changes == 2).await;
+        kafka.grow(topic, 2);
+        kafka.write(topic, &[Message { partition: 1, ..events.update(1, "c") }, events.create(3, "d")]);
+        reading.until("the other partition's", |seen| seen.changes == 4).await;
+        assert_eq!((reading.opened, reading.failed.as_slice()), (1, &[][..]));
+    }
+}

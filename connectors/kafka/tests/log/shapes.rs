@@ -1,0 +1,35 @@
+//! Events of another shape than their table's.
+
+use connect_tests::events::Events;
+use connect_tests::kafka::{Kafka, Message};
+
+use crate::read::Reading;
+
+/// Else all that follow would be set aside one by one, and the table would differ from its source.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_another_shape_stops_its_table_whatever_is_tolerated() {
+    let kafka = tokio::task::block_in_place(Kafka::shared);
+    kafka.create("shape.public.t", 1);
+    let mut events = Events::of("t");
+    kafka.write("shape.public.t", &[events.create(1, "a")]);
+    let tolerant = [
+        ("errors.tolerance", "all"),
+        ("errors.deadletterqueue.topic.name", "shape-dead"),
+        ("errors.deadletterqueue.topic.replication.factor", "1"),
+    ];
+    let mut reading = Reading::of(kafka, r"shape\.public\.t", &tolerant).await;
+    reading.until("the first", |seen| seen.changes == 1).await;
+    let as_was = |was: &str, is: &str, message: Message| {
+        let value = String::from_utf8(message.value.unwrap()).unwrap();
+        assert!(value.contains(was), "{value}");
+        Message { value: Some(value.replace(was, is).into()), ..message }
+    };
+    // A bad value is the record's own.
+    kafka.write("shape.public.t", &[as_was("\"v\":\"?\"", "\"v\":{}", events.update(1, "?")), events.create(2, "b")]);
+    reading.until("the second", |seen| seen.changes == 2).await;
+    assert_eq!(kafka.read("shape-dead").len(), 1);
+    kafka.write("shape.public.t", &[as_was("\"int32\"", "\"float\"", events.create(3, "c")), events.create(4, "d")]);
+    reading.until("the table stopped", |seen| !seen.failed.is_empty()).await;
+    assert!(reading.failed[0].contains("offset=3") && reading.failed[0].contains("column=id"), "{:?}", reading.failed);
+    assert_eq!((kafka.read("shape-dead").len(), reading.changes), (1, 2));
+}
