@@ -14,6 +14,8 @@ pub struct Events {
     preceding: u64,
     /// What the clocks of the next events show, milliseconds since 1970.
     pub clock: i64,
+    /// A column of text that the table has got meanwhile, and its value.
+    more: Option<(String, String)>,
     /// The transaction that the next events are of, and how many it has had; else each is of its own, and says nothing
     /// of its place in it.
     within: Option<(u64, u64)>,
@@ -22,12 +24,18 @@ pub struct Events {
 impl Events {
     /// The events of a table of the schema `public` with the key `id`, from the beginning of the source's log.
     pub fn of(table: &str) -> Self {
-        Self { table: table.into(), has_key: true, lsn: 1000, preceding: 900, clock: 1, within: None }
+        Self { table: table.into(), has_key: true, lsn: 1000, preceding: 900, clock: 1, more: None, within: None }
     }
 
     /// The same without a key.
     pub fn without_key(table: &str) -> Self {
         Self { has_key: false, ..Self::of(table) }
+    }
+
+    /// The table has one more column, which may be NULL, and every row from now on this value in it.
+    pub fn with_column(&mut self, name: &str, value: &str) -> &mut Self {
+        self.more = Some((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// A row is there.
@@ -78,10 +86,12 @@ impl Events {
         self.preceding += 10;
         self.lsn += 10;
         let row = |field: &str| {
-            let fields = [
+            let mut fields = vec![
                 json!({ "type": "int32", "optional": false, "field": "id" }),
                 json!({ "type": "string", "optional": true, "field": "v" }),
             ];
+            let more = self.more.iter();
+            fields.extend(more.map(|(name, _)| json!({ "type": "string", "optional": true, "field": name })));
             json!({ "type": "struct", "optional": true, "field": field, "name": "made.Value", "fields": fields })
         };
         let text = |field: &str| json!({ "type": "string", "optional": true, "field": field });
@@ -106,6 +116,11 @@ impl Events {
             "connector": "postgresql", "schema": "public", "table": self.table, "txId": self.lsn, "lsn": self.lsn,
             "sequence": sequence, "ts_ms": self.clock,
         } });
+        if let Some((name, value)) = &self.more
+            && !payload["after"].is_null()
+        {
+            payload["after"][name] = value.as_str().into();
+        }
         if let Some((transaction, events)) = &mut self.within {
             *events += 1;
             let id = format!("{transaction}:1");

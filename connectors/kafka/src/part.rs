@@ -119,6 +119,9 @@ pub(crate) struct Part {
     pub(crate) older: i32,
     /// Until what is applied of older partitions this one waits (P22): their numbers, and offsets.
     pub(crate) waits_for: Vec<(i32, i64)>,
+    /// The message whose table has other columns than before, at which the partition waits for the topic's others (P22),
+    /// and since when.
+    pub(crate) held: Option<(i64, Instant)>,
     /// When the first of the open rows came.
     pub(crate) opened: Option<Instant>,
     /// Bytes of messages that the open rows came in.
@@ -158,6 +161,7 @@ impl Part {
             assigned: false,
             older: 0,
             waits_for: Vec::new(),
+            held: None,
             opened: None,
             bytes: 0,
             accepts_ties,
@@ -199,6 +203,9 @@ impl Part {
         self.lanes.remove(table);
         self.absent.remove(table);
         self.decoder.forget(table);
+        if self.held.take().is_some() {
+            self.waits_for.clear();
+        }
     }
 
     /// The table is this from now on.

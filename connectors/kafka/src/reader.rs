@@ -320,6 +320,9 @@ impl Reader {
                 }
                 Step::Schema(schema, new) => {
                     self.flush(at)?;
+                    if !new && self.hold(at, message.offset(), &schema)? {
+                        return Ok(());
+                    }
                     if let Err(error) = self.reshape(at, *schema, new) {
                         return self.bad(at, message.offset(), error);
                     }

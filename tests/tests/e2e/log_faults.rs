@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use connect_tests::compare::{assert_rows, until_rows};
+use connect_tests::compare::{Rows, assert_rows, until_rows};
 use connect_tests::events::{Events, rows};
 use connect_tests::kafka::{Kafka, Message};
 use connect_tests::lake::Engine;
@@ -115,6 +115,40 @@ fn partitions_that_are_added_are_read_after_the_older_ones() {
     running.until_it_says("a truncation of a table whose topic has several partitions");
     running.terminate();
     running.wait().expect(SOME_TABLES_FAILED);
+}
+
+/// Each partition comes to the change in its own time: one has much of before it still to be read, another has nothing after
+/// it for a while.
+#[test]
+fn a_column_that_is_added_reaches_each_partition_in_its_own_time() {
+    let kafka = Kafka::shared();
+    kafka.create("wider.public.t", 3);
+    let mut events = Events::of("t");
+    let mut sent: Vec<(i64, Option<&str>)> = Vec::new();
+    let mut messages = Vec::new();
+    for id in 0..3000 {
+        // Few but in the second.
+        let partition = if id % 100 < 98 { 1 } else { (id % 2) as i32 * 2 };
+        messages.push(Message { partition, ..events.create(id, "v") });
+        sent.push((id, None));
+    }
+    for id in 3000..3020 {
+        messages.push(Message { partition: (id % 2) as i32, ..events.with_column("w", "w").create(id, "v") });
+        sent.push((id, Some("w")));
+    }
+    kafka.write("wider.public.t", &messages);
+    let job = Job::following(kafka, r"wider\.public\.t");
+    let rows = |sent: &[(i64, Option<&str>)]| {
+        let row = |(id, w): &(i64, Option<&str>)| vec![Some(id.to_string()), Some("v".into()), w.map(str::to_owned)];
+        Rows { columns: vec!["id".into(), "v".into(), "w".into()], rows: sent.iter().map(row).collect() }
+    };
+    let mut running = job.start(&[]);
+    until_rows(&rows(&sent), &job.lake(), "t", &mut running);
+    kafka.write("wider.public.t", &[Message { partition: 2, ..events.create(4000, "v") }]);
+    sent.push((4000, Some("w")));
+    until_rows(&rows(&sent), &job.lake(), "t", &mut running);
+    running.terminate();
+    running.wait().expect(OK);
 }
 
 /// What ends a transaction of a producer has an offset that no reader comes to.

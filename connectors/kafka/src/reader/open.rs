@@ -1,6 +1,7 @@
 //! Where partitions and tables begin: at the start, when topics grow, and when a table is begun again.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use connector_api::{Error, LogEvent, Marks, Result, Standing, TableId, TableSchema};
 use connector_debezium::{Decoder, SchemaSource, Settings};
@@ -21,6 +22,11 @@ const REMADE: &str = "the topic was made anew since the table was followed: what
 const ELSEWHERE: &str = "the table is followed from another log: load it again (--no-resume) to follow this one";
 const LOST: &str = "the topic does not have any more what comes next for the table: load it again (--no-resume)";
 const BEYOND: &str = "the table is beyond the end of its topic, which has lost messages: load it again (--no-resume)";
+
+/// Where a partition ends is not told yet.
+const UNTOLD: i64 = i64::MAX;
+/// How long what a producer sent to several partitions may take to be in all of them.
+const ARRIVED: Duration = Duration::from_secs(1);
 
 /// So many records before its end a topic of transaction metadata is read from.
 const RECENT: i64 = 1000;
@@ -329,16 +335,59 @@ impl Reader {
         Ok(())
     }
 
-    /// Lets partitions begin whose older ones have come far enough.
+    /// Has a partition wait before a message whose table has other columns than before, until the topic's others have no
+    /// more of those before (P22): a table does not grow and then have changes of what it was. Gives whether it waits.
+    pub(super) fn hold(&mut self, at: usize, offset: i64, schema: &TableSchema) -> Result<bool, End> {
+        let part = &self.parts[at];
+        if part.held.is_some_and(|(held, _)| held == offset) {
+            self.parts[at].held = None;
+            return Ok(false);
+        }
+        let places = self.places.get(&part.topic.name).into_iter().flatten().filter(|place| **place != at);
+        let others = places.map(|place| &self.parts[*place]).filter(|other| {
+            let lane = other.lanes.get(schema.table());
+            lane.is_some_and(|lane| !lane.stopped && *lane.schema != *schema)
+        });
+        let others: Vec<(i32, i64)> = others.map(|other| (other.number, UNTOLD)).collect();
+        if others.is_empty() {
+            return Ok(false);
+        }
+        let part = &mut self.parts[at];
+        (part.waits_for, part.held) = (others, Some((offset, Instant::now())));
+        part.next = offset;
+        self.unassign(at)?;
+        Ok(true)
+    }
+
+    /// Finds where the partitions end that one at a message of other columns waits for, once what their producer sent
+    /// before that message must have arrived.
+    fn tell_ends(&mut self, at: usize) -> Result<(), End> {
+        let part = &mut self.parts[at];
+        if part.held.is_some_and(|(_, since)| since.elapsed() >= ARRIVED) {
+            for (number, end) in part.waits_for.iter_mut().filter(|(_, end)| *end == UNTOLD) {
+                *end = self.consumer.last(&self.config, &part.topic.name, *number)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets partitions go on whose others have come far enough.
     pub(super) fn admit(&mut self) -> Result<(), End> {
         for at in 0..self.parts.len() {
+            self.tell_ends(at)?;
             let part = &self.parts[at];
             if part.waits_for.is_empty() {
                 continue;
             }
             let places = self.places.get(&part.topic.name);
-            let next = |number: i32| Some(self.parts[*places?.get(number as usize)?].next);
-            if part.waits_for.iter().all(|(number, end)| next(*number).is_some_and(|next| next >= *end)) {
+            let has_come = |(number, end): &(i32, i64)| {
+                let other = places.and_then(|places| Some(&self.parts[*places.get(*number as usize)?]));
+                // One that waits in its turn has come to the same change of the table; of one that is stopped nothing comes.
+                let is_past =
+                    |other: &Part| part.held.is_some() && *end != UNTOLD && (other.held.is_some() || other.is_idle());
+                other.is_some_and(|other| other.next >= *end || is_past(other))
+            };
+            if part.waits_for.iter().all(has_come) {
                 let older = self.places.get(&part.topic.name).cloned().unwrap_or_default();
                 // What is read of them must not come after what follows it.
                 for (number, _) in std::mem::take(&mut self.parts[at].waits_for) {
