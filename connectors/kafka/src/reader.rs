@@ -323,8 +323,9 @@ impl Reader {
                 }
                 Step::Schema(schema, new) => {
                     self.flush(at)?;
-                    if let Err(error) = self.reshape(at, *schema, new) {
-                        return self.bad(at, message.offset(), error);
+                    match self.reshape(at, *schema, new) {
+                        Err(End::Failed(error)) => return self.bad(at, message.offset(), error),
+                        done => done?,
                     }
                 }
             }

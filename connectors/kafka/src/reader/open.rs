@@ -258,6 +258,7 @@ impl Reader {
         if low > 0 && !self.config.may_begin_late {
             return Err(part.placed(Error::data(LATE), low));
         }
+        self.parts[at].low = low;
         self.set_back(at, low);
         Ok(())
     }
@@ -288,6 +289,7 @@ impl Reader {
         lane.delivered = recorded.cloned();
         let whole = self.config.logs_whole_rows(&table);
         self.parts[at].open(lane, whole)?;
+        self.parts[at].low = low;
         self.set_back(at, next);
         Ok(())
     }
@@ -445,23 +447,31 @@ impl Reader {
         }
     }
 
-    /// A table is to be this: new, or as it has become.
-    pub(super) fn reshape(&mut self, at: usize, schema: TableSchema, new: bool) -> Result<(), Error> {
+    /// A table is to be this: new, or as it has become. A failure that is not of the log is the table's.
+    pub(super) fn reshape(&mut self, at: usize, schema: TableSchema, new: bool) -> Result<(), End> {
         let (schema, table) = (Arc::new(schema.clone()), schema.table().clone());
         let whole = self.config.logs_whole_rows(&table);
         if !new {
-            return self.parts[at].set_table(&schema, whole);
+            return Ok(self.parts[at].set_table(&schema, whole)?);
         }
         let generation = self.generation(&table);
-        let places = self.places.get(&self.parts[at].topic.name).cloned().unwrap_or_default();
-        // Others that do not know it ask for it with its first event: they may have passed over events of it.
-        for place in places {
-            let part = &mut self.parts[place];
-            if place == at || part.absent.contains(&table) {
-                part.open(Lane::new(Arc::clone(&schema), None, Mark::at(part.next), generation), whole)?;
+        let mut set_back = Vec::new();
+        for place in self.places.get(&self.parts[at].topic.name).cloned().unwrap_or_default() {
+            let part = &self.parts[place];
+            if place != at && part.lanes.contains_key(&table) {
+                continue;
             }
+            if place != at && !part.absent.contains(&table) && !part.has_all() {
+                // It may have passed over events of the table, which was not to be expected there.
+                self.flush(place)?;
+                self.rewind(place).map_err(|e| e.with("table", &table))?;
+                set_back.push(place);
+            }
+            let part = &mut self.parts[place];
+            part.open(Lane::new(Arc::clone(&schema), None, Mark::at(part.next), generation), whole)?;
         }
         let open = LogEvent::Open { schema, source: self.source_of(&[at]), create: true };
-        self.inlet.send(generation, Ok(open)).map_err(|_| Error::fatal("nobody listens"))
+        self.inlet.send(generation, Ok(open))?;
+        set_back.into_iter().try_for_each(|place| self.assign(place))
     }
 }
