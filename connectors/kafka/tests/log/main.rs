@@ -1,5 +1,7 @@
 //! The log on a real broker, which its tests share.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod contract;
 mod lost;
 mod metrics;
