@@ -118,7 +118,11 @@ impl ConnectorConfig for KafkaConfig {
                 "How keys are written: Kafka Connect's JsonConverter, or an AvroConverter (any with Confluent's wire \
                  format).",
             )
-            .optional("key.converter.*", Kind::Password, "The key converter's own keys, as for value.converter.*.")
+            .optional(
+                "key.converter.*",
+                Kind::Password,
+                "The key converter's own keys, as for value.converter.*, and the same where both are Avro.",
+            )
             .defaulted("value.converter", Kind::Text, JSON, "How values are written; likewise.")
             .optional(
                 "value.converter.*",
@@ -217,6 +221,10 @@ impl ConnectorConfig for KafkaConfig {
         };
         let for_keys = of_converter("key.converter", &key, "key.converter.*");
         let for_values = of_converter("value.converter", &value, "value.converter.*");
+        if let Some(key) = for_keys.iter().zip(&for_values).find_map(|(keys, values)| keys.unlike(values)) {
+            let message = format!("is not value.converter.{key}: one registry is asked, for keys and values");
+            problems.push(Problem::new(format!("key.converter.{key}"), message));
+        }
         let modes = modes(values, &mut problems);
         let whole_rows = whole_rows(values, &mut problems);
         let overrides: BTreeMap<_, _> = values.family(OVERRIDES).map(|(k, v)| (k.to_owned(), v)).collect();
@@ -391,6 +399,28 @@ mod tests {
             check(&[SERVER, ("topics", "t"), ("key.converter", "org.x.StringConverter")]).unwrap_err(),
             ["key.converter: \"org.x.StringConverter\" is neither a JsonConverter nor an AvroConverter"]
         );
+    }
+
+    #[test]
+    fn keys_and_values_have_one_registry() {
+        const AVRO: &str = "io.confluent.connect.avro.AvroConverter";
+        const URL: (&str, &str) = ("value.converter.schema.registry.url", "http://127.0.0.1:1");
+        let check = |keys: &[(&str, &str)]| {
+            let both = [SERVER, ("topics", "t"), ("key.converter", AVRO), ("value.converter", AVRO), URL];
+            check(&[&both, keys].concat()).map(|_| ())
+        };
+        let same = ("key.converter.schema.registry.url", "http://127.0.0.1:1/");
+        assert_eq!(check(&[same, ("value.converter.basic.auth.user.info", "u:hunter2")]), Ok(()));
+        for other in [
+            ("key.converter.schema.registry.url", "http://127.0.0.1:2"),
+            ("key.converter.basic.auth.user.info", "u:hunter2"),
+            ("key.converter.schema.registry.ssl.truststore.location", "/x.pem"),
+        ] {
+            let problems = check(&[same, other]).unwrap_err();
+            let message =
+                format!("{}: is not value{}: one registry is asked, for keys and values", other.0, &other.0[3..]);
+            assert_eq!(problems, [message]);
+        }
     }
 
     #[test]

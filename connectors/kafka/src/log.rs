@@ -39,7 +39,7 @@ impl ChangeLog for KafkaLog {
             // It reads nothing: the group's name matters to nobody.
             let consumer = Consumer::new(&config, "connect-runtime", 0, &Metrics::default())?;
             let mut ends: BTreeMap<TableId, Marks> = BTreeMap::new();
-            for topic in topics::find(&consumer, &config.topics, "")? {
+            for topic in topics::find(&consumer, &config.topics, "")?.0 {
                 let of: Vec<_> = tables.iter().filter(|table| topics::is_of(&topic.name, table)).collect();
                 for partition in 0..if of.is_empty() { 0 } else { topic.partitions } {
                     let (_, end) = consumer.watermarks(&topic.name, partition)?;

@@ -113,6 +113,8 @@ pub(crate) struct Part {
     pub(crate) next: i64,
     /// From where on every message has been read since the partition was last assigned.
     pub(crate) began: i64,
+    /// The first offset that there was when it last began.
+    pub(crate) low: i64,
     /// Whether messages of it are wanted from the broker.
     pub(crate) assigned: bool,
     /// How many partitions the topic had when this one was found: those before it are older.
@@ -158,6 +160,7 @@ impl Part {
             absent: BTreeSet::new(),
             next: 0,
             began: 0,
+            low: 0,
             assigned: false,
             older: 0,
             waits_for: Vec::new(),
@@ -224,6 +227,12 @@ impl Part {
     /// Whether every table that is known here was stopped.
     pub(crate) fn is_idle(&self) -> bool {
         !self.lanes.is_empty() && self.lanes.values().all(|lane| lane.stopped)
+    }
+
+    /// Whether no message was passed over that there was.
+    pub(crate) fn has_all(&self) -> bool {
+        let from = if self.assigned { self.began } else { self.next };
+        from <= self.low
     }
 
     /// Takes a message.

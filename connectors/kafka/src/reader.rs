@@ -66,6 +66,8 @@ pub(crate) struct Reader {
     commands: Receiver<Command>,
     context: TaskContext,
     topics: BTreeMap<Arc<str>, Arc<Topic>>,
+    /// Topics that are wanted by name, or were there, and were not when they were last looked for.
+    missing: BTreeSet<Arc<str>>,
     parts: Vec<Part>,
     /// Transactions that have ended.
     ends: Ends,
@@ -160,6 +162,7 @@ impl Reader {
             commands,
             context,
             topics: BTreeMap::new(),
+            missing: BTreeSet::new(),
             parts: Vec::new(),
             ends: Ends::default(),
             told: BTreeSet::new(),
@@ -323,8 +326,9 @@ impl Reader {
                     if !new && self.hold(at, message.offset(), &schema)? {
                         return Ok(());
                     }
-                    if let Err(error) = self.reshape(at, *schema, new) {
-                        return self.bad(at, message.offset(), error);
+                    match self.reshape(at, *schema, new) {
+                        Err(End::Failed(error)) => return self.bad(at, message.offset(), error),
+                        done => done?,
                     }
                 }
             }

@@ -63,6 +63,19 @@ impl RegistryConfig {
     }
 }
 
+impl RegistryConfig {
+    /// Which of the keys is given here and is not the other's.
+    pub(crate) fn unlike(&self, other: &Self) -> Option<&'static str> {
+        let info = |of: &Self| of.user_info.as_ref().map(|info| info.expose().to_owned());
+        let differs = [
+            (URL, self.urls != other.urls),
+            (USER_INFO, self.user_info.is_some() && info(self) != info(other)),
+            (AUTHORITIES, self.authorities.is_some() && self.authorities != other.authorities),
+        ];
+        differs.into_iter().find(|(_, differs)| *differs).map(|(key, _)| key)
+    }
+}
+
 /// A registry's client.
 #[derive(Clone)]
 pub(crate) struct Registry {

@@ -53,12 +53,14 @@ pub(crate) fn id_in<'a>(mark: &'a str, topic: &str) -> Option<&'a str> {
     partition.parse::<i32>().ok().map(|_| id)
 }
 
-/// Finds the topics, and those of the same sources that tell of transactions: `{prefix}.{transactions}`.
+/// Finds the topics, and those of the same sources that tell of transactions: `{prefix}.{transactions}`. Gives also the names
+/// of all topics that there are and may be seen, whatever their state.
 ///
 /// # Errors
 /// What the brokers answer.
-pub(crate) fn find(consumer: &Consumer, wanted: &Topics, transactions: &str) -> Result<Vec<Topic>> {
+pub(crate) fn find(consumer: &Consumer, wanted: &Topics, transactions: &str) -> Result<(Vec<Topic>, BTreeSet<String>)> {
     let metadata = consumer.metadata()?;
+    let listed = metadata.topics().iter().map(|t| t.name().to_owned()).collect();
     let all = metadata.topics().iter().filter(|t| t.error().is_none() && !t.partitions().is_empty());
     let all: BTreeMap<&str, i32> = all.map(|t| (t.name(), t.partitions().len() as i32)).collect();
     let of_transactions = of_transactions(all.keys().copied(), wanted, transactions);
@@ -72,7 +74,7 @@ pub(crate) fn find(consumer: &Consumer, wanted: &Topics, transactions: &str) -> 
         let is_of_transactions = of_transactions.contains(name);
         Some(Topic { name: name.into(), id: id.as_str().into(), partitions, is_of_transactions })
     };
-    Ok(found.into_iter().filter_map(topic).collect())
+    Ok((found.into_iter().filter_map(topic).collect(), listed))
 }
 
 /// The names that topics of transaction metadata have, where there are any, beside these topics.

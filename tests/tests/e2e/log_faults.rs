@@ -55,6 +55,25 @@ fn without_a_broker_it_waits_for_one() {
     running.wait().expect(OK);
 }
 
+/// Of topics that are named one may not be there yet, or not be for us: that is said, and the others are followed.
+#[test]
+fn a_topic_that_is_named_and_not_there_is_said_and_waited_for() {
+    let kafka = Kafka::shared();
+    kafka.create("named.public.t", 1);
+    kafka.write("named.public.t", &first(&mut Events::of("t")));
+    let mut job = Job::following(kafka, "").sink("topics", "named.public.t,named.public.u");
+    job.sink.remove("topics.regex");
+    let mut running = job.start(&[]);
+    running.until_it_says("a topic is not there, or may not be read: waiting for it topic=named.public.u");
+    until_rows(&rows(FIRST), &job.lake(), "t", &mut running);
+    kafka.create("named.public.u", 1);
+    kafka.write("named.public.u", &first(&mut Events::of("u")));
+    until_rows(&rows(FIRST), &job.lake(), "u", &mut running);
+    running.terminate();
+    let output = running.wait().expect(OK).output;
+    assert_eq!(output.matches("waiting for it").count(), 1, "{output}");
+}
+
 /// Both directions: the leader dies, and leads again when it is back.
 #[test]
 fn a_partition_whose_leader_changes_costs_nothing() {

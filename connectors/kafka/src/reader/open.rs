@@ -1,5 +1,6 @@
 //! Where partitions and tables begin: at the start, when topics grow, and when a table is begun again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::{End, Lane, Mark, Part, Reader, topics};
+use crate::config::Topics;
 use crate::cut::Seen;
 use crate::error;
 use crate::mark::SNAPSHOT;
@@ -19,6 +21,8 @@ const LATE: &str = "the table is not in the lake, and its topic does not have it
                     auto.offset.reset=earliest to do without the rows of before";
 const REMADE: &str = "the topic was made anew since the table was followed: what was in the old one may be missing; \
                       load the table again (--no-resume)";
+const GONE: &str = "the topic is not there any more, or may not be read any more: what it had of the table may be missing; \
+                    load the table again (--no-resume)";
 const ELSEWHERE: &str = "the table is followed from another log: load it again (--no-resume) to follow this one";
 const LOST: &str = "the topic does not have any more what comes next for the table: load it again (--no-resume)";
 const BEYOND: &str = "the table is beyond the end of its topic, which has lost messages: load it again (--no-resume)";
@@ -34,7 +38,9 @@ const RECENT: i64 = 1000;
 impl Reader {
     /// Looks for topics and partitions that are new.
     pub(super) fn look(&mut self) -> Result<(), End> {
-        for topic in topics::find(&self.consumer, &self.config.topics, &self.config.transactions)? {
+        let (found, listed) = topics::find(&self.consumer, &self.config.topics, &self.config.transactions)?;
+        self.miss(&listed)?;
+        for topic in found {
             let known = self.topics.get(&topic.name).cloned();
             match known {
                 Some(known) if *known == topic => {}
@@ -43,20 +49,47 @@ impl Reader {
                     return Err(error.with("topic", &topic.name).into());
                 }
                 Some(known) if known.is_of_transactions => self.open_topic(topic, known.partitions)?,
-                Some(known) if known.id != topic.id => {
-                    for at in self.places.get(&topic.name).cloned().unwrap_or_default() {
-                        for table in self.tables_of(at) {
-                            let error = Error::data(REMADE).with("topic", &topic.name);
-                            if !self.stopped.contains_key(&table) {
-                                self.fail(&table, error)?;
-                            }
-                        }
-                    }
-                }
+                Some(known) if known.id != topic.id => self.fail_topic(&topic.name, REMADE)?,
                 known => self.open_topic(topic, known.map_or(0, |known| known.partitions))?,
             }
         }
         self.listen()
+    }
+
+    /// Tells of topics that are not there: of one that is to come, that it is waited for; of one that was followed, if it is
+    /// not there the next time either, that its tables cannot go on.
+    fn miss(&mut self, listed: &BTreeSet<String>) -> Result<(), End> {
+        let named = match &self.config.topics {
+            Topics::Named(names) => names.as_slice(),
+            Topics::Matching(_) => &[],
+        };
+        let followed = self.topics.values().filter(|topic| !topic.is_of_transactions).map(|topic| &topic.name);
+        let wanted: BTreeSet<Arc<str>> =
+            named.iter().map(|name| name.as_str().into()).chain(followed.cloned()).collect();
+        let missing = wanted.into_iter().filter(|name| !listed.contains(&**name)).collect();
+        let before = std::mem::replace(&mut self.missing, missing);
+        for name in self.missing.clone() {
+            match (before.contains(&name), self.topics.contains_key(&name)) {
+                (true, true) => self.fail_topic(&name, GONE)?,
+                (false, false) => {
+                    tracing::warn!(topic = %name, "a topic is not there, or may not be read: waiting for it")
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The tables of a topic cannot go on.
+    fn fail_topic(&mut self, topic: &Arc<str>, why: &str) -> Result<(), End> {
+        for at in self.places.get(topic).cloned().unwrap_or_default() {
+            for table in self.tables_of(at) {
+                if !self.stopped.contains_key(&table) {
+                    self.fail(&table, Error::data(why).with("topic", topic))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Has the topics of transaction metadata sent from near their ends, where that is not so: what is of interest is
@@ -231,6 +264,7 @@ impl Reader {
         if low > 0 && !self.config.may_begin_late {
             return Err(part.placed(Error::data(LATE), low));
         }
+        self.parts[at].low = low;
         self.set_back(at, low);
         Ok(())
     }
@@ -261,6 +295,7 @@ impl Reader {
         lane.delivered = recorded.cloned();
         let whole = self.config.logs_whole_rows(&table);
         self.parts[at].open(lane, whole)?;
+        self.parts[at].low = low;
         self.set_back(at, next);
         Ok(())
     }
@@ -461,24 +496,32 @@ impl Reader {
         }
     }
 
-    /// A table is to be this: new, or as it has become.
-    pub(super) fn reshape(&mut self, at: usize, schema: TableSchema, new: bool) -> Result<(), Error> {
+    /// A table is to be this: new, or as it has become. A failure that is not of the log is the table's.
+    pub(super) fn reshape(&mut self, at: usize, schema: TableSchema, new: bool) -> Result<(), End> {
         let table = schema.table().clone();
         let whole = self.config.logs_whole_rows(&table);
         if !new {
-            return self.parts[at].set_table(&Arc::new(schema), whole);
+            return Ok(self.parts[at].set_table(&Arc::new(schema), whole)?);
         }
         let schema = Arc::new(self.sink.identified(schema)?);
         let generation = self.generation(&table);
-        let places = self.places.get(&self.parts[at].topic.name).cloned().unwrap_or_default();
-        // Others that do not know it ask for it with its first event: they may have passed over events of it.
-        for place in places {
-            let part = &mut self.parts[place];
-            if place == at || part.absent.contains(&table) {
-                part.open(Lane::new(Arc::clone(&schema), None, Mark::at(part.next), generation), whole)?;
+        let mut set_back = Vec::new();
+        for place in self.places.get(&self.parts[at].topic.name).cloned().unwrap_or_default() {
+            let part = &self.parts[place];
+            if place != at && part.lanes.contains_key(&table) {
+                continue;
             }
+            if place != at && !part.absent.contains(&table) && !part.has_all() {
+                // It may have passed over events of the table, which was not to be expected there.
+                self.flush(place)?;
+                self.rewind(place).map_err(|e| e.with("table", &table))?;
+                set_back.push(place);
+            }
+            let part = &mut self.parts[place];
+            part.open(Lane::new(Arc::clone(&schema), None, Mark::at(part.next), generation), whole)?;
         }
         let open = LogEvent::Open { schema, source: self.source_of(&[at]), create: true };
-        self.inlet.send(generation, Ok(open)).map_err(|_| Error::fatal("nobody listens"))
+        self.inlet.send(generation, Ok(open))?;
+        set_back.into_iter().try_for_each(|place| self.assign(place))
     }
 }

@@ -22,3 +22,17 @@ async fn a_partition_that_is_added_before_the_first_commit_costs_no_row() {
         assert_eq!((reading.opened, reading.failed.as_slice()), (1, &[][..]));
     }
 }
+
+/// A table whose name is not the topic's, and that is gone from the sink, is made of all that every partition has of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_made_anew_has_what_other_partitions_passed_over() {
+    let kafka = tokio::task::block_in_place(Kafka::shared);
+    kafka.create("passed.public.t", 2);
+    let mut events = Events::of("u");
+    let second = Message { partition: 1, ..events.create(2, "b") };
+    kafka.write("passed.public.t", &[events.create(1, "a"), second]);
+    let mut reading = Reading::from(kafka, r"passed\.public\.t", &[], Some).await;
+    reading.until("the other table opened", |seen| seen.opened == 1).await;
+    kafka.write("passed.public.t", &[events.create(3, "c")]);
+    reading.until("all three", |seen| seen.opened == 2 && seen.changes == 3).await;
+}

@@ -4,17 +4,50 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow_schema::DataType;
+use async_trait::async_trait;
 use connect_tests::kafka::Kafka;
-use connector_api::testing::memory::MemorySink;
-use connector_api::{LogEvent, LogTask, Marks, Metric, Metrics, Role, TableId, TaskContext};
+use connector_api::{
+    Column, Error, LogEvent, LogTask, Marks, Metric, Metrics, Progress, Result, Role, Sink, SinkTask, Standing,
+    TableId, TableSchema, TaskContext,
+};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A sink that has one table, or none, and is not written to.
+struct Stands(Option<Standing>);
+
+#[async_trait]
+impl Sink for Stands {
+    async fn progress(&self, _: &[TableId]) -> Result<Progress> {
+        Ok(Progress::default())
+    }
+
+    async fn holdings(&self, _: &str) -> Result<Progress> {
+        Ok(Progress::default())
+    }
+
+    async fn open(&self, _: TaskContext) -> Result<Box<dyn SinkTask>> {
+        Err(Error::fatal("it is not written to"))
+    }
+
+    async fn standing(&self, table: &TableId) -> Result<Option<Standing>> {
+        Ok(self.0.clone().filter(|standing| standing.schema.table() == table))
+    }
+}
+
+/// The table `public.t` of made up events.
+pub(crate) fn table() -> TableId {
+    TableId::new("public", "t")
+}
 
 /// A log that is read.
 pub(crate) struct Reading {
     task: Box<dyn LogTask>,
     metrics: Metrics,
+    /// How far the sink has `public.t`.
+    stands: Marks,
     /// How far the spans of each table reach.
     reached: BTreeMap<TableId, Marks>,
     /// How many changes of a table have come since it was last opened, and how often it was opened.
@@ -25,16 +58,33 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// Follows the topics that match.
+    /// Follows the topics that match, into a sink that has nothing.
     pub(crate) async fn of(kafka: &Kafka, topics: &str, more: &[(&str, &str)]) -> Self {
+        Self::from(kafka, topics, more, |_| None).await
+    }
+
+    /// The same where the sink has `public.t`, and stands so far from where the log ends.
+    pub(crate) async fn from(
+        kafka: &Kafka,
+        topics: &str,
+        more: &[(&str, &str)],
+        marks: impl FnOnce(Marks) -> Option<Marks>,
+    ) -> Self {
         let servers = kafka.servers();
         let keys = [("bootstrap.servers", servers.as_str()), ("metadata.max.age.ms", "200"), ("topics.regex", topics)];
         let keys = keys.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let Ok(Role::Log(log)) = (connector_kafka::PLUGIN.build)(&keys) else { panic!("the plugin is a log") };
         let context = TaskContext::new("log", 0, 4 << 20);
         let metrics = context.metrics.clone();
-        let task = log.follow(Arc::new(MemorySink::default()), context).await.expect("the log is followed");
-        Self { task, metrics, reached: BTreeMap::new(), changes: 0, opened: 0, failed: Vec::new() }
+        let ends = log.ends(&[table()]).await.expect("the ends").remove(&table());
+        let columns = [("id", DataType::Int32, "int32"), ("v", DataType::Utf8, "string")];
+        let columns = columns.map(|(name, data_type, of)| Column::new(name, data_type, name == "v", of)).to_vec();
+        let schema = Arc::new(TableSchema::new(table(), columns, vec![0]).expect("a schema"));
+        let marks = marks(ends.unwrap_or_default());
+        let stands = marks.clone().unwrap_or_default();
+        let sink = Stands(marks.map(|marks| Standing { schema, cut: None, marks }));
+        let task = log.follow(Arc::new(sink), context).await.expect("the log is followed");
+        Self { task, metrics, stands, reached: BTreeMap::new(), changes: 0, opened: 0, failed: Vec::new() }
     }
 
     /// The value of a metric.
@@ -61,12 +111,12 @@ impl Reading {
         }
     }
 
-    /// What is opened again begins where the sink has it, which is nowhere here; what follows has no gap.
+    /// What is opened again begins where the sink has it; what follows has no gap.
     fn take(&mut self, event: LogEvent) {
         let (table, changes) = (event.table().clone(), self.reached.get_mut(event.table()));
         match event {
-            LogEvent::Open { .. } => {
-                self.reached.insert(table, Marks::new());
+            LogEvent::Open { create, .. } => {
+                self.reached.insert(table, if create { Marks::new() } else { self.stands.clone() });
                 (self.changes, self.opened) = (0, self.opened + 1);
             }
             LogEvent::Changes(batch) => {
