@@ -58,6 +58,11 @@ impl State {
         self.ops.len()
     }
 
+    /// Whether its last row is half of a change of a key.
+    pub(crate) fn awaits_twin(&self) -> bool {
+        self.ops.last() == Some(&Op::Moved)
+    }
+
     /// Memory that the batch takes, bytes, about.
     pub(crate) fn bytes(&self) -> usize {
         self.rows.bytes() + self.before.bytes() + self.ops.len() * size_of::<(i64, Op)>()

@@ -200,7 +200,10 @@ impl Decoder {
         keep: &mut dyn FnMut(&TableId, &SourcePosition) -> Keep,
     ) -> Result<Pushed, Stop> {
         let Some(value) = message.value else { return Ok(Pushed::Skipped(Skipped::Tombstone)) };
-        if self.open_bytes > 0 && self.open_bytes + value.len() > self.settings.max_bytes.min(1 << 30) {
+        let length = self.open_bytes + value.len();
+        // The halves of a changed key are of one batch (P20); none may be larger than what its offsets reach.
+        let awaits = || length <= 1 << 30 && self.tables.get(self.current).is_some_and(State::awaits_twin);
+        if self.open_bytes > 0 && length > self.settings.max_bytes.min(1 << 30) && !awaits() {
             return Ok(Pushed::Full);
         }
         let named = self.named.take();

@@ -2,7 +2,7 @@
 
 use arrow_schema::DataType;
 use connector_api::{Column, TableId, TableSchema};
-use connector_debezium::{Binary, Keep, Message, Modes, PLACEHOLDER, Pushed, Snapshot, SourcePosition, Table};
+use connector_debezium::{Binary, Decoder, Keep, Message, Modes, PLACEHOLDER, Pushed, Snapshot, SourcePosition, Table};
 use serde_json::{Value, json};
 
 use crate::render::{json, outcome_if, push, push_with, table, taken};
@@ -384,6 +384,24 @@ fn a_full_decoder_takes_no_more_and_a_table_does_not_change_under_open_rows() {
     let message = Message { offset: 2, key: None, value: None, header: &|_| None };
     assert!(matches!(decoder.push(&message, &mut |_, _| Keep::Yes), Ok(Pushed::Skipped(_))));
     assert_eq!(source()["connector"], "postgresql");
+}
+
+#[test]
+fn a_full_decoder_takes_the_other_half_of_a_changed_key() {
+    let mut decoder = json(Modes::default());
+    decoder.set_table(table(notes())).unwrap();
+    let big = event("c", Value::Null, note(1, "a", Some(&"x".repeat(40 << 20)))).to_string();
+    let gone = event("d", note(1, "a", None), Value::Null).to_string();
+    assert_eq!(push(&mut decoder, 0, Some(r#"{"id":1}"#), Some(&big)), "row of public.t");
+    let half = |decoder: &mut Decoder, offset, value: &str, name: &str| {
+        let header = |asked: &str| (asked == name).then_some(&b"{\"id\":9}"[..]);
+        let (key, value) = (Some(&b"{\"id\":1}"[..]), Some(value.as_bytes()));
+        let pushed = decoder.push(&Message { offset, key, value, header: &header }, &mut |_, _| Keep::Yes);
+        format!("{:?}", pushed.unwrap())
+    };
+    assert_eq!(half(&mut decoder, 1, &gone, "__debezium.newkey"), "Row(Moved)");
+    assert_eq!(half(&mut decoder, 2, &big, "__debezium.oldkey"), "Row(Insert)");
+    assert_eq!(half(&mut decoder, 3, &big, ""), "Full");
 }
 
 /// Which table a message is of is looked for only where the source block names another than before: also where the one
