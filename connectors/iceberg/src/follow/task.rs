@@ -35,7 +35,7 @@ struct Gathered {
     worker: JoinHandle<()>,
     /// Stretches on their way.
     under_way: Arc<AtomicUsize>,
-    /// Whether the table has failed since it was opened: what still comes of it is dropped.
+    /// Whether the table has failed since it was opened last: what still comes of it is dropped.
     failed: Arc<AtomicBool>,
 }
 
@@ -48,8 +48,8 @@ struct Held {
 }
 
 enum Command {
-    /// Opens the table anew.
-    Open { schema: Arc<TableSchema>, source: Arc<str>, create: bool },
+    /// Opens the table anew. It fails there: what went wrong before does not concern what comes behind this.
+    Open { schema: Arc<TableSchema>, source: Arc<str>, create: bool, failed: Arc<AtomicBool> },
     /// Commits a stretch that holds so many bytes.
     Flush(Vec<Item>, usize),
     /// Writes one that ends within a transaction, to be committed with the rest.
@@ -70,7 +70,9 @@ impl FollowTask {
         let shared = &self.shared;
         let gathered = self.tables.entry(table.clone()).or_insert_with(|| Gathered::start(shared, table));
         gathered.drop_all(&self.shared.room);
-        gathered.send(Command::Open { schema, source, create });
+        gathered.failed = Arc::default();
+        let failed = Arc::clone(&gathered.failed);
+        gathered.send(Command::Open { schema, source, create, failed });
     }
 
     async fn item(&mut self, table: &TableId, item: Item, bytes: usize, rows: usize) -> Result<()> {
@@ -194,11 +196,10 @@ impl Worker {
         while let Some(command) = commands.recv().await {
             let mut done_with = 0;
             match command {
-                Command::Open { schema, source, create } => {
-                    self.source = source;
+                Command::Open { schema, source, create, failed } => {
+                    (self.source, self.failed) = (source, failed);
                     self.left_out = schema.left_out().to_vec();
                     self.abandon().await;
-                    self.failed.store(false, Ordering::Release);
                     match Lane::open(Arc::clone(&self.shared), schema, create).await {
                         Ok(lane) => self.lane = Some(lane),
                         Err(e) => self.fail(e).await,
