@@ -306,6 +306,19 @@ pub(crate) fn has_commit(metadata: &TableMetadata, commit: i64) -> bool {
         || metadata.properties().get(COMMIT_ID).is_some_and(|id| *id == commit.to_string())
 }
 
+/// Whether a load has put other rows into a table since a snapshot of it: where the log goes on is then another point,
+/// and nobody but a load decided so (P3).
+pub(crate) fn is_loaded_since(metadata: &TableMetadata, snapshot: Option<i64>) -> bool {
+    let mut next = metadata.current_snapshot_id();
+    while let Some(newer) = next.filter(|id| Some(*id) != snapshot).and_then(|id| metadata.snapshot_by_id(id)) {
+        if newer.summary().additional_properties.contains_key(CUT) {
+            return true;
+        }
+        next = newer.parent_snapshot_id();
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
