@@ -311,6 +311,10 @@ impl Lane {
         };
         attempt.done();
         failpoint::hit("iceberg.follow.after-commit")?;
+        if committed.table.metadata().current_snapshot_id() != Some(snapshot_id) {
+            // Its answer was lost, and another's snapshot is on top: the index knows nothing of that.
+            return Err(Error::retriable("another writer has changed the table").with("table", &self.table));
+        }
         if let Some(index) = self.index.take() {
             self.index = Some(on_thread(move || index.adopted(snapshot_id)).await?);
         }
