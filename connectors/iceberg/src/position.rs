@@ -129,6 +129,13 @@ fn recorded_marks(marks: &Marks) -> BTreeMap<String, String> {
     marks.iter().map(|(partition, mark)| (partition.to_string(), mark.to_string())).collect()
 }
 
+/// How far logs are applied as JSON, for people: partitions and points of a log are text of its own.
+pub(crate) fn told_marks(marks: &Marks) -> String {
+    let marks: serde_json::Map<String, serde_json::Value> =
+        marks.iter().map(|(partition, mark)| (partition.to_string(), mark.as_ref().into())).collect();
+    serde_json::Value::from(marks).to_string()
+}
+
 /// How far logs are applied to a table.
 pub(crate) fn marks(metadata: &TableMetadata) -> Marks {
     let recorded = metadata.properties().get(POSITION).and_then(|text| serde_json::from_str::<Position>(text).ok());
@@ -267,6 +274,11 @@ fn recorded(properties: &HashMap<String, String>) -> Option<(Position, CutJson, 
 pub(crate) fn origin(metadata: &TableMetadata) -> Option<(TableId, String)> {
     let (_, cut, types) = recorded(metadata.properties())?;
     Some((TableId::new(types.schema, types.name), cut.source))
+}
+
+/// The version of the table's schema that we recorded, if we did.
+pub(crate) fn schema_version(metadata: &TableMetadata) -> Option<i64> {
+    metadata.properties().get(SCHEMA_VERSION).and_then(|version| version.parse().ok())
 }
 
 /// The table's writer generation; 0 before the first.

@@ -122,6 +122,7 @@ impl Gathered {
             reached: Marks::new(),
             told: BTreeMap::new(),
             left_out: Vec::new(),
+            is_told: false,
         };
         let worker = tokio::spawn(worker.run(commands));
         let (all, whole) = Default::default();
@@ -189,6 +190,8 @@ struct Worker {
     told: BTreeMap<Arc<str>, (i64, u64)>,
     /// Columns that the table is loaded without, for the ledger.
     left_out: Vec<String>,
+    /// Whether `_schema_changes` was asked after the table: what changes in this process it hears of.
+    is_told: bool,
 }
 
 impl Worker {
@@ -201,7 +204,12 @@ impl Worker {
                     self.left_out = schema.left_out().to_vec();
                     self.abandon().await;
                     match Lane::open(Arc::clone(&self.shared), schema, create).await {
-                        Ok(lane) => self.lane = Some(lane),
+                        Ok(lane) => {
+                            if !std::mem::replace(&mut self.is_told, true) {
+                                lane.opened().into_iter().for_each(|table| self.shared.ledger.opened(table));
+                            }
+                            self.lane = Some(lane);
+                        }
                         Err(e) => self.fail(e).await,
                     }
                 }
