@@ -129,6 +129,13 @@ fn recorded_marks(marks: &Marks) -> BTreeMap<String, String> {
     marks.iter().map(|(partition, mark)| (partition.to_string(), mark.to_string())).collect()
 }
 
+/// How far logs are applied as JSON, for people: partitions and points of a log are text of its own.
+pub(crate) fn told_marks(marks: &Marks) -> String {
+    let marks: serde_json::Map<String, serde_json::Value> =
+        marks.iter().map(|(partition, mark)| (partition.to_string(), mark.as_ref().into())).collect();
+    serde_json::Value::from(marks).to_string()
+}
+
 /// How far logs are applied to a table.
 pub(crate) fn marks(metadata: &TableMetadata) -> Marks {
     let recorded = metadata.properties().get(POSITION).and_then(|text| serde_json::from_str::<Position>(text).ok());
@@ -269,6 +276,11 @@ pub(crate) fn origin(metadata: &TableMetadata) -> Option<(TableId, String)> {
     Some((TableId::new(types.schema, types.name), cut.source))
 }
 
+/// The version of the table's schema that we recorded, if we did.
+pub(crate) fn schema_version(metadata: &TableMetadata) -> Option<i64> {
+    metadata.properties().get(SCHEMA_VERSION).and_then(|version| version.parse().ok())
+}
+
 /// The table's writer generation; 0 before the first.
 pub(crate) fn epoch(metadata: &TableMetadata) -> i64 {
     metadata.properties().get(EPOCH).and_then(|e| e.parse().ok()).unwrap_or(0)
@@ -304,6 +316,19 @@ fn rows_are_there(metadata: &TableMetadata, position: &Position) -> Result<(), S
 pub(crate) fn has_commit(metadata: &TableMetadata, commit: i64) -> bool {
     metadata.snapshot_by_id(commit).is_some()
         || metadata.properties().get(COMMIT_ID).is_some_and(|id| *id == commit.to_string())
+}
+
+/// Whether a load has put other rows into a table since a snapshot of it: where the log goes on is then another point,
+/// and nobody but a load decided so (P3).
+pub(crate) fn is_loaded_since(metadata: &TableMetadata, snapshot: Option<i64>) -> bool {
+    let mut next = metadata.current_snapshot_id();
+    while let Some(newer) = next.filter(|id| Some(*id) != snapshot).and_then(|id| metadata.snapshot_by_id(id)) {
+        if newer.summary().additional_properties.contains_key(CUT) {
+            return true;
+        }
+        next = newer.parent_snapshot_id();
+    }
+    false
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::commit::{self, Change, CommitFailure, Committer, Decision, NewTable, Proposal, Site, new_snapshot_id};
 use crate::journal::{Attempt, Journal};
 use crate::position::{self, Standing};
-use crate::schema::{self, SchemaChange};
+use crate::schema;
 use crate::table_config::Tables;
 use async_trait::async_trait;
 use connector_api::{Error, Result, TableLoad};
@@ -55,8 +55,6 @@ pub(crate) struct Published {
     pub(crate) epoch: i64,
     /// Schema version.
     pub(crate) version: i64,
-    /// What changed; `None` for a first publication (a baseline).
-    pub(crate) changes: Option<Vec<SchemaChange>>,
     /// The schema before, where there was one of ours.
     pub(crate) before: Option<Schema>,
     /// The schema now.
@@ -96,7 +94,6 @@ impl Publication {
             None => committer.site(&ident, &schema).await?,
         };
         let snapshot_id = new_snapshot_id();
-        let version = |m: &TableMetadata| m.properties().get(position::SCHEMA_VERSION).and_then(|v| v.parse().ok());
         Ok(Self {
             properties: table_properties(tables, load.schema.doc()),
             format: tables.format,
@@ -105,7 +102,7 @@ impl Publication {
             seen: metadata.map(|m| Seen {
                 epoch: position::epoch(m),
                 schema: m.current_schema().as_ref().clone(),
-                version: version(m),
+                version: position::schema_version(m),
             }),
             attempt: journal.attempt(snapshot_id, &ident),
             snapshot_id,
@@ -162,14 +159,10 @@ impl Publication {
         retries: u32,
         files: Vec<DataFile>,
     ) -> Result<Published, CommitFailure> {
-        let (changes, version) = match &self.seen {
-            Some(Seen { version: Some(version), schema, .. }) => {
-                let changes = schema::changes(schema, &self.schema);
-                let version = version + i64::from(!changes.is_empty());
-                (Some(changes), version)
-            }
-            _ => (None, 1),
-        };
+        let before = self.seen.as_ref().filter(|seen| seen.version.is_some()).map(|seen| &seen.schema);
+        let seen = self.seen.as_ref().and_then(|seen| seen.version);
+        let changed = before.is_some_and(|before| !schema::changes(before, &self.schema).is_empty());
+        let version = seen.map_or(1, |version| version + i64::from(changed));
         let (rows, bytes) = files.iter().fold((0, 0), |(r, b), f| (r + f.record_count(), b + f.file_size_in_bytes()));
         let mut proposal = Guard { publication: self, files, version };
         commit::commit(committer, &self.ident, retries, &mut proposal).await?;
@@ -179,8 +172,7 @@ impl Publication {
             snapshot_id: self.snapshot_id,
             epoch: self.epoch(),
             version,
-            before: changes.as_ref().and(self.seen.as_ref()).map(|s| s.schema.clone()),
-            changes,
+            before: before.cloned(),
             after: self.schema.clone(),
         })
     }

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use crate::commit::{Committer, delete_best_effort, now_ms};
 use crate::journal::Journal;
 use crate::lane::Lane;
-use crate::ledger::{self, Ended, Ledger, Status, StatusRow};
+use crate::ledger::{self, Described, Ended, Ledger, Status, StatusRow};
 use crate::orphans;
 use crate::outcomes::{Outcomes, Pending};
 use crate::position::{self, Standing};
@@ -385,5 +385,14 @@ fn record(shared: &Shared, row: &StatusRow, publication: &Publication, published
         rows: i64::try_from(published.rows).ok(),
         ..row.clone()
     });
-    shared.ledger.schema_changes(ledger::schema_change_rows(publication.load(), published));
+    let load = publication.load();
+    let now = Described {
+        table: load.schema.table().clone(),
+        schema: Arc::new(published.after.clone()),
+        version: published.version,
+        position: load.cut.position.clone(),
+        snapshot_id: published.snapshot_id,
+        epoch: published.epoch,
+    };
+    shared.ledger.schema_changes(ledger::schema_change_rows(published.before.as_ref(), &now));
 }

@@ -209,11 +209,16 @@ fn a_store_that_cannot_be_used_is_named() {
 /// A job whose catalog is the REST one, reached through a port. The job knows where the store is, not its
 /// credentials: those come with the tables.
 pub(crate) fn on_rest(source: &Database, port: u16) -> Job {
+    in_rest(Job::new(source), &source.name, port)
+}
+
+/// The same with a namespace of this name for another job.
+pub(crate) fn in_rest(job: Job, name: &str, port: u16) -> Job {
     let catalog = RestCatalog::shared();
-    let mut job = Job::new(source)
+    let mut job = job
         .sink("iceberg.catalog.type", "rest")
         .sink("iceberg.catalog.uri", &format!("http://127.0.0.1:{port}"))
-        .sink("iceberg.namespace", &format!("{}.shop", source.name));
+        .sink("iceberg.namespace", &format!("{name}.shop"));
     job.sink.remove("iceberg.catalog.warehouse");
     let store = catalog.bucket.properties(catalog.bucket.port());
     for (name, value) in store.iter().filter(|(name, _)| !name.contains("key")) {

@@ -1,7 +1,7 @@
 //! Change capture on real servers: PostgreSQL → Debezium in a Kafka Connect worker → Kafka → the program → Iceberg,
 //! read back by foreign readers and compared with the source.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use connect_tests::chance::Chance;
 use connect_tests::compare::{source_rows, until_rows};
@@ -10,7 +10,7 @@ use connect_tests::debezium::{Debezium, Format};
 use connect_tests::http;
 use connect_tests::kafka::Kafka;
 use connect_tests::lake::{ENGINES, Lake};
-use connect_tests::postgres::{Database, Server, free_port};
+use connect_tests::postgres::{Database, Server, USER, free_port};
 use connect_tests::proxy::Proxy;
 use connect_tests::registry::Registry;
 use connect_tests::runtime::{Job, OK, Running, SOME_TABLES_FAILED};
@@ -103,6 +103,40 @@ fn is_applied(format: Format, seed: u64) {
     database.sql("UPDATE orders SET note = 'last'; DELETE FROM lines");
     debezium.until_caught_up();
     until_equal(&database, &lake, &tables, &mut running);
+    running.terminate();
+    running.wait().expect(OK);
+    if format != Format::Json {
+        let ledger = lake.rows(ENGINES[0], "_schema_changes").unwrap();
+        let row = |row: BTreeMap<String, String>| {
+            let column = row.get("column_name").map_or("", |column| column);
+            format!("{} v{} {} {column}", row["table_name"], row["version"], row["change_type"])
+        };
+        let told: Vec<String> = ledger.maps().map(row).filter(|row| !row.contains(" v1 baseline")).collect();
+        assert_eq!(told, ["public.pairs v2 column_added more"]);
+        assert_eq!(ledger.rows.len(), tables.len() + 1, "each table's first is there once");
+    }
+}
+
+/// P3: another process loads a table again while this one follows it, which then goes on where the load says.
+#[test]
+fn a_table_that_is_loaded_again_meanwhile_is_followed_from_there() {
+    let (database, debezium) = captured_in_avro(&format!("GRANT SELECT ON t TO {USER}"));
+    let job = follower(&database, &debezium).sink("errors.retry.delay.max.ms", "500");
+    let lake = job.lake();
+    let mut running = job.start(&[]);
+    until_equal(&database, &lake, &["t"], &mut running);
+    for round in 1..3 {
+        database.sql(&format!("UPDATE t SET v = {round} WHERE id < 30; DELETE FROM t WHERE id = {round}"));
+        debezium.until_caught_up();
+        until_equal(&database, &lake, &["t"], &mut running);
+        let mut again = follower(&database, &debezium);
+        again.sink.clone_from(&job.sink);
+        again.command("load", &["--source", "shop", "--no-resume"]).expect(OK);
+        database.sql(&format!("UPDATE t SET v = -{round} WHERE id > 20; INSERT INTO t VALUES ({round} + 100, 0)"));
+        debezium.until_caught_up();
+        until_equal(&database, &lake, &["t"], &mut running);
+    }
+    assert!(running.output().contains("the table was loaded again while changes were applied"));
     running.terminate();
     running.wait().expect(OK);
 }

@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
-use connect_tests::compare::assert_same;
+use connect_tests::compare::{assert_same, until_rows};
+use connect_tests::events::{Events, rows};
 use connect_tests::faults::{Fault, Faults, Request};
+use connect_tests::kafka::Kafka;
 use connect_tests::poll::Poller;
 use connect_tests::postgres::{Database, Server};
 use connect_tests::proxy::{Loss, Proxy};
@@ -12,7 +14,7 @@ use connect_tests::rest::RestCatalog;
 use connect_tests::runtime::{Job, OK, SOME_TABLES_FAILED};
 use connect_tests::store::{Bucket, Store};
 
-use crate::catalogs::{ROWS, on_postgres_at, on_rest, on_s3, shop};
+use crate::catalogs::{ROWS, in_rest, on_postgres_at, on_rest, on_s3, shop};
 
 /// Loads through faults, and then without any: what a reader may see, and that nothing is left of an upload.
 fn check(source: &Database, bucket: &Bucket, faults: &Faults, job: &Job, passes: bool) {
@@ -83,6 +85,42 @@ fn a_commit_that_did_not_get_through_is_sent_again() {
 #[test]
 fn a_commit_that_never_gets_through_fails_the_table() {
     commit_fails(&[const { Fault::Status(504) }; 200], false);
+}
+
+/// Of a log's commits, with and without a key, too: every other one gets through unheard. Known as apache/iceberg 13752,
+/// 13763, 15878, 16282 and 17340.
+#[test]
+fn changes_whose_commits_get_through_unheard_are_neither_lost_nor_doubled() {
+    let (kafka, catalog) = (Kafka::shared(), RestCatalog::shared());
+    let mut commits = [0; 2];
+    let faults = Faults::before(catalog.port, move |request| {
+        let table = ["/tables/t", "/tables/n"].iter().position(|table| request.is("POST", table))?;
+        commits[table] += 1;
+        (commits[table] % 2 == 1).then_some(Fault::AnswerLost)
+    });
+    let job = Job::following(kafka, r"unheard\.public\..").sink("iceberg.control.commit.interval-ms", "50");
+    let job = in_rest(job, "unheard", faults.port);
+    let (mut t, mut n) = (Events::of("t"), Events::without_key("n"));
+    for topic in ["unheard.public.t", "unheard.public.n"] {
+        kafka.create(topic, 1);
+    }
+    let mut running = job.start(&[]);
+    let mut lines = Vec::new();
+    for round in 0..10 {
+        let v = round.to_string();
+        let put = |id| if round == 0 { t.create(id, &v) } else { t.update(id, &v) };
+        let puts: Vec<_> = (0..5).map(put).collect();
+        kafka.write("unheard.public.t", &puts);
+        kafka.write("unheard.public.n", &[n.create(round, "a"), n.create(round, "a")]);
+        lines.extend([(round, "a"), (round, "a")]);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    until_rows(&rows((0..5).map(|id| (id, "9"))), &job.lake(), "t", &mut running);
+    until_rows(&rows(lines), &job.lake(), "n", &mut running);
+    running.terminate();
+    running.wait().expect(OK);
+    let of = |table: &str| faults.struck().iter().filter(|struck| struck.ends_with(table)).count();
+    assert!(of("/tables/t") > 1 && of("/tables/n") > 1, "{:?}", faults.struck());
 }
 
 /// A file of several parts of which one is turned down: its table fails, and no part of it stays.

@@ -1,5 +1,5 @@
-//! A follower that is killed, whose commits' answers are lost and whose index goes, at moments and failpoints that a seed
-//! chooses: what the tables hold then is what a model of the events says.
+//! A follower that is killed, whose calls fail and whose index goes, at moments and failpoints that a seed chooses: what the
+//! tables hold then is what a model of the events says.
 //!
 //! A failing round prints its seed; `CONNECT_CHAOS_SEED=… CONNECT_CHAOS_ROUNDS=1` runs it again.
 
@@ -120,7 +120,6 @@ fn round(seed: u64) {
     }
 }
 
-/// Among what is lost here are commits' answers: known as apache/iceberg 13752, 13763, 15878, 16282 and 17340.
 #[test]
 fn a_follower_that_is_killed_at_any_moment_loses_and_doubles_nothing() {
     rounds(3, round);

@@ -93,6 +93,9 @@ impl Proposal for Advance<'_> {
         if metadata.uuid() != prepared.uuid() {
             return Err(of_table(Error::data("the table was re-created while changes were applied")));
         }
+        if epoch > self.epochs.1 && position::is_loaded_since(metadata, prepared.current_snapshot_id()) {
+            return again("the table was loaded again while changes were applied");
+        }
         if epoch > self.epochs.1 {
             let taken = Error::fatal("a newer instance has taken the table over: this one must not go on with it");
             return Err(of_table(taken.with("epoch", epoch)));

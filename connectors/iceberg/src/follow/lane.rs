@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use connector_api::{Error, LogBatch, LogSpan, Marks, Result, TableId, TableSchema, failpoint};
 use iceberg::TableIdent;
-use iceberg::spec::{FormatVersion, PartitionSpec, Schema};
+use iceberg::spec::{FormatVersion, PartitionSpec, Schema, SchemaRef};
 use iceberg::table::Table;
 use tokio::runtime::Handle;
 
@@ -19,6 +19,7 @@ use super::prepare::{Prepared, Stretch};
 use super::shared::Shared;
 use crate::commit::{self, Site, delete_best_effort, new_snapshot_id};
 use crate::journal::Attempt;
+use crate::ledger::{self, Described};
 use crate::position;
 use crate::schema::{self, Evolution};
 use crate::writer::{Shape, Target};
@@ -274,10 +275,14 @@ impl Lane {
         let mut properties = Vec::new();
         if created {
             properties.extend(crate::publish::table_properties(&self.shared.place.config.tables, None));
-            properties.push((position::SCHEMA_VERSION.to_owned(), "1".to_owned()));
         }
-        if created || grown {
+        let before = self.base.as_ref().map(|base| base.metadata().current_schema().clone());
+        let recorded = self.base.as_ref().and_then(|base| position::schema_version(base.metadata()));
+        let version = recorded.map_or(1, |version| version + i64::from(grown));
+        let schema = (created || grown).then_some(now);
+        if schema.is_some() {
             properties.extend(position::described(&source)?);
+            properties.push((position::SCHEMA_VERSION.to_owned(), version.to_string()));
         }
         failpoint::hit("iceberg.follow.after-stage")?;
         let mut advance = Advance {
@@ -291,7 +296,7 @@ impl Lane {
             add: prepared.add,
             deletes: prepared.deletes,
             replace: clear && !created,
-            schema: (created || grown).then_some(now),
+            schema: schema.clone(),
             format: FormatVersion::V2,
             spec,
             properties,
@@ -311,6 +316,15 @@ impl Lane {
         };
         attempt.done();
         failpoint::hit("iceberg.follow.after-commit")?;
+        if let Some(schema) = schema {
+            let now = self.described(Arc::new(schema), version, snapshot_id);
+            let before = before.filter(|_| recorded.is_some());
+            self.shared.ledger.schema_changes(ledger::schema_change_rows(before.as_deref(), &now));
+        }
+        if committed.table.metadata().current_snapshot_id() != Some(snapshot_id) {
+            // Its answer was lost, and another's snapshot is on top: the index knows nothing of that.
+            return Err(Error::retriable("another writer has changed the table").with("table", &self.table));
+        }
         if let Some(index) = self.index.take() {
             self.index = Some(on_thread(move || index.adopted(snapshot_id)).await?);
         }
@@ -320,6 +334,21 @@ impl Lane {
         self.marks = self.reached.clone();
         self.committed = Instant::now();
         Ok(Flushed { marks: self.marks.clone(), files, snapshot: Some((snapshot_id, self.epochs.1)) })
+    }
+
+    /// The table as `_schema_changes` is to know it, if it is there.
+    pub(super) fn opened(&self) -> Option<Described> {
+        let metadata = self.base.as_ref()?.metadata();
+        let version = position::schema_version(metadata).unwrap_or(1);
+        let snapshot_id = metadata.current_snapshot_id()?;
+        let described = self.described(metadata.current_schema().clone(), version, snapshot_id);
+        Some(Described { position: position::told_marks(&self.marks), epoch: self.epochs.0, ..described })
+    }
+
+    /// A schema as of a commit of ours.
+    fn described(&self, schema: SchemaRef, version: i64, snapshot_id: i64) -> Described {
+        let position = position::told_marks(&self.reached);
+        Described { table: self.table.clone(), schema, version, position, snapshot_id, epoch: self.epochs.1 }
     }
 
     /// The schema that the table has after these changes, and whether it grows with them.

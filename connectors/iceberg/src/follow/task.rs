@@ -35,7 +35,7 @@ struct Gathered {
     worker: JoinHandle<()>,
     /// Stretches on their way.
     under_way: Arc<AtomicUsize>,
-    /// Whether the table has failed since it was opened: what still comes of it is dropped.
+    /// Whether the table has failed since it was opened last: what still comes of it is dropped.
     failed: Arc<AtomicBool>,
 }
 
@@ -48,8 +48,8 @@ struct Held {
 }
 
 enum Command {
-    /// Opens the table anew.
-    Open { schema: Arc<TableSchema>, source: Arc<str>, create: bool },
+    /// Opens the table anew. It fails there: what went wrong before does not concern what comes behind this.
+    Open { schema: Arc<TableSchema>, source: Arc<str>, create: bool, failed: Arc<AtomicBool> },
     /// Commits a stretch that holds so many bytes.
     Flush(Vec<Item>, usize),
     /// Writes one that ends within a transaction, to be committed with the rest.
@@ -70,7 +70,9 @@ impl FollowTask {
         let shared = &self.shared;
         let gathered = self.tables.entry(table.clone()).or_insert_with(|| Gathered::start(shared, table));
         gathered.drop_all(&self.shared.room);
-        gathered.send(Command::Open { schema, source, create });
+        gathered.failed = Arc::default();
+        let failed = Arc::clone(&gathered.failed);
+        gathered.send(Command::Open { schema, source, create, failed });
     }
 
     async fn item(&mut self, table: &TableId, item: Item, bytes: usize, rows: usize) -> Result<()> {
@@ -120,6 +122,7 @@ impl Gathered {
             reached: Marks::new(),
             told: BTreeMap::new(),
             left_out: Vec::new(),
+            is_told: false,
         };
         let worker = tokio::spawn(worker.run(commands));
         let (all, whole) = Default::default();
@@ -187,6 +190,8 @@ struct Worker {
     told: BTreeMap<Arc<str>, (i64, u64)>,
     /// Columns that the table is loaded without, for the ledger.
     left_out: Vec<String>,
+    /// Whether `_schema_changes` was asked after the table: what changes in this process it hears of.
+    is_told: bool,
 }
 
 impl Worker {
@@ -194,13 +199,17 @@ impl Worker {
         while let Some(command) = commands.recv().await {
             let mut done_with = 0;
             match command {
-                Command::Open { schema, source, create } => {
-                    self.source = source;
+                Command::Open { schema, source, create, failed } => {
+                    (self.source, self.failed) = (source, failed);
                     self.left_out = schema.left_out().to_vec();
                     self.abandon().await;
-                    self.failed.store(false, Ordering::Release);
                     match Lane::open(Arc::clone(&self.shared), schema, create).await {
-                        Ok(lane) => self.lane = Some(lane),
+                        Ok(lane) => {
+                            if !std::mem::replace(&mut self.is_told, true) {
+                                lane.opened().into_iter().for_each(|table| self.shared.ledger.opened(table));
+                            }
+                            self.lane = Some(lane);
+                        }
                         Err(e) => self.fail(e).await,
                     }
                 }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use connector_api::{Result, TableId, failpoint};
-use iceberg::spec::{SchemaRef, TableMetadata};
+use iceberg::spec::TableMetadata;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -30,7 +30,7 @@ use schema_changes::{SchemaChangeRow, SchemaChangeRows};
 use status::{StatusRows, Told};
 
 pub(crate) use claims::Sightings;
-pub(crate) use schema_changes::schema_change_rows;
+pub(crate) use schema_changes::{Described, schema_change_rows};
 pub(crate) use status::{Status, StatusRow};
 
 /// Rows are collected for so long before they are written.
@@ -63,18 +63,22 @@ struct Shared {
 /// A table that was found published.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
-    pub(crate) table: TableId,
     pub(crate) loaded: Loaded,
-    schema: SchemaRef,
-    /// Version of its schema.
-    version: i32,
+    pub(crate) described: Described,
 }
 
 impl Found {
     /// What the table's metadata says.
     pub(crate) fn new(table: &TableId, loaded: Loaded, metadata: &TableMetadata) -> Self {
-        let version = metadata.properties().get(position::SCHEMA_VERSION).and_then(|v| v.parse().ok()).unwrap_or(1);
-        Self { table: table.clone(), loaded, schema: metadata.current_schema().clone(), version }
+        let described = Described {
+            table: table.clone(),
+            schema: metadata.current_schema().clone(),
+            version: position::schema_version(metadata).unwrap_or(1),
+            position: loaded.position.clone(),
+            snapshot_id: loaded.snapshot,
+            epoch: loaded.epoch,
+        };
+        Self { loaded, described }
     }
 }
 
@@ -102,13 +106,15 @@ impl Drop for Ended {
 struct Waiting {
     status: BTreeMap<Key, StatusRow>,
     changes: Vec<SchemaChangeRow>,
+    /// Tables that are followed, as they were opened: `_schema_changes` may have missed what they are.
+    opened: Vec<Described>,
     /// The tables that this instance has claimed, with their newest rows. They do not wait.
     claimed: BTreeMap<Key, StatusRow>,
 }
 
 impl Waiting {
     fn is_empty(&self) -> bool {
-        self.status.is_empty() && self.changes.is_empty()
+        self.status.is_empty() && self.changes.is_empty() && self.opened.is_empty()
     }
 }
 
@@ -121,7 +127,7 @@ impl Ledger {
         sightings: Arc<Sightings>,
         published: Vec<Found>,
     ) -> Self {
-        let epoch = |found: &Found| (found.table.to_string(), found.loaded.epoch + 1);
+        let epoch = |found: &Found| (found.described.table.to_string(), found.loaded.epoch + 1);
         let shared = Arc::new(Shared {
             committer,
             place,
@@ -174,6 +180,12 @@ impl Ledger {
         self.shared.arrived.notify_one();
     }
 
+    /// Has a table's schema written if the ledger does not tell of it.
+    pub(crate) fn opened(&self, table: Described) {
+        self.shared.lock().opened.push(table);
+        self.shared.arrived.notify_one();
+    }
+
     /// Gives up what is claimed and writes what waits, for a bounded time. Whether all of it is written.
     pub(crate) async fn close(&self) -> bool {
         let claimed = std::mem::take(&mut self.shared.lock().claimed);
@@ -204,6 +216,7 @@ impl Shared {
 
     /// Writes what waits; what fails waits again, unless something newer of its table came meanwhile.
     async fn flush(&self) {
+        self.look_after_opened().await;
         let (status, changes) = {
             let mut waiting = self.lock();
             (std::mem::take(&mut waiting.status), std::mem::take(&mut waiting.changes))
@@ -221,6 +234,24 @@ impl Shared {
             let mut waiting = self.lock();
             for (key, row) in status {
                 waiting.status.entry(key).or_insert(row);
+            }
+        }
+    }
+
+    /// Adds what `_schema_changes` does not tell of tables that were opened, before what changed since.
+    async fn look_after_opened(&self) {
+        let opened = std::mem::take(&mut self.lock().opened);
+        if opened.is_empty() {
+            return;
+        }
+        match rows::read(self.committer.as_ref(), &self.place, names::SCHEMA_CHANGES).await {
+            Ok(existing) => {
+                let missing = schema_changes::missing(&opened, &existing);
+                self.lock().changes.splice(0..0, missing);
+            }
+            Err(e) => {
+                tracing::warn!(error = format!("{e:#}"), "cannot read _schema_changes yet");
+                self.lock().opened.splice(0..0, opened);
             }
         }
     }
@@ -305,14 +336,14 @@ impl Shared {
     /// Adds what is published and the ledgers do not know of.
     async fn reconcile(&self, mut published: Vec<Found>) -> Result<()> {
         let existing = rows::read(self.committer.as_ref(), &self.place, names::STATUS).await?;
-        let rows = published.iter().map(|found| StatusRow::of_loaded(&found.table, &found.loaded)).collect();
+        let rows = published.iter().map(|found| StatusRow::of_loaded(&found.described.table, &found.loaded)).collect();
         let rows = status::missing(rows, &existing);
         // What a living instance has published last it is about to tell: schema changes are told once.
         let living = Told::of(&existing).living(&self.sightings, self.place.config.session_timeout);
-        published.retain(|found| !living.contains(&(found.loaded.source.clone(), found.table.to_string())));
+        published.retain(|found| !living.contains(&(found.loaded.source.clone(), found.described.table.to_string())));
         // Its rows come before those of _cdc_status: what that has, this has.
         let existing = rows::read(self.committer.as_ref(), &self.place, names::SCHEMA_CHANGES).await?;
-        let changes = schema_changes::missing(&published, &existing);
+        let changes = schema_changes::missing(published.iter().map(|found| &found.described), &existing);
         let mut waiting = self.lock();
         for row in rows {
             waiting.status.entry(key(&row)).or_insert(row);

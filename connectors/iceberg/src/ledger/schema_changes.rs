@@ -10,15 +10,13 @@ use arrow_array::{
     new_null_array,
 };
 use arrow_schema::SchemaRef as ArrowSchemaRef;
-use connector_api::{Error, Result, TableLoad, UTC};
-use iceberg::spec::{PrimitiveType, Schema};
+use connector_api::{Error, Result, TableId, UTC};
+use iceberg::spec::{PrimitiveType, Schema, SchemaRef};
 use uuid::Uuid;
 
-use super::Found;
 use super::rows::{Rows, column, required};
 use crate::commit::now_ms;
 use crate::names;
-use crate::publish::Published;
 use crate::schema;
 
 /// A row of the ledger.
@@ -37,30 +35,50 @@ pub(crate) struct SchemaChangeRow {
     epoch: i64,
 }
 
-/// The rows of a publication: a baseline, or one for each change, or none.
-pub(crate) fn schema_change_rows(load: &TableLoad, published: &Published) -> Vec<SchemaChangeRow> {
+/// A table's schema as of a snapshot of ours.
+#[derive(Clone, Debug)]
+pub(crate) struct Described {
+    pub(crate) table: TableId,
+    pub(crate) schema: SchemaRef,
+    /// Version of the schema.
+    pub(crate) version: i64,
+    /// The position that the snapshot holds.
+    pub(crate) position: String,
+    pub(crate) snapshot_id: i64,
+    pub(crate) epoch: i64,
+}
+
+/// The rows that tell of a schema: a baseline where there was none of ours before, or one for each change, or none.
+pub(crate) fn schema_change_rows(before: Option<&Schema>, now: &Described) -> Vec<SchemaChangeRow> {
     let row = |kind, column| SchemaChangeRow {
         change_id: Uuid::now_v7(),
-        table_name: load.schema.table().to_string(),
+        table_name: now.table.to_string(),
         at_ms: now_ms(),
         kind,
         column,
-        before: published.before.as_ref().map(json),
-        after: json(&published.after),
-        version: i32::try_from(published.version).unwrap_or(i32::MAX),
-        position: load.cut.position.clone(),
-        snapshot_id: published.snapshot_id,
-        epoch: published.epoch,
+        before: before.map(json),
+        after: json(&now.schema),
+        version: version(now),
+        position: now.position.clone(),
+        snapshot_id: now.snapshot_id,
+        epoch: now.epoch,
     };
-    match &published.changes {
+    match before {
         None => vec![row("baseline", None)],
-        Some(changes) => changes.iter().map(|c| row(c.kind, c.column.clone())).collect(),
+        Some(before) => schema::changes(before, &now.schema).into_iter().map(|c| row(c.kind, c.column)).collect(),
     }
 }
 
-/// What of the published tables' schemas the ledger does not tell: a process that ended between its commit and
-/// the ledger, or a ledger that was dropped.
-pub(super) fn missing(published: &[Found], existing: &[RecordBatch]) -> Vec<SchemaChangeRow> {
+fn version(described: &Described) -> i32 {
+    i32::try_from(described.version).unwrap_or(i32::MAX)
+}
+
+/// What of tables' schemas the ledger does not tell: a process that ended between its commit and the ledger, or a ledger
+/// that was dropped.
+pub(super) fn missing<'a>(
+    tables: impl IntoIterator<Item = &'a Described>,
+    existing: &[RecordBatch],
+) -> Vec<SchemaChangeRow> {
     let mut told: HashMap<&str, (i32, &str)> = HashMap::new();
     for batch in existing {
         let text = |name: &str| batch.column_by_name(name).map(|c| c.as_string::<i32>());
@@ -75,31 +93,15 @@ pub(super) fn missing(published: &[Found], existing: &[RecordBatch]) -> Vec<Sche
             }
         }
     }
-    let missing = |found: &Found| {
-        let before = match told.get(found.table.to_string().as_str()) {
-            Some((version, _)) if *version >= found.version => return Vec::new(),
+    let missing = |now: &Described| {
+        let before = match told.get(now.table.to_string().as_str()) {
+            Some((told, _)) if *told >= version(now) => return Vec::new(),
             Some((_, before)) => serde_json::from_str::<Schema>(before).ok(),
             None => None,
         };
-        let row = |kind, column| SchemaChangeRow {
-            change_id: Uuid::now_v7(),
-            table_name: found.table.to_string(),
-            at_ms: now_ms(),
-            kind,
-            column,
-            before: before.as_ref().map(json),
-            after: json(&found.schema),
-            version: found.version,
-            position: found.loaded.position.clone(),
-            snapshot_id: found.loaded.snapshot,
-            epoch: found.loaded.epoch,
-        };
-        match &before {
-            None => vec![row("baseline", None)],
-            Some(before) => schema::changes(before, &found.schema).into_iter().map(|c| row(c.kind, c.column)).collect(),
-        }
+        schema_change_rows(before.as_ref(), now)
     };
-    published.iter().flat_map(missing).collect()
+    tables.into_iter().flat_map(missing).collect()
 }
 
 fn json(schema: &Schema) -> String {

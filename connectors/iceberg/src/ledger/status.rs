@@ -18,7 +18,7 @@ use iceberg::spec::{MapType, NestedField, PrimitiveType, Schema, Type};
 use super::claims::{Claim, Sightings};
 use super::rows::{Rows, column, required};
 use crate::names;
-use crate::position::Loaded;
+use crate::position::{self, Loaded};
 
 /// What became of a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,10 +131,7 @@ impl StatusRow {
         applied: &Marks,
         told: &BTreeMap<Arc<str>, (i64, u64)>,
     ) -> Self {
-        // Names and points of a log are text of its own: JSON keeps them apart.
-        let marks: serde_json::Map<String, serde_json::Value> =
-            applied.iter().map(|(partition, mark)| (partition.to_string(), mark.as_ref().into())).collect();
-        let applied = Some(serde_json::Value::from(marks).to_string());
+        let applied = Some(position::told_marks(applied));
         let offsets = told.iter().map(|(partition, (next, _))| (Arc::clone(partition), *next)).collect();
         let rejected = told.values().map(|(_, rejected)| *rejected).sum::<u64>();
         let rejected = (!told.is_empty()).then(|| i64::try_from(rejected).unwrap_or(i64::MAX));

@@ -17,9 +17,10 @@ use proptest::prelude::*;
 use proptest::test_runner::Config as Cases;
 
 use super::Lake;
+use super::foreign::has_equality_deletes;
 
 /// `public.t`: a key, a text, and a text that is not sent with every change.
-fn table(keyed: bool) -> Arc<TableSchema> {
+pub(super) fn table(keyed: bool) -> Arc<TableSchema> {
     let columns = vec![
         Column::new("id", DataType::Int64, !keyed, "int8"),
         Column::new("v", DataType::Utf8, true, "text"),
@@ -89,23 +90,23 @@ fn step(rows: &mut Rows, change: &Change) -> Vec<Said> {
 }
 
 #[derive(Clone, Debug)]
-enum Said {
+pub(super) enum Said {
     Put(i64, String, Option<String>, Option<i64>),
     Delete(i64),
     Truncate,
 }
 
 /// The log: what each change said, in order.
-struct Log {
-    schema: Arc<TableSchema>,
-    said: Vec<Vec<Said>>,
+pub(super) struct Log {
+    pub(super) schema: Arc<TableSchema>,
+    pub(super) said: Vec<Vec<Said>>,
     /// So many changes are a transaction.
-    transaction: usize,
+    pub(super) transaction: usize,
 }
 
 impl Log {
     /// The events of the changes `(after, upto]`; what is between truncations is one batch.
-    fn events(&self, after: usize, upto: usize) -> Vec<LogEvent> {
+    pub(super) fn events(&self, after: usize, upto: usize) -> Vec<LogEvent> {
         let mut events = Vec::new();
         let (mut at, mut gathered) = (after, Vec::new());
         for (number, said) in self.said.iter().enumerate().take(upto).skip(after) {
@@ -183,12 +184,12 @@ impl Log {
     }
 }
 
-fn context(state: &Path) -> TaskContext {
+pub(super) fn context(state: &Path) -> TaskContext {
     TaskContext { state_dir: Some(state.into()), ..TaskContext::new("lake", 0, 8 << 20) }
 }
 
 /// Opens the task and the table; says where the table stands.
-async fn open(lake: &Lake, schema: &Arc<TableSchema>) -> (Box<dyn ApplyTask>, usize) {
+pub(super) async fn open(lake: &Lake, schema: &Arc<TableSchema>) -> (Box<dyn ApplyTask>, usize) {
     let sink = lake.sink();
     let stands = sink.standing(schema.table()).await.unwrap();
     let mark = stands.and_then(|s| s.marks.get("t-0").cloned());
@@ -198,11 +199,11 @@ async fn open(lake: &Lake, schema: &Arc<TableSchema>) -> (Box<dyn ApplyTask>, us
     (task, mark.map_or(0, |mark| mark.parse().unwrap()))
 }
 
-fn told(applied: &Applied) -> Option<String> {
+pub(super) fn told(applied: &Applied) -> Option<String> {
     applied.failed.first().map(|(table, e)| format!("{table}: {e:#}"))
 }
 
-async fn rows(lake: &Lake) -> Vec<(i64, String, String)> {
+pub(super) async fn rows(lake: &Lake) -> Vec<(i64, String, String)> {
     let mut found = Vec::new();
     if lake.table("t").await.is_none() {
         return found;
@@ -271,6 +272,7 @@ async fn run(extra: &[(&str, &str)], transaction: usize, changes: &[Change], tur
     task.close().await.map_err(|e| e.to_string())?;
     let found = rows(&lake).await;
     let wanted: Vec<_> = model.into_iter().map(|(id, (v, big))| (id, v, big)).collect();
+    assert!(!has_equality_deletes(&lake).await);
     if found == wanted { Ok(()) } else { Err(format!("at the end: found {found:?}, wanted {wanted:?}")) }
 }
 
@@ -301,7 +303,7 @@ async fn a_commit_for_its_size_makes_no_checkpoint_due_before_the_interval() {
 }
 
 /// So many rows, each with this text, as an event each; of those in `torn` the transaction goes on.
-fn puts(schema: &Arc<TableSchema>, upto: i64, v: &str, torn: &[usize]) -> Vec<LogEvent> {
+pub(super) fn puts(schema: &Arc<TableSchema>, upto: i64, v: &str, torn: &[usize]) -> Vec<LogEvent> {
     let said = (0..upto).map(|n| vec![Said::Put(n, v.to_owned(), Some("big".to_owned()), None)]).collect();
     let log = Log { schema: Arc::clone(schema), said, transaction: 1 };
     let event = |n| {
@@ -430,7 +432,7 @@ async fn snapshots(lake: &Lake) -> usize {
     lake.table("t").await.unwrap().metadata().snapshots().count()
 }
 
-async fn stands(lake: &Lake, schema: &TableSchema) -> usize {
+pub(super) async fn stands(lake: &Lake, schema: &TableSchema) -> usize {
     let stands = lake.sink().standing(schema.table()).await.unwrap();
     stands.and_then(|s| s.marks.get("t-0").cloned()).map_or(0, |mark| mark.parse().unwrap())
 }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::follow::open;
 use super::*;
 use crate::journal::Journal;
 use crate::ledger::{Ledger, Status, StatusRow};
-use arrow_array::Array;
+use arrow_array::{Array, Int32Array};
+use connector_api::{LogBatch, LogEvent, LogSpan, Op};
 
 fn text(batch: &RecordBatch, name: &str, row: usize) -> String {
     let column = batch[name].as_string::<i32>();
@@ -93,6 +95,48 @@ async fn what_the_ledger_missed_is_written_from_the_tables() {
         let rows: usize = lake.scan("_cdc_status").await.iter().map(RecordBatch::num_rows).sum();
         assert_eq!(rows, 1, "once");
         assert_eq!(changes(&lake).await, ["v1 public.t baseline  applied"]);
+    }
+}
+
+/// One row of the columns `id` and those given, as the log has it at that point.
+fn event(schema: &Arc<TableSchema>, at: i64, values: Vec<ArrayRef>) -> LogEvent {
+    let columns = std::iter::once(Arc::new(Int64Array::from(vec![at])) as ArrayRef).chain(values).collect();
+    let rows = RecordBatch::try_new(Arc::clone(schema.arrow()), columns).unwrap();
+    let after = (at > 0).then(|| at.to_string().into());
+    let span = LogSpan { partition: "t-0".into(), after, upto: (at + 1).to_string().into(), whole: true, told: None };
+    LogEvent::Changes(LogBatch::new(Arc::clone(schema), span, rows, vec![Op::Put]).unwrap())
+}
+
+/// A table that a log makes has its first row there, and one for each column that is added or widened, also when the
+/// ledger was lost, or was not written before the process ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ledger_tells_how_a_followed_table_became_what_it_is() {
+    let lake = Lake::new();
+    let of = |kind: Option<DataType>| {
+        let mut columns = vec![Column::new("id", DataType::Int64, false, "int8")];
+        columns.extend(kind.map(|kind| Column::new("n", kind, true, "int")));
+        Arc::new(TableSchema::new(TableId::new("public", "t"), columns, vec![0]).unwrap())
+    };
+    let steps = [
+        (of(None), vec![]),
+        (of(Some(DataType::Int32)), vec![Arc::new(Int32Array::from(vec![1])) as ArrayRef]),
+        (of(Some(DataType::Int64)), vec![Arc::new(Int64Array::from(vec![1])) as ArrayRef]),
+    ];
+    let all =
+        ["v1 public.t baseline  applied", "v2 public.t column_added n applied", "v3 public.t type_changed n applied"];
+    for (at, (schema, values)) in steps.iter().enumerate() {
+        let (mut task, _) = open(&lake, schema).await;
+        task.apply(event(schema, at as i64, values.clone())).await.unwrap();
+        assert!(task.checkpoint().await.unwrap().failed.is_empty());
+        task.close().await.unwrap();
+        assert_eq!(changes(&lake).await, all[..=at]);
+        let table = lake.table("t").await.unwrap();
+        assert_eq!(table.metadata().properties()[crate::position::SCHEMA_VERSION], (at + 1).to_string());
+    }
+    lake.forget("_schema_changes").await;
+    for _ in 0..2 {
+        open(&lake, &steps[2].0).await.0.close().await.unwrap();
+        assert_eq!(changes(&lake).await, ["v3 public.t baseline  applied"], "once");
     }
 }
 

@@ -5,6 +5,7 @@ mod claims;
 mod commits;
 mod contract;
 mod follow;
+mod foreign;
 mod ledgers;
 mod loads;
 mod orphans;
