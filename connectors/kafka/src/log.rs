@@ -50,6 +50,12 @@ impl ChangeLog for KafkaLog {
                     }
                 }
             }
+            if ends.is_empty() && !tables.is_empty() {
+                tracing::warn!(
+                    "no table that is to be loaded has a topic: its log must begin before this load does, so start Debezium \
+                     first (of Oracle, at the load's SCN), or what changes in between is lost"
+                );
+            }
             Ok(ends)
         })
         .await

@@ -62,8 +62,9 @@ fn until_equal(database: &Database, lake: &Lake, tables: &[&str], running: &mut 
 }
 
 /// A load under writes, with a transaction across its cut; then the log, through three kills, a truncation, and, where
-/// messages tell of columns, a table and a column that come later. Dates are dates (known as databricks 326), and types stay
-/// what they were after a start (debezium-server-iceberg 572 and 580).
+/// messages tell of columns, a table and a column that come later. Dates are dates (known as databricks 326), types stay
+/// what they were after a start (debezium-server-iceberg 572 and 580) and are those of the load (olake 229), and an update is
+/// one row (olake 1189).
 fn is_applied(format: Format, seed: u64) {
     let (database, debezium, job) = captured(format);
     // Open while the load reads, committed after it: the load does not see it.

@@ -1,4 +1,5 @@
 //! The memory of an index is bounded by what it is given, whatever it does: measured as the process's own.
+//! Known of other sinks as risingwave 22589: keys in a map in memory.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code: a panic is a failed assertion")]
 
