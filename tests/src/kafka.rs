@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use crate::certificates::Authority;
 use crate::keeper::{self, Keeper};
 use crate::lake::cache;
 use crate::postgres::free_port;
@@ -39,7 +40,23 @@ impl Kafka {
     /// # Panics
     /// As [`Kafka::shared`].
     pub fn start() -> Self {
-        Self::node(1, free_port())
+        Self::node(1, free_port(), None)
+    }
+
+    /// One of its own that can also be reached as `localhost` through TLS, by who says `reader` and the password
+    /// `secret` (SASL PLAIN); gives that port and the authority's certificate, too.
+    ///
+    /// # Panics
+    /// As [`Kafka::shared`].
+    pub fn secured() -> (Self, u16, PathBuf) {
+        let folder: PathBuf = tempfile::Builder::new().prefix("connect-tls-").tempdir().unwrap().keep();
+        let authority = Authority::new(&folder, "authority");
+        authority.sign("broker", "localhost", "subjectAltName = DNS:localhost");
+        let part = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+        fs::write(folder.join("store.pem"), part("broker.key") + &part("broker.pem")).unwrap();
+        let port = free_port();
+        let broker = Self::node(1, free_port(), Some((port, &folder.join("store.pem"))));
+        (broker, port, authority.pem())
     }
 
     /// A second broker of its cluster.
@@ -47,11 +64,11 @@ impl Kafka {
     /// # Panics
     /// As [`Kafka::shared`].
     pub fn another(&self) -> Self {
-        Self::node(2, self.controller)
+        Self::node(2, self.controller, None)
     }
 
-    /// The first node is the controller too.
-    fn node(id: u32, controller: u16) -> Self {
+    /// The first node is the controller too. `secured`: a port with TLS and SASL, and the file with its key and certificate.
+    fn node(id: u32, controller: u16, secured: Option<(u16, &Path)>) -> Self {
         let folder: PathBuf = tempfile::Builder::new().prefix("connect-kafka-").tempdir().unwrap().keep();
         fs::create_dir(folder.join("storage")).unwrap();
         let (made, storage) = (cache().join("kafka/storage"), folder.join("storage"));
@@ -68,13 +85,27 @@ impl Kafka {
             1 => ("broker,controller", format!(",CONTROLLER://127.0.0.1:{controller}")),
             _ => ("broker", String::new()),
         };
+        let (also, advertised, settings) = secured.map_or_else(Default::default, |(port, store)| {
+            let listener = format!(",SECURE://localhost:{port}");
+            let plain = "org.apache.kafka.common.security.plain.PlainLoginModule required user_reader=\"secret\";";
+            let settings = format!(
+                "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL\n\
+                 listener.name.secure.ssl.keystore.type=PEM\n\
+                 listener.name.secure.ssl.keystore.location={}\n\
+                 listener.name.secure.sasl.enabled.mechanisms=PLAIN\n\
+                 listener.name.secure.plain.sasl.jaas.config={plain}\n",
+                store.display()
+            );
+            (listener.clone(), listener, settings)
+        });
         let properties = format!(
             "process.roles={roles}\n\
              node.id={id}\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
              controller.listener.names=CONTROLLER\n\
-             listeners=PLAINTEXT://127.0.0.1:{port}{listens}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port}{listens}{also}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}\n\
+             {settings}\
              log.dirs=storage\n\
              auto.create.topics.enable=false\n\
              offsets.topic.num.partitions=4\n\

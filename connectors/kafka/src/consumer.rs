@@ -19,6 +19,8 @@ use crate::error;
 
 /// How long a broker may take to answer.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
+/// How long what the client has to say of an error is waited for.
+const TELLS: Duration = Duration::from_millis(100);
 /// How often the client reports how far it is.
 const STATISTICS: &str = "5000";
 /// Milliseconds that fetching rests once the queue of fetched messages is full.
@@ -28,8 +30,8 @@ const FETCHED: (usize, usize) = (4 << 20, 64 << 20);
 
 /// What the client says beside messages.
 pub(crate) struct Context {
-    /// What went wrong last, for the error that follows from it.
-    last: Mutex<Option<KafkaError>>,
+    /// What went wrong last and the client's words, for the error that follows from it. What does not pass stays.
+    last: Mutex<Option<(KafkaError, String)>>,
     /// What it reported last of its topics.
     topics: Mutex<HashMap<String, Topic>>,
     errors: Counter,
@@ -58,7 +60,11 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(error = %error, reason, "a connection to Kafka failed");
         self.errors.add(1);
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let stays = |(error, _): &(KafkaError, String)| error::kind(error.rdkafka_error_code()) == ErrorKind::Fatal;
+        if !last.as_ref().is_some_and(stays) {
+            *last = Some((error, reason.to_owned()));
+        }
     }
 }
 
@@ -106,6 +112,22 @@ impl Consumer {
         self.0.fetch_metadata(None, TIMEOUT).map_err(|e| self.unheard("Kafka cannot be reached", e))
     }
 
+    /// That the cluster can be reached, before anything is read of it.
+    pub(crate) fn reach(&self) -> Result<()> {
+        let mut left = TIMEOUT;
+        loop {
+            let step = TIMEOUT / 10;
+            let Err(e) = self.0.fetch_metadata(None, step) else { return Ok(()) };
+            // Why not is told where the client is polled, among that nobody answers, again and again.
+            let _ = (0..10).try_for_each(|_| self.0.poll(TELLS).map(drop));
+            let error = self.unheard("Kafka cannot be reached", e);
+            left = left.saturating_sub(step);
+            if left.is_zero() || error.kind() == ErrorKind::Fatal {
+                return Err(error);
+            }
+        }
+    }
+
     /// The first offset and the one after the last of a partition.
     pub(crate) fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
         self.0.fetch_watermarks(topic, partition, TIMEOUT).map_err(|e| {
@@ -145,10 +167,10 @@ impl Consumer {
     pub(crate) fn unheard(&self, what: &str, error: KafkaError) -> Error {
         let last = self.0.context().last.lock().unwrap_or_else(PoisonError::into_inner).take();
         let made = error::kafka(what, error);
-        let Some(cause) = last else { return made };
+        let Some((cause, reason)) = last else { return made };
         let kind =
             if made.kind() == ErrorKind::Fatal { ErrorKind::Fatal } else { error::kind(cause.rdkafka_error_code()) };
-        Error::new(kind, what).caused_by(cause)
+        Error::new(kind, what).with("reason", reason).caused_by(cause)
     }
 }
 

@@ -72,7 +72,7 @@ impl ChangeLog for KafkaLog {
             // Asked at once, so that a cluster that cannot be reached is an error of this call.
             blocking(move || {
                 let consumer = Consumer::new(&config, &group, memory / 4, &metrics)?;
-                consumer.metadata()?;
+                consumer.reach()?;
                 let dead = config.dead.as_ref();
                 let dead = dead.map(|dead| DeadLetters::new(&config, dead, &consumer, who, &runtime)).transpose()?;
                 Ok((consumer, dead))

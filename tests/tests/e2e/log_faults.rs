@@ -6,7 +6,7 @@ use connect_tests::compare::{Rows, assert_rows, until_rows};
 use connect_tests::events::{Events, rows};
 use connect_tests::kafka::{Kafka, Message};
 use connect_tests::lake::Engine;
-use connect_tests::runtime::{Job, OK, SOME_TABLES_FAILED};
+use connect_tests::runtime::{FAILED, Job, OK, SOME_TABLES_FAILED};
 
 /// The rows that tests write first.
 const FIRST: [(i64, &str); 3] = [(1, "a"), (2, "b"), (3, "c")];
@@ -50,6 +50,27 @@ fn without_a_broker_it_waits_for_one() {
     let mut running = job.start(&[]);
     running.until_it_says("Kafka cannot be reached");
     kafka.start_again();
+    until_rows(&rows(FIRST), &job.lake(), "t", &mut running);
+    running.terminate();
+    running.wait().expect(OK);
+}
+
+#[test]
+fn a_broker_that_wants_a_password_through_tls_is_followed_with_it() {
+    let (kafka, port, authority) = Kafka::secured();
+    kafka.create("s.public.t", 1);
+    kafka.write("s.public.t", &first(&mut Events::of("t")));
+    let job = Job::following(&kafka, r"s\.public\.t").sink("bootstrap.servers", &format!("localhost:{port}"));
+    let set = |job: Job, key: &str, value: &str| job.sink(&format!("consumer.override.{key}"), value);
+    let job = set(job, "security.protocol", "SASL_SSL");
+    let job = set(job, "ssl.ca.location", authority.to_str().unwrap());
+    let job = set(set(job, "sasl.mechanism", "PLAIN"), "sasl.username", "reader");
+    let job = set(job, "sasl.password", "wrong-one").sink("errors.retry.timeout", "0");
+    let mut running = job.start(&[]);
+    running.until_it_says("Authentication failed");
+    assert!(!running.wait().expect(FAILED).output.contains("wrong-one"));
+    let job = set(job, "sasl.password", "secret");
+    let mut running = job.start(&[]);
     until_rows(&rows(FIRST), &job.lake(), "t", &mut running);
     running.terminate();
     running.wait().expect(OK);
