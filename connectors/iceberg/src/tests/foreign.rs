@@ -200,6 +200,8 @@ async fn a_commit_that_is_overtaken_before_its_answer_is_looked_for_doubles_noth
             assert_eq!(rows(&lake).await, of_round(6, round), "overtaken: {is_overtaken}");
         }
         task.close().await.unwrap();
+        let (indexes, now) = (lake.dir.path().join("iceberg/index"), lake.table("t").await.unwrap());
+        assert_eq!(follow::compared(&indexes, &schema, &now).await, Some(None), "the index is what the table holds");
     }
 }
 
