@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn more_than_the_buckets_are_for() {
         let key = |i: u64| u64::mix(Key::Small(i)).unwrap();
-        check((0..2 * (BUCKET as u64) << MOST).zip(0..).map(|(i, place)| (key(i / 3), place)).collect());
+        check((0..(2 * (BUCKET as u64)) << MOST).zip(0..).map(|(i, place)| (key(i / 3), place)).collect());
     }
 
     proptest! {
