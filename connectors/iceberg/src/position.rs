@@ -105,7 +105,11 @@ pub(crate) fn described(schema: &TableSchema) -> Result<[(String, String); 2]> {
     Ok([(SOURCE_TYPES.into(), json(&types)?), (KEY.into(), json(&key)?)])
 }
 
-/// Builds the properties of a commit that applies a log: the position of before, moved to `marks`.
+/// A snapshot whose sequence number is a multiple of this one has in its summary where all partitions stand.
+const WHOLE_SUMMARY: i64 = 100;
+
+/// Builds the properties of a commit that applies a log: the position of before, moved to `marks`. A snapshot's summary,
+/// which stays for as long as the snapshot does, has only what moved, and all of it now and then (P11).
 pub(crate) fn moved(
     before: Option<&TableMetadata>,
     marks: &Marks,
@@ -115,14 +119,19 @@ pub(crate) fn moved(
     epoch: i64,
 ) -> Result<Stamp> {
     let recorded = before.and_then(|m| serde_json::from_str::<Position>(m.properties().get(POSITION)?).ok());
-    let positions = recorded.map(|p| p.positions).unwrap_or_default();
-    let position = Position { table, snapshot, sequence, epoch, positions, marks: recorded_marks(marks) };
-    let summary = HashMap::from([
+    let (positions, applied) = recorded.map(|p| (p.positions, p.marks)).unwrap_or_default();
+    let mut position = Position { table, snapshot, sequence, epoch, positions, marks: recorded_marks(marks) };
+    let properties = HashMap::from([
         (POSITION.to_owned(), json(&position)?),
         (EPOCH.to_owned(), epoch.to_string()),
         (COMMIT_ID.to_owned(), snapshot.to_string()),
     ]);
-    Ok(Stamp { properties: summary.clone(), summary })
+    let mut summary = properties.clone();
+    if sequence % WHOLE_SUMMARY != 0 {
+        position.marks.retain(|partition, mark| applied.get(partition) != Some(mark));
+        summary.insert(POSITION.to_owned(), json(&position)?);
+    }
+    Ok(Stamp { properties, summary })
 }
 
 fn recorded_marks(marks: &Marks) -> BTreeMap<String, String> {
@@ -393,6 +402,26 @@ mod tests {
         assert!(check(&[(12, Some(11), 3)], 11, 3).contains("rolled back"), "not older than the oldest retained");
         assert!(check(&[(12, None, 3)], 10, 1).contains("rolled back"), "the chain is whole and lacks it");
         assert!(check(&[], 10, 1).contains("rolled back"), "no snapshot at all");
+    }
+
+    #[test]
+    fn a_summary_has_what_moved_and_all_of_it_every_hundredth_time() {
+        let uuid = Uuid::from_u128(7);
+        let marks =
+            |marks: &[(&str, &str)]| -> Marks { marks.iter().map(|(p, m)| ((*p).into(), (*m).into())).collect() };
+        let first = moved(None, &marks(&[("t-0", "1"), ("t-1", "1")]), uuid, 10, 1, 1).unwrap();
+        assert_eq!(first.summary, first.properties);
+        let before = table(uuid, &[(10, None, 1)], first.properties);
+        let check = |sequence| {
+            let stamp = moved(Some(&before), &marks(&[("t-0", "1"), ("t-1", "2")]), uuid, 11, sequence, 1).unwrap();
+            [stamp.properties, stamp.summary].map(|of| {
+                let position: Position = serde_json::from_str(&of[POSITION]).unwrap();
+                position.marks.into_iter().map(|(partition, mark)| format!("{partition} {mark}")).collect::<Vec<_>>()
+            })
+        };
+        let all = ["t-0 1", "t-1 2"].map(str::to_owned).to_vec();
+        assert_eq!(check(99), [all.clone(), vec!["t-1 2".to_owned()]]);
+        assert_eq!(check(100), [all.clone(), all]);
     }
 
     #[test]

@@ -238,23 +238,59 @@ impl Rows {
     ) -> Result<Index> {
         let fail = |e| failed(folder, e);
         let mut rebuild = Rebuild::begin(folder, definition, memory).map_err(fail)?;
-        if let Some(scan) = &self.scan {
-            let gone = base::gone(scan, &self.live)?;
-            for file in &self.live.files {
-                let number = rebuild.file(&file.path).map_err(fail)?;
-                let gone = gone.get(&file.path);
-                let mut row = 0_u32;
-                scan.read(&file.path, &self.columns, &mut |columns| {
-                    for key in maker.keys(columns).map_err(|e| e.with("file", &file.path))? {
-                        if gone.is_none_or(|gone| !gone.contains(row)) {
-                            rebuild.push(key, Location { file: number, row }).map_err(fail)?;
-                        }
-                        row += 1;
-                    }
-                    Ok(())
-                })?;
-            }
-        }
+        let numbers = self.live.files.iter().map(|file| rebuild.file(&file.path));
+        let numbers = numbers.collect::<Result<Vec<u32>, _>>().map_err(fail)?;
+        self.each(&numbers, maker, &mut |key, location| rebuild.push(key, location).map_err(fail))?;
         rebuild.finish(snapshot).map_err(fail)
     }
+
+    /// Gives each row that is there: its key, and where it is, by the numbers of the files.
+    fn each(&self, numbers: &[u32], maker: &KeyMaker, give: &mut dyn FnMut(Key, Location) -> Result<()>) -> Result<()> {
+        let Some(scan) = &self.scan else { return Ok(()) };
+        let gone = base::gone(scan, &self.live)?;
+        for (file, number) in self.live.files.iter().zip(numbers) {
+            let gone = gone.get(&file.path);
+            let mut row = 0_u32;
+            scan.read(&file.path, &self.columns, &mut |columns| {
+                for key in maker.keys(columns).map_err(|e| e.with("file", &file.path))? {
+                    if gone.is_none_or(|gone| !gone.contains(row)) {
+                        give(key, Location { file: *number, row })?;
+                    }
+                    row += 1;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Where the index of a table that nobody follows now differs from one that is made anew; `None` where it is at another
+/// snapshot, or is not there.
+#[cfg(test)]
+pub(crate) async fn compared(
+    indexes: &Path,
+    schema: &TableSchema,
+    table: &Table,
+) -> Option<Option<connector_iceberg_index::Difference>> {
+    let maker = KeyMaker::new(schema).unwrap();
+    let width = if maker.is_small() { Width::Small } else { Width::Wide };
+    let uuid = table.metadata().uuid().to_string();
+    let definition = Definition { table: uuid.clone(), key: maker.definition().to_owned(), width };
+    let index = adopt(&indexes.join(uuid), &definition, 1 << 20, table.metadata()).unwrap()?;
+    let live = base::live(table).await.unwrap();
+    let scan = Some(Scan { storage: table.file_io().clone(), runtime: Handle::current() });
+    let rows = Rows { scan, columns: columns(table, &maker), live };
+    let differs = on_thread(move || {
+        // A file that the index has no number of has rows that it lacks.
+        let numbers: Vec<u32> =
+            rows.live.files.iter().map(|file| index.number_of(&file.path).unwrap_or(u32::MAX)).collect();
+        let mut all = Vec::new();
+        rows.each(&numbers, &maker, &mut |key, location| {
+            all.push((key, location));
+            Ok(())
+        })?;
+        Ok(index.verify(all).unwrap())
+    });
+    Some(differs.await.unwrap())
 }

@@ -28,6 +28,8 @@ use crate::ledger::Ledger;
 use crate::sink::Place;
 
 pub(crate) use config::FollowConfig;
+#[cfg(test)]
+pub(crate) use keyed::compared;
 pub(crate) use task::FollowTask;
 
 /// A task; its indexes lie in `folder`.

@@ -253,6 +253,7 @@ async fn run(extra: &[(&str, &str)], transaction: usize, changes: &[Change], tur
         }
         if turn != Turn::Commit {
             task.close().await.map_err(|e| e.to_string())?;
+            index_is_the_table(&lake, &schema).await?;
             if turn == Turn::CrashWithoutIndex {
                 let _ = std::fs::remove_dir_all(lake.dir.path().join("iceberg/index"));
             }
@@ -272,8 +273,19 @@ async fn run(extra: &[(&str, &str)], transaction: usize, changes: &[Change], tur
     task.close().await.map_err(|e| e.to_string())?;
     let found = rows(&lake).await;
     let wanted: Vec<_> = model.into_iter().map(|(id, (v, big))| (id, v, big)).collect();
+    index_is_the_table(&lake, &schema).await?;
     assert!(!has_equality_deletes(&lake).await);
     if found == wanted { Ok(()) } else { Err(format!("at the end: found {found:?}, wanted {wanted:?}")) }
+}
+
+/// What one would be that is made anew, unless there is none for the table as it is.
+async fn index_is_the_table(lake: &Lake, schema: &TableSchema) -> Result<(), String> {
+    let Some(table) = lake.table("t").await else { return Ok(()) };
+    let indexes = lake.dir.path().join("iceberg/index");
+    match crate::follow::compared(&indexes, schema, &table).await {
+        Some(Some(difference)) => Err(format!("the index is not what the table holds: {difference:?}")),
+        Some(None) | None => Ok(()),
+    }
 }
 
 /// A commit that size caused waits for the interval to be reported: a checkpoint would commit what has gathered

@@ -140,7 +140,7 @@ impl Committer for Unheard {
     }
 }
 
-fn followed(lake: &Lake, committer: Arc<dyn Committer>) -> Box<dyn ApplyTask> {
+pub(super) fn followed(lake: &Lake, committer: Arc<dyn Committer>) -> Box<dyn ApplyTask> {
     let (place, folder) = (lake.place(), lake.dir.path().join("iceberg"));
     let journal = Journal::open(Some(&folder), &place.config.identity());
     let known = (Arc::clone(&committer), Arc::clone(&place), Arc::clone(&journal));
@@ -150,20 +150,20 @@ fn followed(lake: &Lake, committer: Arc<dyn Committer>) -> Box<dyn ApplyTask> {
 }
 
 /// A log of texts: each round puts each key anew.
-fn rounds(schema: &Arc<TableSchema>, keys: i64, rounds: usize) -> Log {
+pub(super) fn rounds(schema: &Arc<TableSchema>, keys: i64, rounds: usize) -> Log {
     let put = |round: usize, id| vec![Said::Put(id, format!("{round}"), Some("big".to_owned()), None)];
     let said = (0..rounds).flat_map(|round| (0..keys).map(move |id| put(round, id))).collect();
     Log { schema: Arc::clone(schema), said, transaction: 1 }
 }
 
-async fn apply(task: &mut dyn ApplyTask, events: Vec<LogEvent>) -> Applied {
+pub(super) async fn apply(task: &mut dyn ApplyTask, events: Vec<LogEvent>) -> Applied {
     for event in events {
         task.apply(event).await.unwrap();
     }
     task.checkpoint().await.unwrap()
 }
 
-fn opening(schema: &Arc<TableSchema>) -> LogEvent {
+pub(super) fn opening(schema: &Arc<TableSchema>) -> LogEvent {
     LogEvent::Open { schema: Arc::clone(schema), source: "shop".into(), create: true }
 }
 
@@ -200,6 +200,8 @@ async fn a_commit_that_is_overtaken_before_its_answer_is_looked_for_doubles_noth
             assert_eq!(rows(&lake).await, of_round(6, round), "overtaken: {is_overtaken}");
         }
         task.close().await.unwrap();
+        let (indexes, now) = (lake.dir.path().join("iceberg/index"), lake.table("t").await.unwrap());
+        assert_eq!(follow::compared(&indexes, &schema, &now).await, Some(None), "the index is what the table holds");
     }
 }
 

@@ -9,6 +9,7 @@ mod foreign;
 mod ledgers;
 mod loads;
 mod orphans;
+mod requests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
