@@ -14,8 +14,8 @@ pub struct Events {
     preceding: u64,
     /// What the clocks of the next events show, milliseconds since 1970.
     pub clock: i64,
-    /// A column of text that the table has got meanwhile, and its value.
-    more: Option<(String, String)>,
+    /// The columns of text that the table has got meanwhile, and their values.
+    more: Vec<(String, String)>,
     /// The transaction that the next events are of, and how many it has had; else each is of its own, and says nothing
     /// of its place in it.
     within: Option<(u64, u64)>,
@@ -24,7 +24,7 @@ pub struct Events {
 impl Events {
     /// The events of a table of the schema `public` with the key `id`, from the beginning of the source's log.
     pub fn of(table: &str) -> Self {
-        Self { table: table.into(), has_key: true, lsn: 1000, preceding: 900, clock: 1, more: None, within: None }
+        Self { table: table.into(), has_key: true, lsn: 1000, preceding: 900, clock: 1, more: Vec::new(), within: None }
     }
 
     /// The same without a key.
@@ -33,9 +33,8 @@ impl Events {
     }
 
     /// The table has one more column, which may be NULL, and every row from now on this value in it.
-    pub fn with_column(&mut self, name: &str, value: &str) -> &mut Self {
-        self.more = Some((name.to_owned(), value.to_owned()));
-        self
+    pub fn grow(&mut self, name: &str, value: &str) {
+        self.more.push((name.to_owned(), value.to_owned()));
     }
 
     /// A row is there.
@@ -116,9 +115,7 @@ impl Events {
             "connector": "postgresql", "schema": "public", "table": self.table, "txId": self.lsn, "lsn": self.lsn,
             "sequence": sequence, "ts_ms": self.clock,
         } });
-        if let Some((name, value)) = &self.more
-            && !payload["after"].is_null()
-        {
+        for (name, value) in self.more.iter().filter(|_| op != "d") {
             payload["after"][name] = value.as_str().into();
         }
         if let Some((transaction, events)) = &mut self.within {

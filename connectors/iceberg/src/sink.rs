@@ -1,5 +1,6 @@
 //! The sink: what is durable, and the task that writes.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -184,7 +185,8 @@ impl Sink for IcebergSink {
         let ident = self.place.ident(table)?;
         let Some(found) = self.committer().await?.load(&ident).await? else { return Ok(None) };
         let standing = position::followed(found.metadata(), table)?;
-        if self.place.identified(standing.schema.as_ref().clone())?.key() != standing.schema.key() {
+        let columns = |schema: &TableSchema| schema.key().iter().copied().collect::<BTreeSet<_>>();
+        if columns(&self.place.identified(standing.schema.as_ref().clone())?) != columns(&standing.schema) {
             let what = "the table was made with another key than it is told to have: load it again (--no-resume)";
             return Err(Error::data(what).with("table", table).with("key", table_config::ID_COLUMNS));
         }

@@ -99,8 +99,9 @@ impl Tables {
                 ID_COLUMNS,
                 Kind::Text,
                 "Columns, separated by commas, that identify a row of one table (named as above) where its key at the \
-                 source does not, or it has none; they must be NOT NULL there. To follow the table, its events' keys \
-                 must hold them (Debezium's message.key.columns) or its whole rows be logged (REPLICA IDENTITY FULL)",
+                 source does not, or it has none; they must be NOT NULL and, after each changed row, unique there (a \
+                 unique index that is not deferrable). To follow the table, its events' keys must hold them \
+                 (Debezium's message.key.columns) or its whole rows be logged (REPLICA IDENTITY FULL)",
             )
     }
 

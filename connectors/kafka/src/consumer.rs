@@ -21,6 +21,8 @@ use crate::error;
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 /// How long what the client has to say of an error is waited for.
 const TELLS: Duration = Duration::from_millis(100);
+/// How long after what went wrong another error may follow from it.
+const FOLLOWS: Duration = Duration::from_secs(60);
 /// How often the client reports how far it is.
 const STATISTICS: &str = "5000";
 /// Milliseconds that fetching rests once the queue of fetched messages is full.
@@ -30,8 +32,9 @@ const FETCHED: (usize, usize) = (4 << 20, 64 << 20);
 
 /// What the client says beside messages.
 pub(crate) struct Context {
-    /// What went wrong last and the client's words, for the error that follows from it. What does not pass stays.
-    last: Mutex<Option<(KafkaError, String)>>,
+    /// What went wrong last, the client's words and when, for the error that follows from it. What does not pass by
+    /// itself stays for as long as one may follow.
+    last: Mutex<Option<(KafkaError, String, Instant)>>,
     /// What it reported last of its topics.
     topics: Mutex<HashMap<String, Topic>>,
     errors: Counter,
@@ -61,9 +64,11 @@ impl ClientContext for Context {
         tracing::debug!(error = %error, reason, "a connection to Kafka failed");
         self.errors.add(1);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let stays = |(error, _): &(KafkaError, String)| error::kind(error.rdkafka_error_code()) == ErrorKind::Fatal;
+        let stays = |(error, _, at): &(KafkaError, String, Instant)| {
+            error::kind(error.rdkafka_error_code()) == ErrorKind::Fatal && at.elapsed() < FOLLOWS
+        };
         if !last.as_ref().is_some_and(stays) {
-            *last = Some((error, reason.to_owned()));
+            *last = Some((error, reason.to_owned(), Instant::now()));
         }
     }
 }
@@ -112,17 +117,24 @@ impl Consumer {
         self.0.fetch_metadata(None, TIMEOUT).map_err(|e| self.unheard("Kafka cannot be reached", e))
     }
 
+    /// Whether a topic is not there: asked by its name, for what brokers list may lack it for a while.
+    pub(crate) fn is_gone(&self, topic: &str) -> Result<bool> {
+        let asked = self.0.fetch_metadata(Some(topic), TIMEOUT);
+        let told =
+            asked.map_err(|e| self.unheard("Kafka does not say whether a topic is there", e).with("topic", topic))?;
+        let unknown = Some(rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+        Ok(told.topics().iter().any(|found| found.name() == topic && found.error() == unknown))
+    }
+
     /// That the cluster can be reached, before anything is read of it.
     pub(crate) fn reach(&self) -> Result<()> {
-        let mut left = TIMEOUT;
+        let mut steps = [TIMEOUT / 10, TIMEOUT / 4, TIMEOUT].into_iter();
         loop {
-            let step = TIMEOUT / 10;
-            let Err(e) = self.0.fetch_metadata(None, step) else { return Ok(()) };
+            let Err(e) = self.0.fetch_metadata(None, steps.next().unwrap_or(TIMEOUT)) else { return Ok(()) };
             // Why not is told where the client is polled, among that nobody answers, again and again.
             let _ = (0..10).try_for_each(|_| self.0.poll(TELLS).map(drop));
             let error = self.unheard("Kafka cannot be reached", e);
-            left = left.saturating_sub(step);
-            if left.is_zero() || error.kind() == ErrorKind::Fatal {
+            if steps.len() == 0 || error.kind() == ErrorKind::Fatal {
                 return Err(error);
             }
         }
@@ -167,7 +179,7 @@ impl Consumer {
     pub(crate) fn unheard(&self, what: &str, error: KafkaError) -> Error {
         let last = self.0.context().last.lock().unwrap_or_else(PoisonError::into_inner).take();
         let made = error::kafka(what, error);
-        let Some((cause, reason)) = last else { return made };
+        let Some((cause, reason, _)) = last.filter(|(.., at)| at.elapsed() < FOLLOWS) else { return made };
         let kind =
             if made.kind() == ErrorKind::Fatal { ErrorKind::Fatal } else { error::kind(cause.rdkafka_error_code()) };
         Error::new(kind, what).with("reason", reason).caused_by(cause)

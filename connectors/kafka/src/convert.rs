@@ -1,10 +1,10 @@
 //! A decoded batch to the contract's: what each row does, and which values it does not have. Pure.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow_array::{Array, RecordBatch, UInt32Array};
+use arrow_array::{RecordBatch, UInt32Array};
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
+use arrow_ord::cmp::distinct;
 use arrow_select::interleave::interleave;
 use arrow_select::take::take;
 use connector_api::{Error, LogBatch, LogSpan, Moved, Op, Result, TableSchema};
@@ -69,15 +69,13 @@ pub(crate) fn batch(batch: Batch, span: LogSpan) -> Result<LogBatch> {
 /// Which of the images before have another key than their row has now.
 fn rekeyed(schema: &TableSchema, rows: &RecordBatch, before: &Images) -> Result<Vec<usize>> {
     let of = UInt32Array::from(before.of.clone());
-    let mut other = BTreeSet::new();
+    let mut is_other = vec![false; before.of.len()];
     for &column in schema.key() {
-        let (now, was) = (take(rows.column(column), &of, None).map_err(bug)?, before.rows.column(column));
-        if now.to_data() != was.to_data() {
-            let differs = |row: &usize| now.slice(*row, 1).to_data() != was.slice(*row, 1).to_data();
-            other.extend((0..now.len()).filter(differs));
-        }
+        let now = take(rows.column(column), &of, None).map_err(bug)?;
+        let other = distinct(&now, before.rows.column(column)).map_err(bug)?;
+        other.values().set_indices().for_each(|row| is_other[row] = true);
     }
-    Ok(other.into_iter().collect())
+    Ok((0..).zip(is_other).filter_map(|(old, is_other)| is_other.then_some(old)).collect())
 }
 
 /// Rows whose missing values are taken from the images before, where those have them.

@@ -16,6 +16,7 @@ mod dead;
 mod ends;
 mod error;
 mod fetch;
+mod held;
 mod last;
 mod log;
 mod mark;

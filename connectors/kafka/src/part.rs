@@ -13,6 +13,7 @@ use connector_debezium::{Decoder, Keep, Message, Op, Pushed, Snapshot, SourcePos
 use crate::convert;
 use crate::cut::Seen;
 use crate::ends::Ends;
+use crate::held::{Held, has_columns_of};
 use crate::mark::{Mark, SNAPSHOT, Verdict};
 use crate::topics::Topic;
 
@@ -121,9 +122,12 @@ pub(crate) struct Part {
     pub(crate) older: i32,
     /// Until what is applied of older partitions this one waits (P22): their numbers, and offsets.
     pub(crate) waits_for: Vec<(i32, i64)>,
-    /// The message whose table has other columns than before, at which the partition waits for the topic's others (P22),
-    /// and since when.
-    pub(crate) held: Option<(i64, Instant)>,
+    /// What older partitions have to come to before this one goes on with more columns.
+    pub(crate) after: Vec<(i32, i64)>,
+    /// What it waits before, if it does: then nothing is wanted from the broker.
+    pub(crate) held: Option<Held>,
+    /// The message that it waited before and may take now.
+    pub(crate) passes: Option<i64>,
     /// When the first of the open rows came.
     pub(crate) opened: Option<Instant>,
     /// Bytes of messages that the open rows came in.
@@ -164,7 +168,9 @@ impl Part {
             assigned: false,
             older: 0,
             waits_for: Vec::new(),
+            after: Vec::new(),
             held: None,
+            passes: None,
             opened: None,
             bytes: 0,
             accepts_ties,
@@ -206,9 +212,7 @@ impl Part {
         self.lanes.remove(table);
         self.absent.remove(table);
         self.decoder.forget(table);
-        if self.held.take().is_some() {
-            self.waits_for.clear();
-        }
+        self.let_go(table);
     }
 
     /// The table is this from now on.
@@ -227,6 +231,18 @@ impl Part {
     /// Whether every table that is known here was stopped.
     pub(crate) fn is_idle(&self) -> bool {
         !self.lanes.is_empty() && self.lanes.values().all(|lane| lane.stopped)
+    }
+
+    /// No longer waits before a message of that table; gives whether it did.
+    pub(crate) fn let_go(&mut self, table: &TableId) -> bool {
+        self.passes = None;
+        self.held.take_if(|held| held.table() == table).is_some()
+    }
+
+    /// Whether no change of a table comes here that lacks one of these columns.
+    pub(crate) fn is_beyond(&self, schema: &TableSchema) -> bool {
+        let lane = self.lanes.get(schema.table());
+        self.is_idle() || lane.is_some_and(|lane| lane.stopped || has_columns_of(&lane.schema, schema))
     }
 
     /// Whether no message was passed over that there was.

@@ -3,6 +3,7 @@
 //! What must hold: a table that cannot go on stops alone; what a table's partitions deliver begins where the sink has
 //! it; nothing blocks but the brokers, the registry, the sink's own answers and a full queue.
 
+mod hold;
 mod open;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -426,7 +427,9 @@ impl Reader {
                 part.absent.remove(table);
             }
             let idle = part.is_idle() || part.lanes.is_empty() && part.concerns(table);
-            if idle && part.assigned {
+            if part.let_go(table) && !idle {
+                self.assign(at)?;
+            } else if idle && part.assigned {
                 self.flush(at)?;
                 self.unassign(at)?;
             }
@@ -504,7 +507,7 @@ impl Reader {
             self.counters.repeated.add(skipped.repeated);
             self.counters.loaded.add(skipped.loaded);
         }
-        self.admit()?;
+        self.admit(quiet)?;
         self.forward()?;
         self.commit_offsets();
         Ok(())
@@ -512,8 +515,9 @@ impl Reader {
 
     /// Tells how far reading is behind the brokers, and behind the source.
     fn measure(&mut self, quiet: bool) {
-        let assigned = self.parts.iter().filter(|part| part.assigned);
-        let unread = assigned.map(|p| self.consumer.unread(&p.topic.name, p.number, p.next, quiet).unwrap_or(0)).sum();
+        let wanted =
+            self.parts.iter().filter(|part| part.assigned || part.held.is_some() || !part.waits_for.is_empty());
+        let unread = wanted.map(|p| self.consumer.unread(&p.topic.name, p.number, p.next, quiet).unwrap_or(0)).sum();
         self.counters.lag.set(unread);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
         // Of what was read since the last beat.

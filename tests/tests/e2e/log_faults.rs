@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use connect_tests::compare::{Rows, assert_rows, until_rows};
+use connect_tests::compare::{assert_rows, until_rows};
 use connect_tests::events::{Events, rows};
 use connect_tests::kafka::{Kafka, Message};
 use connect_tests::lake::Engine;
 use connect_tests::runtime::{FAILED, Job, OK, SOME_TABLES_FAILED};
 
 /// The rows that tests write first.
-const FIRST: [(i64, &str); 3] = [(1, "a"), (2, "b"), (3, "c")];
+pub(crate) const FIRST: [(i64, &str); 3] = [(1, "a"), (2, "b"), (3, "c")];
 
-fn first(events: &mut Events) -> Vec<Message> {
+pub(crate) fn first(events: &mut Events) -> Vec<Message> {
     FIRST.iter().map(|(id, v)| events.create(*id, v)).collect()
 }
 
@@ -118,93 +118,6 @@ fn a_partition_whose_leader_changes_costs_nothing() {
     running.until("the first leader", || (first_broker.leader(topic) == Some((2, 2))).then_some(()));
     first_broker.write(topic, &[events.update(1, "z"), events.create(4, "d")]);
     until_rows(&rows([(1, "z"), (3, "c"), (4, "d")]), &job.lake(), "t", &mut running);
-    running.terminate();
-    running.wait().expect(OK);
-}
-
-#[test]
-fn partitions_that_are_added_are_read_after_the_older_ones() {
-    let kafka = Kafka::shared();
-    kafka.create("grown.public.t", 1);
-    let mut events = Events::of("t");
-    let job = Job::following(kafka, r"grown\.public\.t");
-    let mut running = job.start(&[]);
-    kafka.write("grown.public.t", &first(&mut events));
-    until_rows(&rows(FIRST), &job.lake(), "t", &mut running);
-    running.kill();
-    // While nobody reads: later events of one key lie in another partition.
-    kafka.write("grown.public.t", &[events.update(1, "older"), events.update(2, "older")]);
-    kafka.grow("grown.public.t", 3);
-    let in_partition = |partition, message| Message { partition, ..message };
-    kafka.write(
-        "grown.public.t",
-        &[
-            in_partition(1, events.update(1, "newer")),
-            in_partition(2, events.delete(2)),
-            in_partition(2, events.create(4, "d")),
-        ],
-    );
-    let mut running = job.start(&[]);
-    until_rows(&rows([(1, "newer"), (3, "c"), (4, "d")]), &job.lake(), "t", &mut running);
-    // And while it reads.
-    kafka.grow("grown.public.t", 4);
-    kafka.write("grown.public.t", &[in_partition(3, events.create(5, "e"))]);
-    until_rows(&rows([(1, "newer"), (3, "c"), (4, "d"), (5, "e")]), &job.lake(), "t", &mut running);
-    // All partitions at once cannot be put in order.
-    kafka.write("grown.public.t", &[in_partition(1, events.truncate())]);
-    running.until_it_says("a truncation of a table whose topic has several partitions");
-    running.terminate();
-    running.wait().expect(SOME_TABLES_FAILED);
-}
-
-/// Each partition comes to the change in its own time: one has much of before it still to be read, another has nothing after
-/// it for a while.
-#[test]
-fn a_column_that_is_added_reaches_each_partition_in_its_own_time() {
-    let kafka = Kafka::shared();
-    kafka.create("wider.public.t", 3);
-    let mut events = Events::of("t");
-    let mut sent: Vec<(i64, Option<&str>)> = Vec::new();
-    let mut messages = Vec::new();
-    for id in 0..3000 {
-        // Few but in the second.
-        let partition = if id % 100 < 98 { 1 } else { (id % 2) as i32 * 2 };
-        messages.push(Message { partition, ..events.create(id, "v") });
-        sent.push((id, None));
-    }
-    for id in 3000..3020 {
-        messages.push(Message { partition: (id % 2) as i32, ..events.with_column("w", "w").create(id, "v") });
-        sent.push((id, Some("w")));
-    }
-    kafka.write("wider.public.t", &messages);
-    let job = Job::following(kafka, r"wider\.public\.t");
-    let rows = |sent: &[(i64, Option<&str>)]| {
-        let row = |(id, w): &(i64, Option<&str>)| vec![Some(id.to_string()), Some("v".into()), w.map(str::to_owned)];
-        Rows { columns: vec!["id".into(), "v".into(), "w".into()], rows: sent.iter().map(row).collect() }
-    };
-    let mut running = job.start(&[]);
-    until_rows(&rows(&sent), &job.lake(), "t", &mut running);
-    kafka.write("wider.public.t", &[Message { partition: 2, ..events.create(4000, "v") }]);
-    sent.push((4000, Some("w")));
-    until_rows(&rows(&sent), &job.lake(), "t", &mut running);
-    running.terminate();
-    running.wait().expect(OK);
-}
-
-/// What ends a transaction of a producer has an offset that no reader comes to.
-#[test]
-fn partitions_that_are_added_do_not_wait_for_the_ends_of_transactions() {
-    let kafka = Kafka::shared();
-    kafka.create("marked.public.t", 1);
-    let mut events = Events::of("t");
-    let job = Job::following(kafka, r"marked\.public\.t");
-    let mut running = job.start(&[]);
-    kafka.write_in_a_transaction("marked.public.t", &first(&mut events), true);
-    until_rows(&rows(FIRST), &job.lake(), "t", &mut running);
-    kafka.write_in_a_transaction("marked.public.t", &[events.delete(1)], false);
-    kafka.grow("marked.public.t", 2);
-    kafka.write("marked.public.t", &[Message { partition: 1, ..events.update(2, "z") }]);
-    until_rows(&rows([(1, "a"), (2, "z"), (3, "c")]), &job.lake(), "t", &mut running);
     running.terminate();
     running.wait().expect(OK);
 }

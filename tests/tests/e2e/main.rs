@@ -25,6 +25,7 @@ mod memory;
 mod operator;
 mod oracle;
 mod panics;
+mod partitions;
 mod random;
 mod rest;
 mod shape;

@@ -373,10 +373,12 @@ impl Lane {
             };
         };
         let metadata = base.metadata();
-        let (mut now, mut last_id, mut grown) =
-            (metadata.current_schema().as_ref().clone(), metadata.last_column_id(), false);
+        // What is written of a commit already has the columns that it grows by.
+        let mut now =
+            self.begun.as_ref().map_or_else(|| metadata.current_schema().as_ref(), |begun| &begun.schema).clone();
+        let (mut last_id, mut grown) = (metadata.last_column_id().max(now.highest_field_id()), false);
         let mut seen = None;
-        // Each in turn: of a topic of several partitions the last need not be the newest.
+        // Each in turn: one that lacks a column of one before is refused.
         for batch in batches {
             if seen.is_some_and(|seen| Arc::ptr_eq(seen, batch.schema())) {
                 continue;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use connector_api::{Error, LogEvent, Marks, Result, Standing, TableId, TableSchema};
 use connector_debezium::{Decoder, SchemaSource, Settings};
@@ -26,11 +25,6 @@ const GONE: &str = "the topic is not there any more, or may not be read any more
 const ELSEWHERE: &str = "the table is followed from another log: load it again (--no-resume) to follow this one";
 const LOST: &str = "the topic does not have any more what comes next for the table: load it again (--no-resume)";
 const BEYOND: &str = "the table is beyond the end of its topic, which has lost messages: load it again (--no-resume)";
-
-/// Where a partition ends is not told yet.
-const UNTOLD: i64 = i64::MAX;
-/// How long what a producer sent to several partitions may take to be in all of them.
-const ARRIVED: Duration = Duration::from_secs(1);
 
 /// So many records before its end a topic of transaction metadata is read from.
 const RECENT: i64 = 1000;
@@ -70,7 +64,7 @@ impl Reader {
         let before = std::mem::replace(&mut self.missing, missing);
         for name in self.missing.clone() {
             match (before.contains(&name), self.topics.contains_key(&name)) {
-                (true, true) => self.fail_topic(&name, GONE)?,
+                (true, true) if self.consumer.is_gone(&name)? => self.fail_topic(&name, GONE)?,
                 (false, false) => {
                     tracing::warn!(topic = %name, "a topic is not there, or may not be read: waiting for it")
                 }
@@ -200,7 +194,14 @@ impl Reader {
         match self.begun(table, places) {
             Ok(Some(schema)) => self.tell_open(schema, places)?,
             Ok(None) => {}
-            Err(error) => return self.fail(table, error),
+            Err(error) => {
+                self.fail(table, error)?;
+                // Those that waited for the table go on with their others.
+                let goes_on = |at: &usize| self.parts[*at].lanes.values().any(|lane| !lane.stopped);
+                let waited: Vec<usize> =
+                    places.iter().copied().filter(|at| !self.parts[*at].assigned).filter(goes_on).collect();
+                return waited.into_iter().try_for_each(|at| self.assign(at));
+            }
         }
         for at in places {
             self.assign(*at)?;
@@ -341,9 +342,11 @@ impl Reader {
     }
 
     /// Has the brokers send a partition from where it stands.
-    fn assign(&mut self, at: usize) -> Result<(), End> {
+    pub(super) fn assign(&mut self, at: usize) -> Result<(), End> {
         self.unassign(at)?;
         let part = &mut self.parts[at];
+        // It comes to that message again.
+        part.held = None;
         if !part.waits_for.is_empty() {
             return Ok(());
         }
@@ -366,70 +369,6 @@ impl Reader {
             let done = self.consumer.inner().incremental_unassign(&list);
             done.map_err(|e| error::kafka("a partition cannot be given back", e))?;
             part.assigned = false;
-        }
-        Ok(())
-    }
-
-    /// Has a partition wait before a message whose table has other columns than before, until the topic's others have no
-    /// more of those before (P22): a table does not grow and then have changes of what it was. Gives whether it waits.
-    pub(super) fn hold(&mut self, at: usize, offset: i64, schema: &TableSchema) -> Result<bool, End> {
-        let part = &self.parts[at];
-        if part.held.is_some_and(|(held, _)| held == offset) {
-            self.parts[at].held = None;
-            return Ok(false);
-        }
-        let places = self.places.get(&part.topic.name).into_iter().flatten().filter(|place| **place != at);
-        let others = places.map(|place| &self.parts[*place]).filter(|other| {
-            let lane = other.lanes.get(schema.table());
-            lane.is_some_and(|lane| !lane.stopped && *lane.schema != *schema)
-        });
-        let others: Vec<(i32, i64)> = others.map(|other| (other.number, UNTOLD)).collect();
-        if others.is_empty() {
-            return Ok(false);
-        }
-        let part = &mut self.parts[at];
-        (part.waits_for, part.held) = (others, Some((offset, Instant::now())));
-        part.next = offset;
-        self.unassign(at)?;
-        Ok(true)
-    }
-
-    /// Finds where the partitions end that one at a message of other columns waits for, once what their producer sent
-    /// before that message must have arrived.
-    fn tell_ends(&mut self, at: usize) -> Result<(), End> {
-        let part = &mut self.parts[at];
-        if part.held.is_some_and(|(_, since)| since.elapsed() >= ARRIVED) {
-            for (number, end) in part.waits_for.iter_mut().filter(|(_, end)| *end == UNTOLD) {
-                *end = self.consumer.last(&self.config, &part.topic.name, *number)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets partitions go on whose others have come far enough.
-    pub(super) fn admit(&mut self) -> Result<(), End> {
-        for at in 0..self.parts.len() {
-            self.tell_ends(at)?;
-            let part = &self.parts[at];
-            if part.waits_for.is_empty() {
-                continue;
-            }
-            let places = self.places.get(&part.topic.name);
-            let has_come = |(number, end): &(i32, i64)| {
-                let other = places.and_then(|places| Some(&self.parts[*places.get(*number as usize)?]));
-                // One that waits in its turn has come to the same change of the table; of one that is stopped nothing comes.
-                let is_past =
-                    |other: &Part| part.held.is_some() && *end != UNTOLD && (other.held.is_some() || other.is_idle());
-                other.is_some_and(|other| other.next >= *end || is_past(other))
-            };
-            if part.waits_for.iter().all(has_come) {
-                let older = self.places.get(&part.topic.name).cloned().unwrap_or_default();
-                // What is read of them must not come after what follows it.
-                for (number, _) in std::mem::take(&mut self.parts[at].waits_for) {
-                    self.flush(older[number as usize])?;
-                }
-                self.assign(at)?;
-            }
         }
         Ok(())
     }
