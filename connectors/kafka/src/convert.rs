@@ -31,39 +31,55 @@ pub(crate) fn batch(batch: Batch, span: LogSpan) -> Result<LogBatch> {
         }
         None => {}
     }
-    let (mut places, mut done): (Vec<Place>, Vec<Op>) = (Vec::new(), Vec::new());
-    let mut olds = before.iter().flat_map(|before| less.iter().map(|old| (*old, before.of[*old]))).peekable();
-    for (row, was) in ops.iter().enumerate() {
-        if let Some((old, _)) = olds.next_if(|(_, of)| *of as usize == row) {
-            places.push((BEFORE, old));
-            done.push(Op::Delete);
+    let done = |was: &Was| if matches!(was, Was::Delete | Was::Moved) { Op::Delete } else { Op::Put };
+    let (rows, done, missing) = match before.as_ref().filter(|_| !less.is_empty()) {
+        None => {
+            let missing = bits(&missing, rows.num_rows());
+            (rows, ops.iter().map(done).collect(), missing)
         }
-        places.push((AFTER, row));
-        done.push(if matches!(was, Was::Delete | Was::Moved) { Op::Delete } else { Op::Put });
-    }
-    let mut sides = [bits(&missing, rows.num_rows()), Vec::new()];
-    if let Some(before) = before.as_ref().filter(|_| !less.is_empty()) {
-        let columns = (0..rows.num_columns())
-            .map(|column| interleave(&[rows.column(column).as_ref(), before.rows.column(column).as_ref()], &places));
-        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(bug)?;
-        rows = RecordBatch::try_new(Arc::clone(schema.arrow()), columns).map_err(bug)?;
-        sides[BEFORE] = bits(&before.missing, before.rows.num_rows());
-    }
+        Some(before) => woven(&schema, (&rows, &missing), (before, &less), &ops, done)?,
+    };
     let mut made = LogBatch::new(Arc::clone(&schema), span, rows, done)?;
-    if sides.iter().flatten().any(Option::is_some) {
-        let of = |column: usize| {
-            let bits = |side: usize| sides[side].get(column).and_then(Option::as_ref);
-            let is = |(side, row): &Place| bits(*side).is_some_and(|bits| bits.value(*row));
-            (bits(AFTER).is_some() || bits(BEFORE).is_some()).then(|| places.iter().map(is).collect())
-        };
-        made = made.with_missing((0..sides[AFTER].len()).map(of).collect())?;
+    if missing.iter().any(Option::is_some) {
+        made = made.with_missing(missing)?;
     }
     let Some(Images { mut of, rows: old_keys, .. }) = old_keys else { return Ok(made) };
     // Each row that is woven in before it moves it on by one.
     let at = |old: &usize| before.as_ref().map(|before| before.of[*old]);
-    let woven = |row: u32| less.partition_point(|old| at(old) <= Some(row)) as u32;
-    of.iter_mut().for_each(|row| *row += woven(*row));
+    let more = |row: u32| less.partition_point(|old| at(old) <= Some(row)) as u32;
+    of.iter_mut().for_each(|row| *row += more(*row));
     made.with_moved(Moved { rows: of, old_keys: old_keys.project(schema.key()).map_err(bug)? })
+}
+
+/// Rows, and before some of them the deletion of what they were; what each does, and which values each does not have.
+fn woven(
+    schema: &TableSchema,
+    (rows, missing): (&RecordBatch, &Missing),
+    (before, less): (&Images, &[usize]),
+    ops: &[Was],
+    done: impl Fn(&Was) -> Op,
+) -> Result<(RecordBatch, Vec<Op>, Vec<Option<BooleanBuffer>>)> {
+    let (mut places, mut all): (Vec<Place>, Vec<Op>) = (Vec::new(), Vec::new());
+    let mut olds = less.iter().map(|old| (*old, before.of[*old])).peekable();
+    for (row, was) in ops.iter().enumerate() {
+        if let Some((old, _)) = olds.next_if(|(_, of)| *of as usize == row) {
+            places.push((BEFORE, old));
+            all.push(Op::Delete);
+        }
+        places.push((AFTER, row));
+        all.push(done(was));
+    }
+    let columns = (0..rows.num_columns())
+        .map(|column| interleave(&[rows.column(column).as_ref(), before.rows.column(column).as_ref()], &places));
+    let columns = columns.collect::<Result<Vec<_>, _>>().map_err(bug)?;
+    let sides = [bits(missing, rows.num_rows()), bits(&before.missing, before.rows.num_rows())];
+    let of = |column: usize| {
+        let bits = |side: usize| sides[side].get(column).and_then(Option::as_ref);
+        let is = |(side, row): &Place| bits(*side).is_some_and(|bits| bits.value(*row));
+        (bits(AFTER).is_some() || bits(BEFORE).is_some()).then(|| places.iter().map(is).collect())
+    };
+    let missing = (0..sides[AFTER].len()).map(of).collect();
+    Ok((RecordBatch::try_new(Arc::clone(schema.arrow()), columns).map_err(bug)?, all, missing))
 }
 
 /// Which of the images before have another key than their row has now.
