@@ -128,16 +128,19 @@ impl Consumer {
 
     /// That the cluster can be reached, before anything is read of it.
     pub(crate) fn reach(&self) -> Result<()> {
-        let mut steps = [TIMEOUT / 10, TIMEOUT / 4, TIMEOUT].into_iter();
-        loop {
-            let Err(e) = self.0.fetch_metadata(None, steps.next().unwrap_or(TIMEOUT)) else { return Ok(()) };
+        let mut outcome = Ok(());
+        for step in [TIMEOUT / 10, TIMEOUT / 4, TIMEOUT] {
+            let Err(e) = self.0.fetch_metadata(None, step) else { return Ok(()) };
             // Why not is told where the client is polled, among that nobody answers, again and again.
             let _ = (0..10).try_for_each(|_| self.0.poll(TELLS).map(drop));
             let error = self.unheard("Kafka cannot be reached", e);
-            if steps.len() == 0 || error.kind() == ErrorKind::Fatal {
-                return Err(error);
+            let is_final = error.kind() == ErrorKind::Fatal;
+            outcome = Err(error);
+            if is_final {
+                break;
             }
         }
+        outcome
     }
 
     /// The first offset and the one after the last of a partition.

@@ -61,9 +61,7 @@ impl RegistryConfig {
         let user_info = given.get(USER_INFO).or_else(|| given.get(OTHER_USER_INFO)).cloned();
         Some(Self { urls, user_info, authorities: text(AUTHORITIES).map(str::to_owned) })
     }
-}
 
-impl RegistryConfig {
     /// Which of the keys is given here and is not the other's.
     pub(crate) fn unlike(&self, other: &Self) -> Option<&'static str> {
         let info = |of: &Self| of.user_info.as_ref().map(|info| info.expose().to_owned());

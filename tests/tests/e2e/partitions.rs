@@ -50,39 +50,37 @@ fn columns_that_are_added_reach_each_partition_in_its_own_time() {
     kafka.create("wider.public.t", 3);
     let mut events = Events::of("t");
     let mut wanted = Rows { columns: ["id", "v", "w", "x"].map(str::to_owned).to_vec(), rows: Vec::new() };
-    let mut create = |events: &mut Events, partition: i32, id: i64, more: [Option<&str>; 2]| {
-        let row = [Some(id.to_string()), Some("v".into())].into_iter().chain(more.map(|text| text.map(str::to_owned)));
-        wanted.rows.push(row.collect());
-        (Message { partition, ..events.create(id, "v") }, wanted.clone())
+    let row = |id: i64, more: &[Option<&str>]| {
+        [Some(id.to_string()), Some("v".into())].into_iter().chain(more.iter().map(|v| v.map(str::to_owned))).collect()
     };
+    let create = |events: &mut Events, partition, id| Message { partition, ..events.create(id, "v") };
     // Few but in the second.
     let place = |id: i64| if id % 100 < 98 { 1 } else { (id % 2) as i32 * 2 };
-    let mut messages: Vec<Message> = (0..3000).map(|id| create(&mut events, place(id), id, [None, None]).0).collect();
+    let mut messages: Vec<Message> = (0..3000).map(|id| create(&mut events, place(id), id)).collect();
+    wanted.rows.extend((0..3000).map(|id| row(id, &[None, None])));
     events.grow("w", "w");
-    messages.extend((3000..3010).map(|id| create(&mut events, 1, id, [Some("w"), None]).0));
+    messages.extend((3000..3010).map(|id| create(&mut events, 1, id)));
+    wanted.rows.extend((3000..3010).map(|id| row(id, &[Some("w"), None])));
     events.grow("x", "x");
-    messages.extend((3010..3020).map(|id| create(&mut events, (id % 2) as i32, id, [Some("w"), Some("x")]).0));
+    messages.extend((3010..3020).map(|id| create(&mut events, (id % 2) as i32, id)));
+    wanted.rows.extend((3010..3021).map(|id| row(id, &[Some("w"), Some("x")])));
     kafka.write("wider.public.t", &messages);
     let job = Job::following(kafka, r"wider\.public\.t");
     let mut running = job.start(&[]);
-    let (last, all) = create(&mut events, 2, 4000, [Some("w"), Some("x")]);
-    kafka.write("wider.public.t", &[last]);
-    until_rows(&all, &job.lake(), "t", &mut running);
+    kafka.write("wider.public.t", &[create(&mut events, 2, 3020)]);
+    until_rows(&wanted, &job.lake(), "t", &mut running);
     running.kill();
     // What the new partition has of before the third column waits for what the first has of after it, and the other way.
     kafka.grow("wider.public.t", 4);
-    let (before, _) = create(&mut events, 3, 5000, [Some("w"), Some("x")]);
+    let before = create(&mut events, 3, 5000);
     events.grow("y", "y");
-    let (waits, _) = create(&mut events, 0, 5001, [Some("w"), Some("x")]);
-    let (after, mut all) = create(&mut events, 3, 5002, [Some("w"), Some("x")]);
-    kafka.write("wider.public.t", &[before, waits, after]);
-    all.columns.push("y".into());
-    for row in &mut all.rows {
-        let is_after = ["5001", "5002"].map(|id| Some(id.to_owned())).contains(&row[0]);
-        row.push(is_after.then(|| "y".into()));
-    }
+    kafka.write("wider.public.t", &[before, create(&mut events, 0, 5001), create(&mut events, 3, 5002)]);
+    wanted.columns.push("y".into());
+    wanted.rows.iter_mut().for_each(|row| row.push(None));
+    let y = |id, y| row(id, &[Some("w"), Some("x"), y]);
+    wanted.rows.extend([y(5000, None), y(5001, Some("y")), y(5002, Some("y"))]);
     let mut running = job.start(&[]);
-    until_rows(&all, &job.lake(), "t", &mut running);
+    until_rows(&wanted, &job.lake(), "t", &mut running);
     running.terminate();
     running.wait().expect(OK);
 }

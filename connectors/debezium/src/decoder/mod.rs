@@ -168,7 +168,8 @@ impl Decoder {
     /// # Errors
     /// `Data` with topic, partition, offset, and as far as known table and column, for a message that cannot
     /// be applied: it left nothing behind, the next one can be pushed. `part=key` where it is the key that cannot
-    /// be read, `part=schema` where no message like it fits the table, whatever its values. Any other kind is the schema source's.
+    /// be read, `part=schema` where no message like it fits the table, whatever its values. Any other kind is the
+    /// schema source's.
     pub fn push(
         &mut self,
         message: &Message<'_>,

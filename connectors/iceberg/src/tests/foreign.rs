@@ -2,23 +2,20 @@
 //! is lost or doubled by it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use async_trait::async_trait;
-use connector_api::{
-    Applied, ApplyTask, Error, ErrorKind, Event, LoadEvent, LogEvent, Result, Sink, SplitId, TableSchema,
-};
-use iceberg::TableIdent;
+use connector_api::{Applied, ApplyTask, ErrorKind, Event, LoadEvent, LogEvent, Result, Sink, SplitId, TableSchema};
 use iceberg::spec::{
-    DataContentType, DataFile, DataFileBuilder, DataFileFormat, FormatVersion, Operation, PartitionSpec, Schema,
+    DataContentType, DataFile, DataFileBuilder, DataFileFormat, FormatVersion, Operation, PartitionSpec,
 };
 use iceberg::table::Table;
 use tokio::runtime::Handle;
 
+use super::commits::{Fault, Faulty};
 use super::follow::{Log, Said, open, puts, rows, stands, table, told};
 use super::{Lake, batch, load_of};
-use crate::commit::{self, Change, Committer, Decision, Proposal, SendError, Site, SqlCommitter, Staged};
+use crate::commit::{self, Change, Committer, Decision, Proposal};
 use crate::follow;
 use crate::journal::{Attempt, Journal};
 use crate::ledger::Ledger;
@@ -59,7 +56,7 @@ async fn commit_foreign(lake: &Lake, add: Vec<DataFile>, deletes: Vec<(i32, Data
 }
 
 /// Rewrites the table's rows into one file, as another engine's compaction does.
-async fn compact(lake: &Lake) {
+pub(super) async fn compact(lake: &Lake) {
     let now = lake.table("t").await.unwrap();
     let live = lake.scan("t").await;
     let schema = now.metadata().current_schema().clone();
@@ -102,44 +99,6 @@ pub(super) async fn has_equality_deletes(lake: &Lake) -> bool {
     false
 }
 
-/// A catalog whose answer to the next commit to `t` is lost; if so wished, another engine compacts the table before
-/// anybody looks.
-struct Unheard {
-    inner: SqlCommitter,
-    lake: Arc<Lake>,
-    loses: AtomicBool,
-    is_overtaken: bool,
-}
-
-#[async_trait]
-impl Committer for Unheard {
-    async fn ensure_namespace(&self) -> Result<()> {
-        self.inner.ensure_namespace().await
-    }
-    async fn list(&self) -> Result<Vec<TableIdent>> {
-        self.inner.list().await
-    }
-    async fn find(&self, table: &TableIdent) -> Result<Option<Result<Table>>> {
-        self.inner.find(table).await
-    }
-    async fn site(&self, table: &TableIdent, schema: &Schema) -> Result<Site> {
-        self.inner.site(table, schema).await
-    }
-    async fn create(&self, table: &TableIdent, staged: &Staged) -> Result<Table, SendError> {
-        self.inner.create(table, staged).await
-    }
-    async fn send(&self, base: &Table, staged: &Staged) -> Result<Table, SendError> {
-        let sent = self.inner.send(base, staged).await?;
-        if base.identifier().name() != "t" || !self.loses.swap(false, Ordering::AcqRel) {
-            return Ok(sent);
-        }
-        if self.is_overtaken {
-            compact(&self.lake).await;
-        }
-        Err(SendError::Unknown(Error::retriable("the line went dead")))
-    }
-}
-
 pub(super) fn followed(lake: &Lake, committer: Arc<dyn Committer>) -> Box<dyn ApplyTask> {
     let (place, folder) = (lake.place(), lake.dir.path().join("iceberg"));
     let journal = Journal::open(Some(&folder), &place.config.identity());
@@ -180,15 +139,16 @@ async fn a_commit_that_is_overtaken_before_its_answer_is_looked_for_doubles_noth
         let lake = Arc::new(Lake::new());
         let schema = table(true);
         let log = rounds(&schema, 6, 4);
-        let (inner, loses) = (lake.committer().await, AtomicBool::new(false));
-        let committer = Arc::new(Unheard { inner, lake: Arc::clone(&lake), loses, is_overtaken });
+        let mut committer = Faulty::new(&lake, &[]).await;
+        committer.overtaken = is_overtaken.then(|| Arc::clone(&lake));
+        let committer = Arc::new(committer);
         committer.ensure_namespace().await.unwrap();
         let mut task = followed(&lake, Arc::clone(&committer) as Arc<dyn Committer>);
         task.apply(opening(&schema)).await.unwrap();
         assert_eq!(told(&apply(task.as_mut(), log.events(0, 6)).await), None);
-        committer.loses.store(true, Ordering::Release);
+        committer.faults.lock().unwrap().push(Fault::AnswerLost);
         let failed = told(&apply(task.as_mut(), log.events(6, 12)).await);
-        assert!(!committer.loses.load(Ordering::Acquire));
+        assert!(committer.faults.lock().unwrap().is_empty());
         assert_eq!(stands(&lake, &schema).await, 12, "it got through");
         assert_eq!(rows(&lake).await, of_round(6, 1));
         assert_eq!(failed.is_some(), is_overtaken, "{failed:?}");
