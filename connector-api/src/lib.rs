@@ -131,7 +131,7 @@ pub use context::{CancellationToken, Counter, Gauge, Metric, Metrics, TaskContex
 pub use decimals::{Decimals, Unconstrained};
 pub use error::{Error, ErrorKind, Result};
 pub use filter::{Filter, Like, List};
-pub use log::{ChangeLog, LogBatch, LogEvent, LogSpan, LogTask, Marks, Moved, Op, Standing, Told};
+pub use log::{ChangeLog, Deal, LogBatch, LogEvent, LogSpan, LogTask, Marks, Moved, Op, Standing, Told};
 pub use position::{Loaded, Position, Progress, Span, Tracker};
 pub use schema::{Column, TableId, TableSchema, UTC, instant, is_uuid};
 pub use sink::{Applied, ApplyHandle, ApplyTask, Checkpoint, Claims, CommitHandle, Sink, SinkTask};

@@ -5,6 +5,7 @@
 //! the sink with the rows. A table is followed from the point that the sink stands at and nowhere else.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use arrow_array::{Array, RecordBatch};
@@ -213,6 +214,32 @@ impl LogEvent {
     }
 }
 
+/// Which of a log's tables a task is to follow: they are dealt to a connector's tasks by a hash of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deal {
+    task: u32,
+    tasks: u32,
+}
+
+impl Deal {
+    /// Everything: there is one task.
+    pub const ALL: Self = Self { task: 0, tasks: 1 };
+
+    /// What each of so many tasks follows; at least one.
+    pub fn among(tasks: u32) -> impl Iterator<Item = Self> {
+        let tasks = tasks.max(1);
+        (0..tasks).map(move |task| Self { task, tasks })
+    }
+
+    /// Whether what bears this name is this task's: of all of a process's tasks it is so of one. Nothing may rest on
+    /// which: a build of another compiler may deal otherwise.
+    pub fn has(&self, name: &str) -> bool {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        hasher.finish() % u64::from(self.tasks) == u64::from(self.task)
+    }
+}
+
 /// A log of changes. Building one touches nothing; its methods connect.
 #[async_trait]
 pub trait ChangeLog: Send + Sync {
@@ -220,8 +247,9 @@ pub trait ChangeLog: Send + Sync {
     /// log is followed from there. A table that it has nothing of yet is left out.
     async fn ends(&self, tables: &[TableId]) -> Result<BTreeMap<TableId, Marks>>;
 
-    /// Opens the task that follows the log, each table from where it stands in the sink.
-    async fn follow(&self, sink: Arc<dyn Sink>, context: TaskContext) -> Result<Box<dyn LogTask>>;
+    /// Opens a task that follows its deal of the log, each table from where it stands in the sink. Of all tasks that the log
+    /// is dealt to each table is one's.
+    async fn follow(&self, sink: Arc<dyn Sink>, deal: Deal, context: TaskContext) -> Result<Box<dyn LogTask>>;
 }
 
 /// The task that follows a log.

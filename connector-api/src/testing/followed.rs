@@ -11,7 +11,8 @@ use async_trait::async_trait;
 use super::memory::{lock, yield_now};
 use super::pair_schema;
 use crate::{
-    ChangeLog, Error, LogBatch, LogEvent, LogSpan, LogTask, Marks, Op, Result, Sink, TableId, TableSchema, TaskContext,
+    ChangeLog, Deal, Error, LogBatch, LogEvent, LogSpan, LogTask, Marks, Op, Result, Sink, TableId, TableSchema,
+    TaskContext,
 };
 
 /// One change of a table of [`pair_schema`].
@@ -98,8 +99,8 @@ impl ChangeLog for MemoryLog {
         Ok(ends.filter(|(_, marks)| !marks.is_empty()).collect())
     }
 
-    async fn follow(&self, sink: Arc<dyn Sink>, _: TaskContext) -> Result<Box<dyn LogTask>> {
-        Ok(Box::new(MemoryLogTask { log: self.clone(), sink, lanes: BTreeMap::new(), turn: 0 }))
+    async fn follow(&self, sink: Arc<dyn Sink>, deal: Deal, _: TaskContext) -> Result<Box<dyn LogTask>> {
+        Ok(Box::new(MemoryLogTask { log: self.clone(), sink, deal, lanes: BTreeMap::new(), turn: 0 }))
     }
 }
 
@@ -112,6 +113,7 @@ enum Lane {
 struct MemoryLogTask {
     log: MemoryLog,
     sink: Arc<dyn Sink>,
+    deal: Deal,
     /// A table that is not in it is to be opened.
     lanes: BTreeMap<TableId, Lane>,
     /// Tables take turns.
@@ -133,6 +135,9 @@ impl MemoryLogTask {
         let turn = self.turn;
         for (table, known) in content.tables.iter().cycle().skip(turn % count.max(1)).take(count) {
             self.turn += 1;
+            if !self.deal.has(&table.to_string()) {
+                continue;
+            }
             match self.lanes.get_mut(table) {
                 None => return Ok(Some(Ready::Opening(Arc::clone(&known.schema), known.partitions.len()))),
                 Some(Lane::Stopped) => {}

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 
 use super::memory::lock;
 use crate::{
-    ApplyHandle, ApplyTask, CancellationToken, ChangeBatch, ChangeLog, Claims, CommitHandle, Error, ErrorKind, Event,
-    HandOver, LogEvent, LogTask, Marks, Plan, Position, Progress, Result, Selection, Sink, SinkTask, Source,
+    ApplyHandle, ApplyTask, CancellationToken, ChangeBatch, ChangeLog, Claims, CommitHandle, Deal, Error, ErrorKind,
+    Event, HandOver, LogEvent, LogTask, Marks, Plan, Position, Progress, Result, Selection, Sink, SinkTask, Source,
     SourceTask, Split, Standing, TableId, TaskContext,
 };
 
@@ -335,9 +335,9 @@ impl<L: ChangeLog> ChangeLog for ScriptedLog<L> {
         self.inner.ends(tables).await
     }
 
-    async fn follow(&self, sink: Arc<dyn Sink>, context: TaskContext) -> Result<Box<dyn LogTask>> {
+    async fn follow(&self, sink: Arc<dyn Sink>, deal: Deal, context: TaskContext) -> Result<Box<dyn LogTask>> {
         self.script.step(Call::Follow, None).await?;
-        let inner = self.inner.follow(sink, context).await?;
+        let inner = self.inner.follow(sink, deal, context).await?;
         Ok(Box::new(ScriptedLogTask { inner, script: self.script.clone(), held: None }))
     }
 }

@@ -6,6 +6,7 @@
 
 mod commit;
 mod config;
+mod counters;
 mod error;
 mod follow;
 mod journal;

@@ -1,10 +1,13 @@
 //! The sink: what is durable, and the task that writes.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use connector_api::{ApplyTask, Error, ErrorKind, Progress, Result, Sink, SinkTask, TableId, TableSchema, TaskContext};
+use connector_api::{
+    ApplyTask, Error, ErrorKind, Progress, Result, Sink, SinkTask, TableId, TableSchema, TaskContext,
+};
 use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::TableIdent;
 use tokio::sync::OnceCell;
@@ -36,14 +39,17 @@ pub(crate) struct IcebergSink {
     sightings: Arc<Sightings>,
 }
 
-/// What tables are called.
+/// What tables are called, and what all tasks share.
 pub(crate) struct Place {
     pub(crate) config: Config,
+    /// Memory that no index has yet, bytes.
+    pub(crate) index_memory: Arc<AtomicUsize>,
 }
 
 impl Place {
     pub(crate) fn new(config: Config) -> Self {
-        Self { config }
+        let index_memory = Arc::new(AtomicUsize::new(config.follow.index_memory));
+        Self { config, index_memory }
     }
 
     /// The Iceberg name of a source table.

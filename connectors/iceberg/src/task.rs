@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use connector_api::{
-    Claims, CommitHandle, Counter, Error, ErrorKind, Event, LoadEvent, Loaded, Result, SinkTask, TableId, TableLoad,
+    Claims, CommitHandle, Error, ErrorKind, Event, LoadEvent, Loaded, Result, SinkTask, TableId, TableLoad,
     TaskContext, failpoint,
 };
 use futures::FutureExt;
@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::commit::{Committer, delete_best_effort, now_ms};
+use crate::counters::Counters;
 use crate::journal::Journal;
 use crate::lane::Lane;
 use crate::ledger::{self, Described, Ended, Ledger, Status, StatusRow};
@@ -58,13 +59,6 @@ struct Shared {
     counters: Counters,
 }
 
-struct Counters {
-    records: Counter,
-    bytes: Counter,
-    commits: Counter,
-    files: Counter,
-}
-
 impl IcebergTask {
     pub(crate) fn new(
         place: Arc<Place>,
@@ -73,13 +67,7 @@ impl IcebergTask {
         journal: Arc<Journal>,
         context: TaskContext,
     ) -> Self {
-        let m = &context.metrics;
-        let counters = Counters {
-            records: m.counter("kafka_connect_sink_task_sink_record_send", "Rows accepted from the source"),
-            bytes: m.counter("iceberg_committed_data_bytes", "Bytes of data files committed"),
-            commits: m.counter("iceberg_commits", "Commits to data tables"),
-            files: m.counter("iceberg_committed_data_files", "Data files committed"),
-        };
+        let counters = Counters::new(&context.metrics);
         let (outcomes, permits) = (Outcomes::default(), Semaphore::new(PUBLISH_AT_A_TIME));
         let shared =
             Arc::new(Shared { place, committer, ledger, journal, outcomes, held: Mutex::default(), permits, counters });
@@ -152,10 +140,7 @@ impl IcebergTask {
             }
         };
         match lane.write(&batch).await {
-            Ok(()) => {
-                self.shared.counters.records.add(batch.rows().num_rows() as u64);
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(e) if e.kind() == ErrorKind::Fatal => Err(e.with("table", batch.table())),
             Err(e) => {
                 let row = self.row(batch.table());

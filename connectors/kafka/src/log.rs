@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use async_trait::async_trait;
-use connector_api::{ChangeLog, Error, LogTask, Marks, Metrics, Result, Sink, TableId, TaskContext};
+use connector_api::{ChangeLog, Deal, Error, LogTask, Marks, Metrics, Result, Sink, TableId, TaskContext};
 use tokio::runtime::Handle;
 
 use crate::config::KafkaConfig;
@@ -61,7 +61,7 @@ impl ChangeLog for KafkaLog {
         .await
     }
 
-    async fn follow(&self, sink: Arc<dyn Sink>, context: TaskContext) -> Result<Box<dyn LogTask>> {
+    async fn follow(&self, sink: Arc<dyn Sink>, deal: Deal, context: TaskContext) -> Result<Box<dyn LogTask>> {
         let config = Arc::clone(&self.config);
         let group = format!("connect-{}", context.connector);
         let (memory, metrics) = (context.memory, context.metrics.clone());
@@ -82,7 +82,7 @@ impl ChangeLog for KafkaLog {
         let (inlet, outlet) = queue(memory / 2, runtime.clone());
         let (commands, heard) = sync_channel(COMMANDS);
         let context = TaskContext { memory: memory / 4, ..context };
-        let reader = Reader::new(config, (consumer, dead), sink, runtime, (inlet, heard), context)?;
+        let reader = Reader::new(config, (consumer, dead), sink, deal, runtime, (inlet, heard), context)?;
         let thread = std::thread::Builder::new().name("kafka".to_owned());
         let thread = thread.spawn(move || reader.run());
         let thread = thread.map_err(|e| Error::retriable("cannot start a thread").caused_by(e))?;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use connector_api::{Counter, Error, ErrorKind, Gauge, LogEvent, Marks, Result, Sink, TableId, TaskContext};
+use connector_api::{Counter, Deal, Error, ErrorKind, Gauge, LogEvent, Marks, Result, Sink, TableId, TaskContext};
 use connector_debezium::Message;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -62,6 +62,8 @@ pub(crate) struct Reader {
     dead: Option<DeadLetters>,
     registry: Option<Registry>,
     sink: Arc<dyn Sink>,
+    /// Which topics are read.
+    deal: Deal,
     runtime: Handle,
     inlet: Inlet,
     commands: Receiver<Command>,
@@ -130,6 +132,7 @@ impl Reader {
         config: Arc<KafkaConfig>,
         (consumer, dead): (Consumer, Option<DeadLetters>),
         sink: Arc<dyn Sink>,
+        deal: Deal,
         runtime: Handle,
         (inlet, commands): (Inlet, Receiver<Command>),
         context: TaskContext,
@@ -158,6 +161,7 @@ impl Reader {
             dead,
             registry,
             sink,
+            deal,
             runtime,
             inlet,
             commands,

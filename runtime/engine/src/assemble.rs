@@ -50,6 +50,8 @@ pub struct Following {
     pub log: Arc<dyn ChangeLog>,
     /// How failures are tried again.
     pub patience: Patience,
+    /// How many tasks the log is dealt to.
+    pub tasks: u32,
 }
 
 /// What [`assemble`] makes of a configuration.
@@ -68,7 +70,13 @@ pub fn runtime_keys() -> ConfigDef {
     ConfigDef::default()
         .required("connector.class", Kind::Text, "Which connector this is: its short name or its Java class")
         .optional("name", Kind::Text, "The connector's name; the same as the entry's, if given")
-        .defaulted("tasks.max", Kind::Int(1, 1), "1", "How many tasks it may have; this version runs one")
+        .defaulted(
+            TASKS_MAX,
+            Kind::Int(1, MOST_TASKS),
+            "1",
+            "How many tasks it may have: of a sink with topics so many follow its tables, dealt among them; everything else \
+             has one",
+        )
         .optional("sink", Kind::Text, "On a source: the name of the sink connector that it feeds directly")
         .optional(
             MAX_RETRIES,
@@ -95,6 +103,9 @@ pub fn runtime_keys() -> ConfigDef {
         )
 }
 
+const TASKS_MAX: &str = "tasks.max";
+/// Each has threads, connections and a share of the memory.
+const MOST_TASKS: i64 = 64;
 const MAX_RETRIES: &str = "max.retries";
 const RETRY_BACKOFF: &str = "retry.backoff.ms";
 const RETRY_TIMEOUT: &str = "errors.retry.timeout";
@@ -290,6 +301,7 @@ fn tie(built: Vec<Built<'_>>, complete: bool, assembly: &mut Assembly) {
                         sink: Arc::clone(&sink),
                         log: Arc::clone(log),
                         patience: patience(&own),
+                        tasks: u32::try_from(own.int(TASKS_MAX)).unwrap_or(1),
                     }),
                     None if has_topics => {}
                     None => misplaced(follows, "is a key of a sink with topics; this one has none"),
@@ -466,7 +478,8 @@ mod tests {
         let pipelines = assembly.pipelines.iter().map(way);
         let follows = |f: &Following| {
             let Patience { timeout, longest } = f.patience;
-            format!("{} follows, {:?}, {}", f.sink_name, timeout.map(|t| t.as_millis()), longest.as_millis())
+            let (timeout, longest) = (timeout.map(|t| t.as_millis()), longest.as_millis());
+            format!("{} follows with {} tasks, {timeout:?}, {longest}", f.sink_name, f.tasks)
         };
         let followings = assembly.followings.iter().map(follows);
         let problems = assembly.problems.iter().map(|(name, p)| format!("{name}: {}: {}", p.key, p.message));
@@ -488,7 +501,7 @@ mod tests {
                 "a: connector.class=raeder sink=lake",
                 "b: sink=lake",
                 "c: connector.class=reader sink=lak size=10 sinc=x zzzzzz=1 side=hunter2",
-                "d: connector.class=reader name=dd tasks.max=4",
+                "d: connector.class=reader name=dd tasks.max=65",
                 "e: connector.class=reader sink=d",
                 "lake: connector.class=writer topics.regex=.* sink=lake",
                 "f: connector.class=reader sink=lak",
@@ -499,7 +512,7 @@ mod tests {
                 "c: sinc: unknown key; did you mean \"sink\"?",
                 "c: zzzzzz: unknown key",
                 "c: size: \"10\" is not a whole number from 1 to 9",
-                "d: tasks.max: \"4\" is not a whole number from 1 to 1",
+                "d: tasks.max: \"65\" is not a whole number from 1 to 64",
                 "d: name: \"dd\" is not the connector's name",
                 "d: sink: missing: name the sink connector to feed; without one a source would write to Kafka topics, \
                  which this version does not do",
@@ -531,18 +544,21 @@ mod tests {
     fn a_sink_with_topics_follows_the_log() {
         let lent = &[("bootstrap.servers", "lent"), ("other", "x")];
         let sink = "lake: connector.class=writer topics=a,b group=g size=3 side=s";
-        assert_eq!(check_log(lent, &[sink]), ["lake follows, None, 60000"]);
-        let timed = format!("{sink} errors.retry.timeout=5000 errors.retry.delay.max.ms=100");
-        assert_eq!(check_log(lent, &[&timed]), ["lake follows, Some(5000), 100"]);
+        assert_eq!(check_log(lent, &[sink]), ["lake follows with 1 tasks, None, 60000"]);
+        let timed = format!("{sink} tasks.max=3 errors.retry.timeout=5000 errors.retry.delay.max.ms=100");
+        assert_eq!(check_log(lent, &[&timed]), ["lake follows with 3 tasks, Some(5000), 100"]);
         let for_ever = format!("{sink} errors.retry.timeout=-1");
-        assert_eq!(check_log(lent, &[&for_ever]), ["lake follows, None, 60000"]);
+        assert_eq!(check_log(lent, &[&for_ever]), ["lake follows with 1 tasks, None, 60000"]);
         let source = "shop: connector.class=reader sink=lake";
-        assert_eq!(check_log(lent, &[source, sink]), ["shop>lake+log", "lake follows, None, 60000"]);
+        assert_eq!(check_log(lent, &[source, sink]), ["shop>lake+log", "lake follows with 1 tasks, None, 60000"]);
         // Its own brokers come before those of the worker; without any that is its problem.
         let check = |lent: &[(&str, &str)], more: &str| {
             check_log(lent, &[&format!("lake: connector.class=writer topics=a{more}")]).pop().unwrap()
         };
-        assert_eq!(check(&[("bootstrap.servers", "bad")], " bootstrap.servers=own"), "lake follows, None, 60000");
+        assert_eq!(
+            check(&[("bootstrap.servers", "bad")], " bootstrap.servers=own"),
+            "lake follows with 1 tasks, None, 60000"
+        );
         assert_eq!(check(&[("bootstrap.servers", "bad")], ""), "lake: bootstrap.servers: not a broker");
         let missing = "lake: bootstrap.servers: missing: this key is required and has no default";
         assert_eq!(check(&[], ""), missing);
@@ -564,7 +580,7 @@ mod tests {
                 ]
             )
             .into_iter()
-            .filter(|line| !line.contains(" follows, "))
+            .filter(|line| !line.contains(" follows with "))
             .collect::<Vec<_>>(),
             [
                 "a: gruop: unknown key; did you mean \"group\"?",

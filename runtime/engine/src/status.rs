@@ -139,9 +139,9 @@ impl Shared {
         let mut connectors = lock(&self.connectors);
         let Some(connector) = connectors.get_mut(name) else { return };
         if let Some(task) = connector.tasks.iter_mut().find(|t| t.id == id) {
-            task.trace.clone_from(&trace);
-            connector.trace = trace;
+            task.trace = trace;
         }
+        connector.trace = connector.tasks.iter().find_map(|t| t.trace.clone());
     }
 
     /// Starts a task of a connector, listing the connector if need be: its number.

@@ -23,7 +23,8 @@ fn captured(format: Format) -> (Database, Debezium, Job) {
     workload::create(&database);
     let mut debezium = Debezium::new(&database, format);
     debezium.start();
-    let job = follower(&database, &debezium);
+    let tasks = if format == Format::Json { "1" } else { "3" };
+    let job = follower(&database, &debezium).sink("tasks.max", tasks);
     (database, debezium, job)
 }
 

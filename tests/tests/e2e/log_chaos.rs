@@ -89,7 +89,7 @@ fn round(seed: u64) {
     kafka.create(&keyed, 1);
     kafka.create(&bare, 1);
     let job = Job::following(kafka, &format!(r"{prefix}\.public\..")).sink("iceberg.control.commit.interval-ms", "50");
-    let job = job.sink("errors.retry.delay.max.ms", "100").sink("position.commit.interval-ms", "200");
+    let mut job = job.sink("errors.retry.delay.max.ms", "100").sink("position.commit.interval-ms", "200");
     let mut model =
         Model { keyed: Events::of("t"), bare: Events::without_key("n"), rows: BTreeMap::new(), lines: Vec::new() };
     let mut told = format!("CONNECT_CHAOS_SEED={seed} CONNECT_CHAOS_ROUNDS=1:");
@@ -97,7 +97,9 @@ fn round(seed: u64) {
         let (action, after) = (["kill", "error"][chance.below(2) as usize], 50 + chance.below(900));
         let point = POINTS[chance.below(POINTS.len() as u64) as usize];
         let failpoint = format!("{point}={action}@{}", 1 + chance.below(4));
-        told.push_str(&format!(" {failpoint}, killed after {after} ms;"));
+        let tasks = 1 + chance.below(3);
+        job = job.sink("tasks.max", &tasks.to_string());
+        told.push_str(&format!(" {tasks} tasks, {failpoint}, killed after {after} ms;"));
         let mut running = job.start_with(&[], &[("CONNECT_FAILPOINTS", &failpoint)]);
         let started = Instant::now();
         while started.elapsed() < Duration::from_millis(after) && running.is_running() {

@@ -32,6 +32,7 @@ mod shape;
 mod slot;
 mod spark;
 mod tables;
+mod tasks;
 mod terminal;
 mod types;
 mod values;

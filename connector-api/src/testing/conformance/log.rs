@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use super::{Violation, ensure, failed, within};
 use crate::testing::memory::lock;
 use crate::{
-    ChangeLog, Error, LogEvent, LogSpan, LogTask, Marks, Op, Progress, Result as ApiResult, Sink, SinkTask, Standing,
-    TableId, TableSchema, TaskContext,
+    ChangeLog, Deal, Error, LogEvent, LogSpan, LogTask, Marks, Op, Progress, Result as ApiResult, Sink, SinkTask,
+    Standing, TableId, TableSchema, TaskContext,
 };
 
 /// What the suite needs of a log: at least two tables with several changes each, none of which fails, and nothing that
@@ -36,6 +36,7 @@ pub async fn log(fixture: &dyn LogFixture) -> Vec<Violation> {
         another_task_goes_on_where_tables_stand(fixture).await,
         nothing_comes_of_a_stopped_table(fixture).await,
         waits_that_are_dropped_lose_nothing(fixture).await,
+        each_table_is_one_tasks(fixture).await,
     ];
     found.into_iter().filter_map(Result::err).collect()
 }
@@ -65,7 +66,7 @@ pub async fn each_table_is_opened_and_its_spans_follow(fixture: &dyn LogFixture)
 /// # Errors
 /// The violation found.
 pub async fn what_is_not_durable_comes_again(fixture: &dyn LogFixture) -> Result<(), Violation> {
-    let whole = Run::whole("what_is_not_durable_comes_again", fixture).await?;
+    let whole = Run::whole("what_is_not_durable_comes_again", fixture, Deal::ALL).await?;
     for part in [1, 3, 6] {
         let mut run = Run::begin("what_is_not_durable_comes_again", fixture).await?;
         run.read(part).await?;
@@ -86,7 +87,7 @@ pub async fn what_is_not_durable_comes_again(fixture: &dyn LogFixture) -> Result
 /// # Errors
 /// The violation found.
 pub async fn another_task_goes_on_where_tables_stand(fixture: &dyn LogFixture) -> Result<(), Violation> {
-    let whole = Run::whole("another_task_goes_on_where_tables_stand", fixture).await?;
+    let whole = Run::whole("another_task_goes_on_where_tables_stand", fixture, Deal::ALL).await?;
     let mut run = Run::begin("another_task_goes_on_where_tables_stand", fixture).await?;
     for closes in [true, false] {
         run.read(4).await?;
@@ -104,7 +105,7 @@ pub async fn another_task_goes_on_where_tables_stand(fixture: &dyn LogFixture) -
 /// # Errors
 /// The violation found.
 pub async fn nothing_comes_of_a_stopped_table(fixture: &dyn LogFixture) -> Result<(), Violation> {
-    let whole = Run::whole("nothing_comes_of_a_stopped_table", fixture).await?;
+    let whole = Run::whole("nothing_comes_of_a_stopped_table", fixture, Deal::ALL).await?;
     let mut run = Run::begin("nothing_comes_of_a_stopped_table", fixture).await?;
     run.read(1).await?;
     let Some(table) = run.lanes.keys().next().cloned() else {
@@ -125,12 +126,29 @@ pub async fn nothing_comes_of_a_stopped_table(fixture: &dyn LogFixture) -> Resul
 /// # Errors
 /// The violation found.
 pub async fn waits_that_are_dropped_lose_nothing(fixture: &dyn LogFixture) -> Result<(), Violation> {
-    let whole = Run::whole("waits_that_are_dropped_lose_nothing", fixture).await?;
+    let whole = Run::whole("waits_that_are_dropped_lose_nothing", fixture, Deal::ALL).await?;
     let mut run = Run::begin("waits_that_are_dropped_lose_nothing", fixture).await?;
     run.drops = true;
     run.read(usize::MAX).await?;
     run.compare(&whole)?;
     run.close().await
+}
+
+/// Tasks that the log is dealt to come to all of it, each table by one of them.
+///
+/// # Errors
+/// The violation found.
+pub async fn each_table_is_one_tasks(fixture: &dyn LogFixture) -> Result<(), Violation> {
+    let check = "each_table_is_one_tasks";
+    let whole = Run::whole(check, fixture, Deal::ALL).await?;
+    let mut seen = Whole::new();
+    for deal in Deal::among(3) {
+        for (table, lines) in Run::whole(check, fixture, deal).await? {
+            ensure(!seen.contains_key(&table), check, || format!("{table} is followed by two tasks"))?;
+            seen.insert(table, lines);
+        }
+    }
+    compare(check, &seen, &whole)
 }
 
 /// One change as a log delivers it.
@@ -189,15 +207,19 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     async fn begin(check: &'static str, fixture: &'a dyn LogFixture) -> Result<Self, Violation> {
+        Self::begin_dealt(check, fixture, Deal::ALL).await
+    }
+
+    async fn begin_dealt(check: &'static str, fixture: &'a dyn LogFixture, deal: Deal) -> Result<Self, Violation> {
         let books = Books::default();
-        let task = follow(check, fixture, &books).await?;
+        let task = follow(check, fixture, &books, deal).await?;
         let (lanes, opening, stopped, drops) = (BTreeMap::new(), Vec::new(), None, false);
         Ok(Self { check, fixture, books, task, lanes, opening, stopped, drops })
     }
 
     /// What the log delivers when nothing disturbs it.
-    async fn whole(check: &'static str, fixture: &'a dyn LogFixture) -> Result<Whole, Violation> {
-        let mut run = Self::begin(check, fixture).await?;
+    async fn whole(check: &'static str, fixture: &'a dyn LogFixture, deal: Deal) -> Result<Whole, Violation> {
+        let mut run = Self::begin_dealt(check, fixture, deal).await?;
         run.read(usize::MAX).await?;
         let whole = run.seen();
         run.close().await?;
@@ -212,7 +234,7 @@ impl<'a> Run<'a> {
         } else {
             drop(task);
         }
-        let task = follow(check, fixture, &books).await?;
+        let task = follow(check, fixture, &books, Deal::ALL).await?;
         let opening = lanes.keys().cloned().collect();
         Ok(Self { check, fixture, books, task, lanes, opening, stopped: None, drops: false })
     }
@@ -315,16 +337,7 @@ impl<'a> Run<'a> {
     }
 
     fn compare(&self, whole: &Whole) -> Result<(), Violation> {
-        let seen = self.seen();
-        for (table, partitions) in whole {
-            let got = seen.get(table);
-            ensure(got == Some(partitions), self.check, || {
-                let count = |p: &BTreeMap<_, Vec<_>>| p.values().map(Vec::len).sum::<usize>();
-                let (got, all) = (got.map_or(0, count), count(partitions));
-                format!("{table}: {got} changes were delivered, not the {all} that there are, or not the same")
-            })?;
-        }
-        Ok(())
+        compare(self.check, &self.seen(), whole)
     }
 
     async fn close(self) -> Result<(), Violation> {
@@ -332,9 +345,26 @@ impl<'a> Run<'a> {
     }
 }
 
-async fn follow(check: &'static str, fixture: &dyn LogFixture, books: &Books) -> Result<Box<dyn LogTask>, Violation> {
+fn compare(check: &'static str, seen: &Whole, whole: &Whole) -> Result<(), Violation> {
+    for (table, partitions) in whole {
+        let got = seen.get(table);
+        ensure(got == Some(partitions), check, || {
+            let count = |p: &BTreeMap<_, Vec<_>>| p.values().map(Vec::len).sum::<usize>();
+            let (got, all) = (got.map_or(0, count), count(partitions));
+            format!("{table}: {got} changes were delivered, not the {all} that there are, or not the same")
+        })?;
+    }
+    Ok(())
+}
+
+async fn follow(
+    check: &'static str,
+    fixture: &dyn LogFixture,
+    books: &Books,
+    deal: Deal,
+) -> Result<Box<dyn LogTask>, Violation> {
     let context = TaskContext::new("conformance", 0, 64 << 20);
-    fixture.log().follow(Arc::new(books.clone()), context).await.map_err(failed(check, "follow"))
+    fixture.log().follow(Arc::new(books.clone()), deal, context).await.map_err(failed(check, "follow"))
 }
 
 #[cfg(test)]
@@ -353,6 +383,8 @@ mod tests {
         StopsNothing,
         LosesWhenDropped,
         DoesNotKnowItsEnd,
+        TakesEverything,
+        LeavesSomeToNoOne,
     }
 
     #[derive(Clone)]
@@ -374,9 +406,15 @@ mod tests {
             if self.1 == Bug::DoesNotKnowItsEnd { Ok(BTreeMap::new()) } else { self.0.ends(tables).await }
         }
 
-        async fn follow(&self, sink: Arc<dyn Sink>, context: TaskContext) -> ApiResult<Box<dyn LogTask>> {
+        async fn follow(&self, sink: Arc<dyn Sink>, deal: Deal, context: TaskContext) -> ApiResult<Box<dyn LogTask>> {
             let sink = if self.1 == Bug::BeginsAnew { Arc::new(Books::default()) } else { sink };
-            Ok(Box::new(BrokenTask { inner: self.0.follow(sink, context).await?, bug: self.1, events: 0 }))
+            let deal = match self.1 {
+                Bug::TakesEverything => Deal::ALL,
+                // A thousandth each.
+                Bug::LeavesSomeToNoOne if deal != Deal::ALL => Deal::among(1000).last().unwrap_or(deal),
+                _ => deal,
+            };
+            Ok(Box::new(BrokenTask { inner: self.0.follow(sink, deal, context).await?, bug: self.1, events: 0 }))
         }
     }
 
@@ -446,5 +484,8 @@ mod tests {
         assert!(check(Bug::BeginsAnew).await.contains(&"another_task_goes_on_where_tables_stand"));
         assert_eq!(check(Bug::StopsNothing).await, ["nothing_comes_of_a_stopped_table"]);
         assert_eq!(check(Bug::LosesWhenDropped).await, ["waits_that_are_dropped_lose_nothing"]);
+        for bug in [Bug::TakesEverything, Bug::LeavesSomeToNoOne] {
+            assert_eq!(check(bug).await, ["each_table_is_one_tasks"]);
+        }
     }
 }

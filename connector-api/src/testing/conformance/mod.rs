@@ -18,8 +18,9 @@ pub use apply::{
     checkpoints_go_on_beside_changes, opening_again_voids_what_is_not_durable, what_was_not_durable_is_applied_once,
 };
 pub use log::{
-    LogFixture, another_task_goes_on_where_tables_stand, each_table_is_opened_and_its_spans_follow, log,
-    nothing_comes_of_a_stopped_table, waits_that_are_dropped_lose_nothing, what_is_not_durable_comes_again,
+    LogFixture, another_task_goes_on_where_tables_stand, each_table_is_one_tasks,
+    each_table_is_opened_and_its_spans_follow, log, nothing_comes_of_a_stopped_table,
+    waits_that_are_dropped_lose_nothing, what_is_not_durable_comes_again,
 };
 pub use sink::{
     SinkFixture, a_free_table_is_granted, abort_leaves_nothing, close_leaves_nothing, commits_go_on_beside_writes,

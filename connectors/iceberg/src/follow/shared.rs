@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use connector_api::{Applied, Counter, Error, Marks, TableId, TaskContext};
+use connector_api::{Applied, Error, Marks, TableId, TaskContext};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::commit::Committer;
+use crate::counters::Counters;
 use crate::journal::Journal;
 use crate::ledger::Ledger;
 use crate::sink::Place;
@@ -25,17 +26,7 @@ pub(super) struct Shared {
     pub(super) room: Room,
     pub(super) counters: Counters,
     folder: PathBuf,
-    /// Memory that no index has yet.
-    index_memory: Arc<AtomicUsize>,
     applied: Mutex<Applied>,
-}
-
-/// What a task counts.
-pub(super) struct Counters {
-    pub(super) records: Counter,
-    pub(super) bytes: Counter,
-    pub(super) commits: Counter,
-    pub(super) files: Counter,
 }
 
 impl Shared {
@@ -48,14 +39,6 @@ impl Shared {
         folder: &Path,
         context: &TaskContext,
     ) -> Self {
-        let m = &context.metrics;
-        let counters = Counters {
-            records: m.counter("kafka_connect_sink_task_sink_record_send", "Rows accepted from the source"),
-            bytes: m.counter("iceberg_committed_data_bytes", "Bytes of data files committed"),
-            commits: m.counter("iceberg_commits", "Commits to data tables"),
-            files: m.counter("iceberg_committed_data_files", "Data files committed"),
-        };
-        let index_memory = Arc::new(AtomicUsize::new(place.config.follow.index_memory));
         Self {
             place,
             committer,
@@ -64,9 +47,8 @@ impl Shared {
             // A half each: rows wait in one, and are encoded in the other.
             budget: Budget::new(context.memory / 2),
             room: Room::new(context.memory / 2),
-            counters,
+            counters: Counters::new(&context.metrics),
             folder: folder.to_owned(),
-            index_memory,
             applied: Mutex::default(),
         }
     }
@@ -79,8 +61,9 @@ impl Shared {
     /// Memory for one more index: half of what is left, and never less than it can work with.
     pub(super) fn index_share(&self) -> Share {
         let halve = |left: usize| Some(left - left / 2);
-        let left = self.index_memory.fetch_update(Ordering::AcqRel, Ordering::Acquire, halve).unwrap_or_default();
-        Share { bytes: left / 2, pool: Arc::clone(&self.index_memory) }
+        let pool = Arc::clone(&self.place.index_memory);
+        let left = pool.fetch_update(Ordering::AcqRel, Ordering::Acquire, halve).unwrap_or_default();
+        Share { bytes: left / 2, pool }
     }
 
     /// Notes that a table is durable up to there.

@@ -94,7 +94,6 @@ impl FollowTask {
             return Ok(());
         }
         self.shared.room.take(bytes);
-        self.shared.counters.records.add(rows as u64);
         gathered.push(item, bytes, rows);
         let follow = &self.shared.place.config.follow;
         if gathered.all.bytes >= follow.max_bytes || gathered.all.rows >= follow.max_rows {

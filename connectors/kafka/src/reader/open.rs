@@ -23,6 +23,8 @@ const REMADE: &str = "the topic was made anew since the table was followed: what
 const GONE: &str = "the topic is not there any more, or may not be read any more: what it had of the table may be missing; \
                     load the table again (--no-resume)";
 const ELSEWHERE: &str = "the table is followed from another log: load it again (--no-resume) to follow this one";
+const TWICE: &str =
+    "two topics tell of one table: follow one of them, each by a sink of its own if they are of two sources";
 const LOST: &str = "the topic does not have any more what comes next for the table: load it again (--no-resume)";
 const BEYOND: &str = "the table is beyond the end of its topic, which has lost messages: load it again (--no-resume)";
 
@@ -30,11 +32,13 @@ const BEYOND: &str = "the table is beyond the end of its topic, which has lost m
 const RECENT: i64 = 1000;
 
 impl Reader {
-    /// Looks for topics and partitions that are new.
+    /// Looks for topics and partitions that are new. A topic is dealt as a whole, whatever tables it has: none of them may
+    /// have another one (it is refused).
     pub(super) fn look(&mut self) -> Result<(), End> {
         let (found, listed) = topics::find(&self.consumer, &self.config.topics, &self.config.transactions)?;
         self.miss(&listed)?;
-        for topic in found {
+        let deal = self.deal;
+        for topic in found.into_iter().filter(|topic| topic.is_of_transactions || deal.has(&topic.name)) {
             let known = self.topics.get(&topic.name).cloned();
             match known {
                 Some(known) if *known == topic => {}
@@ -57,9 +61,9 @@ impl Reader {
             Topics::Named(names) => names.as_slice(),
             Topics::Matching(_) => &[],
         };
+        let named = named.iter().filter(|name| self.deal.has(name));
         let followed = self.topics.values().filter(|topic| !topic.is_of_transactions).map(|topic| &topic.name);
-        let wanted: BTreeSet<Arc<str>> =
-            named.iter().map(|name| name.as_str().into()).chain(followed.cloned()).collect();
+        let wanted: BTreeSet<Arc<str>> = named.map(|name| name.as_str().into()).chain(followed.cloned()).collect();
         let missing = wanted.into_iter().filter(|name| !listed.contains(&**name)).collect();
         let before = std::mem::replace(&mut self.missing, missing);
         for name in self.missing.clone() {
@@ -442,10 +446,16 @@ impl Reader {
         if !new {
             return Ok(self.parts[at].set_table(&Arc::new(schema), whole)?);
         }
+        let topic = Arc::clone(&self.parts[at].topic);
+        let is_elsewhere = |part: &&Part| part.topic.name != topic.name && part.lanes.contains_key(&table);
+        if let Some(other) = self.parts.iter().find(is_elsewhere) {
+            let error = Error::data(TWICE).with("table", &table).with("topic", &topic.name);
+            return Err(error.with("other", &other.topic.name).into());
+        }
         let schema = Arc::new(self.sink.identified(schema)?);
         let generation = self.generation(&table);
         let mut set_back = Vec::new();
-        for place in self.places.get(&self.parts[at].topic.name).cloned().unwrap_or_default() {
+        for place in self.places.get(&topic.name).cloned().unwrap_or_default() {
             let part = &self.parts[place];
             if place != at && part.lanes.contains_key(&table) {
                 continue;

@@ -23,6 +23,19 @@ async fn a_partition_that_is_added_before_the_first_commit_costs_no_row() {
     }
 }
 
+/// Two sources that have a table of one name: nobody knows whose rows replace whose.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_two_topics_tell_of_stops() {
+    let kafka = tokio::task::block_in_place(Kafka::shared);
+    for topic in ["north.public.t", "south.public.t"] {
+        kafka.create(topic, 1);
+        kafka.write(topic, &[Events::of("t").create(1, topic)]);
+    }
+    let mut reading = Reading::of(kafka, r"(north|south)\.public\.t", &[]).await;
+    reading.until("the refusal", |seen| !seen.failed.is_empty()).await;
+    assert!(reading.failed[0].contains("two topics tell of one table"), "{:?}", reading.failed);
+}
+
 /// A table whose name is not the topic's, and that is gone from the sink, is made of all that every partition has of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_made_anew_has_what_other_partitions_passed_over() {

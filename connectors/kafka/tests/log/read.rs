@@ -8,7 +8,7 @@ use arrow_schema::DataType;
 use async_trait::async_trait;
 use connect_tests::kafka::Kafka;
 use connector_api::{
-    Column, Error, LogEvent, LogTask, Marks, Metric, Metrics, Progress, Result, Role, Sink, SinkTask, Standing,
+    Column, Deal, Error, LogEvent, LogTask, Marks, Metric, Metrics, Progress, Result, Role, Sink, SinkTask, Standing,
     TableId, TableSchema, TaskContext,
 };
 
@@ -83,7 +83,7 @@ impl Reading {
         let marks = marks(ends.unwrap_or_default());
         let stands = marks.clone().unwrap_or_default();
         let sink = Stands(marks.map(|marks| Standing { schema, cut: None, marks }));
-        let task = log.follow(Arc::new(sink), context).await.expect("the log is followed");
+        let task = log.follow(Arc::new(sink), Deal::ALL, context).await.expect("the log is followed");
         Self { task, metrics, stands, reached: BTreeMap::new(), changes: 0, opened: 0, failed: Vec::new() }
     }
 

@@ -1,4 +1,5 @@
-//! Follows a log with a sink: one loop per sink, from opening to closing, and again after a failure that may pass.
+//! Follows a log with a sink: a loop for each of the sink's tasks, which the tables are dealt to (P21), from opening to
+//! closing, and again after a failure that may pass.
 //!
 //! What must hold: only the sink's standing decides where a table goes on; a table that fails holds up no other, and
 //! nothing more of it reaches the sink until it is opened again; the log learns of nothing that is not durable; every
@@ -12,9 +13,10 @@ mod session;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use connector_api::{CancellationToken, ConnectorKind, Counter, Error, Metrics, TableId};
+use connector_api::{CancellationToken, ConnectorKind, Counter, Deal, Error, Metrics, TableId};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{Instrument as _, info_span, warn};
+use tracing::{Instrument as _, error, info_span, warn};
 
 use crate::assemble::Following;
 use crate::load::Settings;
@@ -63,48 +65,52 @@ impl Owed {
 }
 
 /// A log to be followed.
+#[derive(Clone)]
 pub struct FollowJob {
     /// What is followed with what.
     pub following: Following,
-    /// How; that tables are resumed goes without saying.
+    /// How, all tasks together; that tables are resumed goes without saying.
     pub settings: Settings,
     /// What the loads before it have left undone.
     pub owed: Owed,
 }
 
 /// Follows a log until the token is cancelled, or for good reasons no longer; then makes durable what was accepted.
-pub async fn follow(job: FollowJob, shared: Arc<Shared>, cancel: CancellationToken) -> FollowReport {
+///
+/// A task that fails as a whole ends none of the others.
+pub async fn follow(mut job: FollowJob, shared: Arc<Shared>, cancel: CancellationToken) -> FollowReport {
     let sink = Arc::clone(&job.following.sink_name);
     let progress = Arc::new(FollowProgress::new(Arc::clone(&sink)));
     shared.add_follow(&progress);
-    let metrics = Metrics::default();
-    let task = shared.start_task(&sink, ConnectorKind::Sink, &metrics);
-    let span = info_span!("follow", connector = %sink, task);
     let started = Instant::now();
-    let mut follow = Follow {
-        counters: WriteCounters::new(&metrics),
-        retries: metrics.counter("kafka_connect_task_error_total_retries", "Attempts made again after a failure"),
-        lanes: Lanes::new(job.following.patience, Arc::clone(&progress)),
-        streak: Streak::default(),
-        shared,
-        metrics,
-        task,
-        cancel,
-        job,
-    };
-    let end = follow.run().instrument(span).await;
-    let Follow { lanes, shared, .. } = follow;
-    let report = FollowReport { sink, tables: progress.tables(), end, elapsed: started.elapsed() };
-    shared.end_task(&report.sink, task, report.trace(lanes.trouble()));
-    report
+    let deals: Vec<_> = Deal::among(job.following.tasks).collect();
+    job.settings.memory /= deals.len();
+    let begin = |deal| Follow::new(&job, deal, &shared, &cancel, &progress);
+    let tasks: Vec<_> = deals.into_iter().map(begin).collect();
+    let mut running = JoinSet::new();
+    for task in tasks {
+        let span = info_span!("follow", connector = %sink, task = task.task);
+        running.spawn(task.conclude().instrument(span));
+    }
+    let mut end = End::Cancelled;
+    while let Some(ended) = running.join_next().await {
+        match ended {
+            Ok(failed @ End::Failed(_)) if !matches!(end, End::Failed(_)) => end = failed,
+            Ok(_) => {}
+            Err(died) => end = End::Failed(Error::fatal("a task that followed a log ended abnormally").caused_by(died)),
+        }
+    }
+    FollowReport { sink, tables: progress.tables(), end, elapsed: started.elapsed() }
 }
 
-/// A log being followed.
+/// A task at work.
 struct Follow {
     job: FollowJob,
+    /// What of the log it follows.
+    deal: Deal,
     shared: Arc<Shared>,
     metrics: Metrics,
-    /// The sink's task number.
+    /// Its number within the sink.
     task: u32,
     cancel: CancellationToken,
     counters: WriteCounters,
@@ -115,6 +121,41 @@ struct Follow {
 }
 
 impl Follow {
+    fn new(
+        job: &FollowJob,
+        deal: Deal,
+        shared: &Arc<Shared>,
+        cancel: &CancellationToken,
+        progress: &Arc<FollowProgress>,
+    ) -> Self {
+        let metrics = Metrics::default();
+        Self {
+            deal,
+            task: shared.start_task(&job.following.sink_name, ConnectorKind::Sink, &metrics),
+            counters: WriteCounters::new(&metrics),
+            retries: metrics.counter("kafka_connect_task_error_total_retries", "Attempts made again after a failure"),
+            lanes: Lanes::new(job.following.patience, Arc::clone(progress)),
+            streak: Streak::default(),
+            shared: Arc::clone(shared),
+            metrics,
+            cancel: cancel.clone(),
+            job: job.clone(),
+        }
+    }
+
+    async fn conclude(mut self) -> End {
+        let end = self.run().await;
+        let trace = match &end {
+            End::Failed(error) => {
+                error!(error = format!("{error:#}"), "following the log has ended");
+                Some(format!("{error:#}"))
+            }
+            End::Cancelled | End::Finished => self.lanes.trouble(),
+        };
+        self.shared.end_task(&self.job.following.sink_name, self.task, trace);
+        end
+    }
+
     async fn run(&mut self) -> End {
         let patience = self.job.following.patience;
         loop {

@@ -44,11 +44,6 @@ impl FollowReport {
         lines.push(format!("{}: {tables} tables followed{failed}, {changes} changes in {elapsed}; {end}", self.sink));
         lines
     }
-
-    /// Why the sink's task counts as failed, if it does: the whole, or else its tables.
-    pub(super) fn trace(&self, tables: Option<String>) -> Option<String> {
-        if let End::Failed(error) = &self.end { Some(format!("{error:#}")) } else { tables }
-    }
 }
 
 #[cfg(test)]

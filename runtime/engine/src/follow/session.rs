@@ -83,11 +83,12 @@ impl Follow {
         };
         let (for_sink, for_log) = (context(self.job.settings.memory / 2), context(self.job.settings.memory / 4));
         let (sink, log) = (Arc::clone(&self.job.following.sink), Arc::clone(&self.job.following.log));
+        let deal = self.deal;
         let (cancel, mut opened) = (self.cancel.clone(), None);
         // The sink first: what an earlier task left under way it settles before the log asks where tables stand.
         let both = async {
             opened = Some(contain(&name, "apply", sink.apply(for_sink)).await?);
-            contain(&name, "follow", log.follow(Arc::clone(&sink), for_log)).await
+            contain(&name, "follow", log.follow(Arc::clone(&sink), deal, for_log)).await
         };
         let followed = cancel.run_until_cancelled(both).await;
         let (log, sink) = match (followed, opened) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use connector_api::testing::memory::Mishap;
 use connector_api::testing::scripted::{Act, Call};
-use connector_api::{LogEvent, LogTask, Marks, Result, Standing, TaskContext};
+use connector_api::{Deal, LogEvent, LogTask, Marks, Result, Standing, TaskContext};
 use proptest::prelude::*;
 
 use super::*;
@@ -51,11 +51,12 @@ proptest! {
         rules in prop::collection::vec((0usize..CALLS.len(), 1u64..25, 0u8..5), 0..6),
         mishaps in prop::collection::vec((0usize..2, 0u8..16), 0..3),
         interval in 0u64..4,
+        tasks in 1u32..4,
         stops in prop::collection::vec(1u64..2000, 0..4),
     ) {
         runtime().block_on(async {
             let script = rules.iter().fold(Script::default(), |s, (call, nth, how)| s.on(CALLS[*call], *nth, act(*how)));
-            let mut bench = Bench::new(three_tables(), script);
+            let mut bench = Bench { tasks, ..Bench::new(three_tables(), script) };
             bench.sink = bench.sink.committing_every(Duration::from_millis(interval * 700));
             bench.sink = mishaps.iter().fold(bench.sink, |sink, (t, how)| sink.with(&id(TABLES[*t]), mishap(*how)));
             for after in stops {
@@ -117,8 +118,8 @@ impl ChangeLog for Careless {
         self.0.ends(tables).await
     }
 
-    async fn follow(&self, sink: Arc<dyn Sink>, context: TaskContext) -> Result<Box<dyn LogTask>> {
-        Ok(Box::new(CarelessTask(self.0.follow(sink, context).await?)))
+    async fn follow(&self, sink: Arc<dyn Sink>, deal: Deal, context: TaskContext) -> Result<Box<dyn LogTask>> {
+        Ok(Box::new(CarelessTask(self.0.follow(sink, deal, context).await?)))
     }
 }
 

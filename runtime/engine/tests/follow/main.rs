@@ -78,6 +78,7 @@ struct Bench {
     shared: Arc<Shared>,
     cancel: CancellationToken,
     patience: Patience,
+    tasks: u32,
     owed: Owed,
 }
 
@@ -85,7 +86,7 @@ impl Bench {
     fn new(log: MemoryLog, script: Script) -> Self {
         let patience = Patience { timeout: None, longest: Duration::from_secs(10) };
         let (sink, shared, owed) = (MemorySink::default(), Arc::new(Shared::new("test")), Owed::default());
-        Self { log, sink, script, shared, cancel: CancellationToken::new(), patience, owed }
+        Self { log, sink, script, shared, cancel: CancellationToken::new(), patience, tasks: 1, owed }
     }
 
     fn start_with(
@@ -93,7 +94,7 @@ impl Bench {
         log: Arc<dyn ChangeLog>,
         sink: Arc<dyn Sink>,
     ) -> impl Future<Output = FollowReport> + Send + 'static {
-        let following = Following { sink_name: "lake".into(), sink, log, patience: self.patience };
+        let following = Following { sink_name: "lake".into(), sink, log, patience: self.patience, tasks: self.tasks };
         let shutdown_timeout = Duration::from_secs(30);
         let settings = Settings { memory: 64 << 20, shutdown_timeout, state_dir: None, resume: true };
         let job = FollowJob { following, settings, owed: self.owed.clone() };
