@@ -303,6 +303,10 @@ class Lake:
     def drop_table(self, request):
         self.catalog().drop_table((*request["namespace"], request["table"]))
 
+    def roll_back(self, request):
+        table = self.catalog().load_table((*request["namespace"], request["table"]))
+        table.manage_snapshots().rollback_to_snapshot(request["snapshot"]).commit()
+
     def write_foreign(self, request):
         os.makedirs(self.properties["warehouse"], exist_ok=True)
         catalog = self.catalog(create="true")

@@ -65,6 +65,15 @@ pub trait Sink: Send + Sync {
         Ok(schema)
     }
 
+    /// Sets where a table stands back to what one of its commits recorded, once its rows are that commit's again by somebody
+    /// else's doing: gives where it stands. Whoever followed it before goes on with it no more.
+    ///
+    /// # Errors
+    /// `Data` when its rows are not that commit's, or what it recorded is not known any more.
+    async fn restore(&self, _table: &TableId, _commit: &str) -> Result<Marks> {
+        Err(Error::fatal("this sink keeps no history of its tables"))
+    }
+
     /// Opens the task that applies the changes of a log. One that ends without [`ApplyTask::close`] leaves
     /// nothing visible but what is durable.
     ///

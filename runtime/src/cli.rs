@@ -24,6 +24,8 @@ Examples:
       List the loaded tables with their rows, and what the lake lacks.
   connect-runtime check --config cdc.json --source shop
       What stands in the way of a load, each with the statement that removes it. Writes no table.
+  connect-runtime positions restore --config cdc.json --sink lake --table public.orders --to-snapshot 7214
+      Have a table that was rolled back in the lake to one of its snapshots followed from there.
   connect-runtime plugins postgres
       Every key of a connector with its type, default and meaning.
 
@@ -53,6 +55,8 @@ pub(crate) enum Command {
     Validate(ValidateArgs),
     /// Tell what stands in the way of the sources and their sinks. Writes no table.
     Check(CheckArgs),
+    /// What the tables record of how far they have come.
+    Positions(PositionsArgs),
     /// List the connectors that this program has, or the configuration keys of one.
     Plugins(PluginsArgs),
 }
@@ -174,6 +178,34 @@ pub(crate) struct ValidateArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct PositionsArgs {
+    #[command(subcommand)]
+    pub(crate) command: Positions,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Positions {
+    /// Set a table's position back to that of its rows, after they were rolled back in the lake. What the log has had since
+    /// is applied again with the next run, as far as the log still has it; a run that follows the table now leaves it.
+    Restore(RestoreArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Name of the sink connector.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) sink: String,
+    /// The table at the source, as schema.table.
+    #[arg(long, value_name = "TABLE")]
+    pub(crate) table: String,
+    /// The snapshot that the table was rolled back to, which the refusal to follow it names.
+    #[arg(long, value_name = "ID")]
+    pub(crate) to_snapshot: String,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct PluginsArgs {
     /// A connector, by its short name or a class; without it all of them are listed.
     pub(crate) name: Option<String>,
@@ -196,6 +228,8 @@ mod tests {
         let Some(Command::Load(load)) = check(&args).unwrap().command else { panic!() };
         assert_eq!(load.tuning.overrides(), [("table.filter", "S_%".to_owned()), ("parallel.tables", "16".to_owned())]);
         assert!(check(&["validate", "--config", "a.json", "--source", "shop", "--hide-empty"]).is_ok());
+        let restore = ["positions", "restore", "--config", "a.json", "--sink", "lake", "--table", "public.t"];
+        assert!(check(&[&restore[..], &["--to-snapshot", "7"]].concat()).is_ok());
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod cli;
 mod logging;
 mod memory;
 mod plugins;
+mod positions;
 mod rest;
 mod run;
 mod setup;
@@ -29,7 +30,7 @@ use anyhow::{Context, Result};
 use clap::Parser as _;
 use connector_api::Plugin;
 
-use cli::{Cli, Command, ConfigArgs, Tuning};
+use cli::{Cli, Command, ConfigArgs, Positions, PositionsArgs, Tuning};
 use logging::Console;
 pub use plugins::PLUGINS;
 use setup::{Setup, prepare};
@@ -81,6 +82,12 @@ fn dispatch(plugins: &[Plugin], cli: &Cli) -> Result<Outcome> {
             Ok(setup) => start(plugins, setup, async |setup: Setup, _| check::check(&setup).await),
             Err(problems) => Ok(misconfigured(&problems)),
         },
+        Some(Command::Positions(PositionsArgs { command: Positions::Restore(args) })) => {
+            match prepare(plugins, &args.config.files, &[], None) {
+                Ok(setup) => start(plugins, setup, async |setup: Setup, _| positions::restore(&setup, args).await),
+                Err(problems) => Ok(misconfigured(&problems)),
+            }
+        }
         Some(Command::Plugins(args)) => match plugins::describe(plugins, args.name.as_deref()) {
             Ok(lines) => {
                 let mut out = std::io::stdout().lock();

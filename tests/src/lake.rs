@@ -177,6 +177,11 @@ impl Lake {
         self.ask("write_foreign", Engine::PyIceberg, table, json!({ "format": format }));
     }
 
+    /// Has PyIceberg roll a table back to one of its snapshots.
+    pub fn roll_back(&self, table: &str, snapshot: i64) {
+        self.ask("roll_back", Engine::PyIceberg, table, json!({ "snapshot": snapshot }));
+    }
+
     /// Has PyIceberg itself drop a table.
     pub fn drop_table(&self, table: &str) {
         self.ask("drop_table", Engine::PyIceberg, table, json!({}));

@@ -199,10 +199,10 @@ impl Job {
         self.program(&all, env)
     }
 
-    /// Runs `connect-runtime command --config … args`.
+    /// Runs `connect-runtime command --config … args`; the command may be of two words.
     pub fn command(&self, command: &str, args: &[&str]) -> Outcome {
         let path = self.write(&self.config().to_string());
-        let mut all = vec![command, "--config", &path];
+        let mut all: Vec<&str> = command.split(' ').chain(["--config", &path]).collect();
         all.extend(args);
         self.program(&all, &[]).wait()
     }

@@ -18,6 +18,7 @@ mod outcomes;
 mod partition;
 mod position;
 mod publish;
+mod restore;
 mod schema;
 mod sink;
 mod store;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use connector_api::{Cut, Error, Marks, Result, TableId, TableLoad, TableSchema};
-use iceberg::spec::TableMetadata;
+use iceberg::spec::{Snapshot, SnapshotRef, TableMetadata};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -152,6 +152,85 @@ pub(crate) fn marks(metadata: &TableMetadata) -> Marks {
     marks.into_iter().map(|(partition, mark)| (partition.into(), mark.into())).collect()
 }
 
+/// What a table's properties record of a source table.
+///
+/// # Errors
+/// Why there is nothing.
+fn recorded_of(metadata: &TableMetadata, table: &TableId) -> Result<(Position, SourceTypes), String> {
+    let parsed = |name: &str| metadata.properties().get(name);
+    let position = parsed(POSITION).and_then(|text| serde_json::from_str::<Position>(text).ok());
+    let types = parsed(SOURCE_TYPES).and_then(|text| serde_json::from_str::<SourceTypes>(text).ok());
+    match (position, types) {
+        (Some(position), Some(types))
+            if (types.schema.as_str(), types.name.as_str()) == (table.schema(), table.name()) =>
+        {
+            Ok((position, types))
+        }
+        (Some(_), Some(types)) => Err(format!("the table of this name holds {}.{}", types.schema, types.name)),
+        _ => Err("a table of this name exists that this program did not make".to_owned()),
+    }
+}
+
+/// The position that one of our snapshots says, if it is ours.
+fn said(snapshot: &Snapshot, table: Uuid) -> Option<Position> {
+    let text = snapshot.summary().additional_properties.get(POSITION)?;
+    serde_json::from_str::<Position>(text).ok().filter(|position| position.table == table)
+}
+
+/// The snapshots that a table has come by, newest first, as far as they are kept.
+fn history(metadata: &TableMetadata) -> impl Iterator<Item = &SnapshotRef> {
+    let parent = |snapshot: &&SnapshotRef| metadata.snapshot_by_id(snapshot.parent_snapshot_id()?);
+    std::iter::successors(metadata.current_snapshot(), parent)
+}
+
+/// The snapshot of ours that the rows of a table are of, if its recorded position is of one that has been rolled back and
+/// theirs may be recorded again: no load has come between.
+fn rows_snapshot(metadata: &TableMetadata, recorded: &Position) -> Option<i64> {
+    let position = history(metadata).find_map(|snapshot| said(snapshot, metadata.uuid()))?;
+    (position.positions == recorded.positions && position.snapshot != recorded.snapshot).then_some(position.snapshot)
+}
+
+/// How far logs were applied with a snapshot of ours, which the table was rolled back to: a snapshot says what it has moved,
+/// and those before it the rest.
+///
+/// # Errors
+/// `Data` when the rows are not that snapshot's, or the snapshots before it do not tell everything any more.
+pub(crate) fn of_snapshot(metadata: &TableMetadata, table: &TableId, snapshot: i64) -> Result<Marks> {
+    let (recorded, _) = recorded_of(metadata, table).map_err(Error::data)?;
+    if rows_are_there(metadata, &recorded, table).is_ok() {
+        let nothing = "the recorded position is that of the table's rows: there is nothing to restore";
+        return Err(Error::data(nothing).with("snapshot", recorded.snapshot));
+    }
+    let Some(newest) = rows_snapshot(metadata, &recorded) else {
+        return Err(Error::data(
+            "the table's rows are of no snapshot that its position could be set back to: load it again",
+        ));
+    };
+    if newest != snapshot {
+        let other = "the table's rows are of another snapshot: roll the table back to the one that is wanted first";
+        return Err(Error::data(other).with("wanted", snapshot).with("is", newest));
+    }
+    let mut marks = Marks::new();
+    let mut oldest = None;
+    for known in history(metadata) {
+        oldest = known.parent_snapshot_id();
+        let Some(position) = said(known, metadata.uuid()) else { continue };
+        for (partition, mark) in position.marks {
+            marks.entry(partition.into()).or_insert_with(|| mark.into());
+        }
+        let is_load = known.summary().additional_properties.contains_key(CUT);
+        if is_load || position.sequence % WHOLE_SUMMARY == 0 {
+            return Ok(marks);
+        }
+    }
+    match oldest {
+        None => Ok(marks),
+        Some(_) => {
+            Err(Error::data("the snapshots that tell the whole position are not kept any more: load the table again"))
+        }
+    }
+}
+
 /// Where a table stands that a log is to be followed into.
 ///
 /// # Errors
@@ -161,19 +240,10 @@ pub(crate) fn followed(metadata: &TableMetadata, table: &TableId) -> Result<conn
     const REMEDY: &str = "load it again (--no-resume), drop it, or set another iceberg.table.name.format";
     let refuse = |why: String| Error::data(format!("{why}: {REMEDY}")).with("table", table);
     let property = |name: &str| metadata.properties().get(name).map(String::as_str);
-    let parsed = || {
-        let position: Position = serde_json::from_str(property(POSITION)?).ok()?;
-        let types: SourceTypes = serde_json::from_str(property(SOURCE_TYPES)?).ok()?;
-        let key: Vec<String> = serde_json::from_str(property(KEY)?).ok()?;
-        Some((position, types, key))
-    };
-    let Some((position, types, key)) = parsed() else {
-        return Err(refuse("a table of this name exists that this program did not make".into()));
-    };
-    if (types.schema.as_str(), types.name.as_str()) != (table.schema(), table.name()) {
-        return Err(refuse(format!("the table of this name holds {}.{}", types.schema, types.name)));
-    }
-    rows_are_there(metadata, &position).map_err(refuse)?;
+    let (position, types) = recorded_of(metadata, table).map_err(refuse)?;
+    let key = property(KEY).and_then(|text| serde_json::from_str::<Vec<String>>(text).ok());
+    let key = key.ok_or_else(|| refuse("the table does not say what its key is".to_owned()))?;
+    rows_are_there(metadata, &position, table).map_err(refuse)?;
     let source_type = |column: &str| types.columns.get(column).and_then(|t| t.as_str()).unwrap_or_default().to_owned();
     let schema = schema::table_schema(table, metadata.current_schema(), source_type, &key)?;
     let cut = property(CUT).and_then(|text| serde_json::from_str::<CutJson>(text).ok());
@@ -252,7 +322,7 @@ pub(crate) fn standing(metadata: &TableMetadata, table: &TableId) -> Standing {
     if (types.schema.as_str(), types.name.as_str()) != (table.schema(), table.name()) {
         return Standing::NotOurs(format!("the table of this name holds {}.{}", types.schema, types.name));
     }
-    match rows_are_there(metadata, &position) {
+    match rows_are_there(metadata, &position, table) {
         Ok(()) => {
             let total =
                 metadata.current_snapshot().and_then(|s| s.summary().additional_properties.get("total-records"));
@@ -297,28 +367,35 @@ pub(crate) fn epoch(metadata: &TableMetadata) -> i64 {
 
 /// Whether the rows that a position speaks of are still the table's: the snapshot that put them there is
 /// the current one or an ancestor of it. Below the oldest retained ancestor sequence numbers decide.
-fn rows_are_there(metadata: &TableMetadata, position: &Position) -> Result<(), String> {
+///
+/// # Errors
+/// Why they are not, and how the position may be that of the rows again.
+fn rows_are_there(metadata: &TableMetadata, position: &Position, table: &TableId) -> Result<(), String> {
     if metadata.uuid() != position.table {
         return Err("the table was re-created, but carries the recorded position of its predecessor".into());
     }
     let mut oldest = None;
-    let mut next = metadata.current_snapshot_id();
-    while let Some(snapshot) = next.and_then(|id| metadata.snapshot_by_id(id)) {
+    for snapshot in history(metadata) {
         if snapshot.snapshot_id() == position.snapshot {
             return Ok(());
         }
         oldest = Some(snapshot);
-        next = snapshot.parent_snapshot_id();
     }
-    match (oldest, next) {
-        // The chain goes on into expired snapshots.
-        (Some(oldest), Some(_)) if position.sequence < oldest.sequence_number() => Ok(()),
-        _ => Err(format!(
-            "the table was rolled back or replaced: snapshot {} that its recorded position speaks of is not in \
-             its history",
-            position.snapshot
-        )),
+    // The chain goes on into expired snapshots.
+    let goes_on = oldest.filter(|oldest| oldest.parent_snapshot_id().is_some());
+    if goes_on.is_some_and(|oldest| position.sequence < oldest.sequence_number()) {
+        return Ok(());
     }
+    let why = format!(
+        "the table was rolled back or replaced: snapshot {} that its recorded position speaks of is not in its history",
+        position.snapshot
+    );
+    Err(match rows_snapshot(metadata, position) {
+        Some(rows) => {
+            format!("{why}; `positions restore --table {table} --to-snapshot {rows}` has it followed from there")
+        }
+        None => why,
+    })
 }
 
 /// Whether the commit of that id is part of the table's history: the answer to "did it get through?".
@@ -347,6 +424,17 @@ mod tests {
 
     /// A table whose main branch has the given (id, parent, sequence) snapshots in order.
     fn table(uuid: Uuid, chain: &[(i64, Option<i64>, i64)], properties: HashMap<String, String>) -> TableMetadata {
+        let seven = HashMap::from([("total-records".to_owned(), "7".to_owned())]);
+        table_that_says(uuid, chain, |_| seven.clone(), properties)
+    }
+
+    /// The same with what the summary of each snapshot has.
+    fn table_that_says(
+        uuid: Uuid,
+        chain: &[(i64, Option<i64>, i64)],
+        says: impl Fn(i64) -> HashMap<String, String>,
+        properties: HashMap<String, String>,
+    ) -> TableMetadata {
         let schema = Schema::builder()
             .with_fields([NestedField::optional(1, "a", Type::Primitive(PrimitiveType::Int)).into()])
             .build()
@@ -357,10 +445,7 @@ mod tests {
             .unwrap()
             .assign_uuid(uuid);
         for (id, parent, sequence) in chain {
-            let summary = Summary {
-                operation: Operation::Append,
-                additional_properties: HashMap::from([("total-records".to_owned(), "7".to_owned())]),
-            };
+            let summary = Summary { operation: Operation::Append, additional_properties: says(*id) };
             let snapshot = Snapshot::builder()
                 .with_snapshot_id(*id)
                 .with_parent_snapshot_id(*parent)
@@ -422,6 +507,52 @@ mod tests {
         let all = ["t-0 1", "t-1 2"].map(str::to_owned).to_vec();
         assert_eq!(check(99), [all.clone(), vec!["t-1 2".to_owned()]]);
         assert_eq!(check(100), [all.clone(), all]);
+    }
+
+    #[test]
+    fn a_position_is_restored_from_what_the_snapshots_say() {
+        let (uuid, id) = (Uuid::from_u128(7), TableId::new("public", "t"));
+        let position = |snapshot, cut: &str, marks: &[(&str, &str)]| Position {
+            table: uuid,
+            snapshot,
+            sequence: if snapshot == 19 { 100 } else { snapshot },
+            epoch: 1,
+            positions: BTreeMap::from([("sys".to_owned(), cut.to_owned())]),
+            marks: marks.iter().map(|(p, m)| ((*p).to_owned(), (*m).to_owned())).collect(),
+        };
+        // A load, then each what it has moved, then a foreign one; the nineteenth says all.
+        let says = |snapshot: i64| {
+            let marks: &[(&str, &str)] = match snapshot {
+                10 => &[("t-0", "1"), ("t-1", "1")],
+                11 => &[("t-1", "2")],
+                12 => &[("t-0", "5")],
+                19 => &[("t-0", "8"), ("t-1", "8")],
+                _ => return HashMap::new(),
+            };
+            let mut summary = HashMap::from([(POSITION.to_owned(), json(&position(snapshot, "0/1", marks)).unwrap())]);
+            if snapshot == 10 {
+                summary.insert(CUT.to_owned(), String::new());
+            }
+            summary
+        };
+        let check = |chain: &[(i64, Option<i64>, i64)], recorded: i64, cut: &str, to: i64| {
+            let mut properties = properties(uuid, 10, 1);
+            properties.insert(POSITION.to_owned(), json(&position(recorded, cut, &[])).unwrap());
+            let metadata = table_that_says(uuid, chain, says, properties);
+            match of_snapshot(&metadata, &id, to) {
+                Ok(marks) => marks.iter().map(|(p, m)| format!("{p} {m}")).collect::<Vec<_>>().join(", "),
+                Err(error) => error.message().to_owned(),
+            }
+        };
+        let whole = [(10, None, 1), (11, Some(10), 2), (12, Some(11), 3), (13, Some(12), 4)];
+        assert_eq!(check(&whole, 14, "0/1", 12), "t-0 5, t-1 2", "a foreign one is on top");
+        assert_eq!(check(&whole[..2], 14, "0/1", 11), "t-0 1, t-1 2");
+        assert!(check(&whole, 14, "0/1", 11).contains("roll the table back to the one that is wanted first"));
+        assert!(check(&whole, 12, "0/1", 12).contains("nothing to restore"));
+        assert!(check(&whole, 14, "0/2", 12).contains("of no snapshot"), "another load has been since");
+        assert!(check(&[(13, None, 4)], 14, "0/1", 13).contains("of no snapshot"), "none of them is ours");
+        assert!(check(&[(11, Some(10), 2)], 14, "0/1", 11).contains("not kept any more"), "the load's is gone");
+        assert_eq!(check(&[(19, Some(12), 19)], 20, "0/1", 19), "t-0 8, t-1 8", "the hundredth says all");
     }
 
     #[test]

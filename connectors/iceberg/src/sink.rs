@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use connector_api::{
-    ApplyTask, Error, ErrorKind, Progress, Result, Sink, SinkTask, TableId, TableSchema, TaskContext,
+    ApplyTask, Error, ErrorKind, Marks, Progress, Result, Sink, SinkTask, TableId, TableSchema, TaskContext,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::TableIdent;
@@ -22,6 +22,7 @@ use crate::journal::Journal;
 use crate::ledger::{Found, Ledger, Sightings};
 use crate::orphans;
 use crate::position::{self, Standing};
+use crate::restore;
 use crate::store;
 use crate::table_config;
 use crate::task::IcebergTask;
@@ -201,6 +202,12 @@ impl Sink for IcebergSink {
 
     fn identified(&self, schema: TableSchema) -> Result<TableSchema> {
         self.place.identified(schema)
+    }
+
+    async fn restore(&self, table: &TableId, commit: &str) -> Result<Marks> {
+        let to = commit.parse().map_err(|_| Error::data("this is no snapshot's id").with("snapshot", commit))?;
+        let (committer, ident) = (self.committer().await?.as_ref(), self.place.ident(table)?);
+        restore::restore(committer, self.place.config.commit_retries, (table, &ident), to).await
     }
 
     async fn apply(&self, context: TaskContext) -> Result<Box<dyn ApplyTask>> {

@@ -28,6 +28,7 @@ mod panics;
 mod partitions;
 mod random;
 mod rest;
+mod rollback;
 mod shape;
 mod slot;
 mod spark;
