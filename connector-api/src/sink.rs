@@ -70,7 +70,7 @@ pub trait Sink: Send + Sync {
     ///
     /// # Errors
     /// `Data` when its rows are not that commit's, or what it recorded is not known any more.
-    async fn restore(&self, _table: &TableId, _commit: &str) -> Result<Marks> {
+    async fn restore(&self, _table: &TableId, _commit: &str, _context: TaskContext) -> Result<Marks> {
         Err(Error::fatal("this sink keeps no history of its tables"))
     }
 

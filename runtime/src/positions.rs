@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use anyhow::{Context, Result};
-use connector_api::TableId;
+use connector_api::{TableId, TaskContext};
 
 use crate::Outcome;
 use crate::cli::RestoreArgs;
@@ -18,7 +18,9 @@ pub(crate) async fn restore(setup: &Setup, args: &RestoreArgs) -> Result<Outcome
         .with_context(|| format!("--sink {}: no sink of this name follows topics or is loaded into", args.sink))?;
     let (schema, name) = args.table.split_once('.').context("--table: give it as schema.table")?;
     let table = TableId::new(schema, name);
-    let marks = sink.restore(&table, &args.to_snapshot).await.map_err(|error| anyhow::anyhow!("{error:#}"))?;
+    let state_dir = Some(setup.worker.state_dir.as_path().into());
+    let context = TaskContext { state_dir, ..TaskContext::new(args.sink.as_str(), 0, setup.worker.memory_max) };
+    let marks = sink.restore(&table, &args.to_snapshot, context).await.map_err(|error| anyhow::anyhow!("{error:#}"))?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{table}: the position is that of snapshot {}", args.to_snapshot)?;
     for (partition, mark) in marks {

@@ -57,8 +57,10 @@ pub(crate) struct Journal {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// None: nothing is noted, because there is no folder or it cannot be written.
+    /// None: nothing is noted, because there is no folder.
     file: Option<(PathBuf, File)>,
+    /// It could not be written once: nothing is noted any more. It stays locked, or another one would take what lives for dead.
+    is_over: bool,
     alive: HashMap<i64, (TableIdent, Dead)>,
     dead: Vec<(TableIdent, Dead)>,
     /// Instances that have ended and whose claims may stand in the ledger.
@@ -168,12 +170,14 @@ impl Journal {
 impl Inner {
     /// Adds a line. The first failure ends the journal.
     fn note(&mut self, line: &Line) {
-        let Some((path, file)) = &mut self.file else { return };
+        let Some((path, file)) = self.file.as_mut().filter(|_| !self.is_over) else { return };
         let json = serde_json::to_string(line).unwrap_or_default();
         if let Err(e) = file.write_all(format!("{:016x} {json}\n", fnv1a(json.as_bytes())).as_bytes()) {
             let (path, error) = (path.display().to_string(), e.to_string());
             tracing::warn!(path, error, "the journal cannot be written: files that a killed run leaves will stay");
-            self.file = None;
+            self.is_over = true;
+            // What it says is no longer all there is: of a commit that may still get through the base could be missing.
+            let _ = file.set_len(0);
         }
     }
 
@@ -205,7 +209,7 @@ impl Inner {
         }
         self.dead.extend(found);
         // Only what stands in ours may go.
-        if self.file.is_some() { fs::remove_file(path) } else { Ok(()) }
+        if self.file.is_some() && !self.is_over { fs::remove_file(path) } else { Ok(()) }
     }
 }
 
@@ -348,6 +352,24 @@ mod tests {
         fourth.close(false);
         assert_eq!(files(folder.path()), 2, "that of a living one, and another catalog's");
         assert!(Journal::open(Some(folder.path()), "a").tables().is_empty());
+    }
+
+    #[test]
+    fn one_that_cannot_be_written_any_more_is_taken_over_by_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let full = Journal::open(Some(folder.path()), "a");
+        let attempt = full.attempt(1, &ident("t"));
+        attempt.creates("x");
+        let mut inner = full.lock();
+        let (path, file) = inner.file.take().unwrap();
+        drop(file);
+        let unwritable = File::open(&path).unwrap();
+        unwritable.try_lock().unwrap();
+        inner.file = Some((path, unwritable));
+        drop(inner);
+        attempt.on_base(Some(7));
+        let other = Journal::open(Some(folder.path()), "a");
+        assert!(other.tables().is_empty() && other.ended().is_empty(), "its attempt goes on");
     }
 
     #[test]

@@ -187,7 +187,11 @@ fn history(metadata: &TableMetadata) -> impl Iterator<Item = &SnapshotRef> {
 /// theirs may be recorded again: no load has come between.
 fn rows_snapshot(metadata: &TableMetadata, recorded: &Position) -> Option<i64> {
     let position = history(metadata).find_map(|snapshot| said(snapshot, metadata.uuid()))?;
-    (position.positions == recorded.positions && position.snapshot != recorded.snapshot).then_some(position.snapshot)
+    let load = history(metadata).find_map(|snapshot| snapshot.summary().additional_properties.get(CUT));
+    // Loads of a database at rest may be of one position.
+    let is_same_load =
+        position.positions == recorded.positions && load.is_none_or(|cut| metadata.properties().get(CUT) == Some(cut));
+    (is_same_load && position.snapshot != recorded.snapshot).then_some(position.snapshot)
 }
 
 /// How far logs were applied with a snapshot of ours, which the table was rolled back to: a snapshot says what it has moved,
@@ -381,9 +385,13 @@ fn rows_are_there(metadata: &TableMetadata, position: &Position, table: &TableId
         }
         oldest = Some(snapshot);
     }
-    // The chain goes on into expired snapshots.
-    let goes_on = oldest.filter(|oldest| oldest.parent_snapshot_id().is_some());
-    if goes_on.is_some_and(|oldest| position.sequence < oldest.sequence_number()) {
+    // The chain goes on into expired snapshots: which they were is told by their order, unless what is kept knows better.
+    let older = oldest.and_then(|oldest| Some((oldest.sequence_number(), oldest.parent_snapshot_id()?)));
+    let may_be = |(sequence, parent): (i64, i64)| match sequence - position.sequence {
+        1 => parent == position.snapshot,
+        ahead => ahead > 1,
+    };
+    if older.is_some_and(may_be) && metadata.snapshot_by_id(position.snapshot).is_none() {
         return Ok(());
     }
     let why = format!(
@@ -404,17 +412,11 @@ pub(crate) fn has_commit(metadata: &TableMetadata, commit: i64) -> bool {
         || metadata.properties().get(COMMIT_ID).is_some_and(|id| *id == commit.to_string())
 }
 
-/// Whether a load has put other rows into a table since a snapshot of it: where the log goes on is then another point,
-/// and nobody but a load decided so (P3).
-pub(crate) fn is_loaded_since(metadata: &TableMetadata, snapshot: Option<i64>) -> bool {
-    let mut next = metadata.current_snapshot_id();
-    while let Some(newer) = next.filter(|id| Some(*id) != snapshot).and_then(|id| metadata.snapshot_by_id(id)) {
-        if newer.summary().additional_properties.contains_key(CUT) {
-            return true;
-        }
-        next = newer.parent_snapshot_id();
-    }
-    false
+/// Whether a load has put other rows into a table since it was so: where the log goes on is then another point, and nobody
+/// but a load decided so (P3).
+pub(crate) fn is_loaded_since(metadata: &TableMetadata, before: &TableMetadata) -> bool {
+    let newer = |snapshot: &&SnapshotRef| snapshot.sequence_number() > before.last_sequence_number();
+    history(metadata).take_while(newer).any(|snapshot| snapshot.summary().additional_properties.contains_key(CUT))
 }
 
 #[cfg(test)]
@@ -460,11 +462,13 @@ mod tests {
         b.build().unwrap().metadata
     }
 
+    const CUT_OF_TEN: &str = r#"{"source":"s","system":"sys","position_type":"lsn","position":"0/1"}"#;
+
     fn properties(table: Uuid, snapshot: i64, sequence: i64) -> HashMap<String, String> {
         let p = Position { table, snapshot, sequence, epoch: 1, positions: BTreeMap::new(), marks: BTreeMap::new() };
         HashMap::from([
             (POSITION.to_owned(), json(&p).unwrap()),
-            (CUT.to_owned(), r#"{"source":"s","system":"sys","position_type":"lsn","position":"0/1"}"#.to_owned()),
+            (CUT.to_owned(), CUT_OF_TEN.to_owned()),
             (SOURCE_TYPES.to_owned(), r#"{"schema":"public","name":"t","columns":{"a":"int4"}}"#.to_owned()),
         ])
     }
@@ -483,6 +487,8 @@ mod tests {
         assert_eq!(check(&[(10, None, 1)], 10, 1), loaded);
         assert_eq!(check(&[(10, None, 1), (11, Some(10), 2)], 10, 1), loaded, "foreign snapshot on top");
         assert_eq!(check(&[(12, Some(11), 3)], 10, 1), loaded, "expired, below the oldest retained");
+        assert_eq!(check(&[(12, Some(11), 3)], 11, 2), loaded, "expired, its successor is the oldest retained");
+        assert!(check(&[(13, Some(10), 4)], 12, 3).contains("rolled back"), "another one's successor is");
         assert!(check(&[(10, None, 1)], 11, 2).contains("rolled back"), "newer than what is there");
         assert!(check(&[(12, Some(11), 3)], 11, 3).contains("rolled back"), "not older than the oldest retained");
         assert!(check(&[(12, None, 3)], 10, 1).contains("rolled back"), "the chain is whole and lacks it");
@@ -531,13 +537,14 @@ mod tests {
             };
             let mut summary = HashMap::from([(POSITION.to_owned(), json(&position(snapshot, "0/1", marks)).unwrap())]);
             if snapshot == 10 {
-                summary.insert(CUT.to_owned(), String::new());
+                summary.insert(CUT.to_owned(), CUT_OF_TEN.to_owned());
             }
             summary
         };
         let check = |chain: &[(i64, Option<i64>, i64)], recorded: i64, cut: &str, to: i64| {
             let mut properties = properties(uuid, 10, 1);
             properties.insert(POSITION.to_owned(), json(&position(recorded, cut, &[])).unwrap());
+            properties.insert(CUT.to_owned(), CUT_OF_TEN.replace("0/1", cut.trim_start_matches('=')));
             let metadata = table_that_says(uuid, chain, says, properties);
             match of_snapshot(&metadata, &id, to) {
                 Ok(marks) => marks.iter().map(|(p, m)| format!("{p} {m}")).collect::<Vec<_>>().join(", "),

@@ -1,7 +1,9 @@
 //! Sets the position that a table records back to the one of its rows, after somebody has rolled the table back (P11).
 //!
-//! What must hold: the position is that of the rows which are there, and of no others; like every other that moves it, the
-//! commit makes a snapshot and ends older writers.
+//! What must hold: the position, and the columns, are those of the rows which are there, and of no others; like every other
+//! that moves it, the commit makes a snapshot and ends older writers.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use connector_api::{Error, Marks, Result, TableId};
@@ -9,7 +11,7 @@ use iceberg::TableIdent;
 use iceberg::spec::{FormatVersion, Operation};
 use iceberg::table::Table;
 
-use crate::commit::{self, Change, Committer, Decision, Proposal, new_snapshot_id};
+use crate::commit::{self, Change, Committer, Decision, Proposal, delete_best_effort, new_snapshot_id};
 use crate::journal::{Attempt, Journal};
 use crate::position;
 
@@ -19,17 +21,28 @@ use crate::position;
 /// `Data` when the rows are not that snapshot's, or its position is not known any more.
 pub(crate) async fn restore(
     committer: &dyn Committer,
+    journal: &Arc<Journal>,
     retries: u32,
     (table, ident): (&TableId, &TableIdent),
     to: i64,
 ) -> Result<Marks> {
     let snapshot_id = new_snapshot_id();
-    // Its only files are those of metadata, which a commit that fails removes itself.
-    let attempt = Journal::open(None, "").attempt(snapshot_id, ident);
-    let mut restoration = Restoration { table, to, snapshot_id, attempt };
-    let committed = commit::commit(committer, ident, retries, &mut restoration).await;
-    let committed = committed.map_err(|failure| failure.error.with("table", table).with("name", ident))?;
-    Ok(position::marks(committed.table.metadata()))
+    let attempt = journal.attempt(snapshot_id, ident);
+    let mut restoration = Restoration { table, to, snapshot_id, attempt: attempt.clone() };
+    match commit::commit(committer, ident, retries, &mut restoration).await {
+        Ok(committed) => {
+            attempt.done();
+            let (table, expired) = (committed.table, committed.expired_metadata);
+            delete_best_effort(table.file_io(), expired.iter().map(String::as_str)).await;
+            Ok(position::marks(table.metadata()))
+        }
+        Err(failure) => {
+            if failure.certain {
+                attempt.done();
+            }
+            Err(failure.error.with("table", table).with("name", ident))
+        }
+    }
 }
 
 struct Restoration<'a> {
@@ -44,10 +57,15 @@ impl Proposal for Restoration<'_> {
     async fn on(&mut self, now: Option<&Table>) -> Result<Decision> {
         let Some(now) = now else { return Err(Error::data("the table is not there")) };
         let metadata = now.metadata();
+        self.attempt.on_base(metadata.current_snapshot_id());
         if position::has_commit(metadata, self.snapshot_id) {
             return Ok(Decision::Done);
         }
         let marks = position::of_snapshot(metadata, self.table, self.to)?;
+        // What comes again is of before the columns that have been added since: they are added again with it.
+        let of_rows = metadata.current_snapshot().and_then(|snapshot| snapshot.schema_id());
+        let of_rows = of_rows.filter(|id| *id != metadata.current_schema_id());
+        let schema = of_rows.and_then(|id| metadata.schema_by_id(id)).map(|schema| schema.as_ref().clone());
         let (sequence, epoch) = (metadata.next_sequence_number(), position::epoch(metadata) + 1);
         let stamp = position::moved(Some(metadata), &marks, metadata.uuid(), self.snapshot_id, sequence, epoch)?;
         Ok(Decision::Commit(Box::new(Change {
@@ -58,7 +76,7 @@ impl Proposal for Restoration<'_> {
             replace: false,
             format: FormatVersion::V2,
             spec: metadata.default_partition_spec().as_ref().clone(),
-            schema: None,
+            schema,
             properties: stamp.properties,
             summary: stamp.summary,
             keep_snapshots: None,

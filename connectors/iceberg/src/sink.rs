@@ -204,10 +204,16 @@ impl Sink for IcebergSink {
         self.place.identified(schema)
     }
 
-    async fn restore(&self, table: &TableId, commit: &str) -> Result<Marks> {
+    async fn restore(&self, table: &TableId, commit: &str, context: TaskContext) -> Result<Marks> {
         let to = commit.parse().map_err(|_| Error::data("this is no snapshot's id").with("snapshot", commit))?;
-        let (committer, ident) = (self.committer().await?.as_ref(), self.place.ident(table)?);
-        restore::restore(committer, self.place.config.commit_retries, (table, &ident), to).await
+        let (committer, config, ident) =
+            (self.committer().await?.as_ref(), &self.place.config, self.place.ident(table)?);
+        let folder = context.state_dir.as_deref().map(|dir| dir.join("iceberg"));
+        let journal = Journal::open(folder.as_deref(), &config.identity());
+        let restored = restore::restore(committer, &journal, config.commit_retries, (table, &ident), to).await;
+        orphans::bury_all(committer, &journal).await;
+        journal.close(false);
+        restored
     }
 
     async fn apply(&self, context: TaskContext) -> Result<Box<dyn ApplyTask>> {

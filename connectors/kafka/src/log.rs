@@ -41,6 +41,9 @@ impl ChangeLog for KafkaLog {
             let mut ends: BTreeMap<TableId, Marks> = BTreeMap::new();
             for topic in topics::find(&consumer, &config.topics, "")?.0 {
                 let of: Vec<_> = tables.iter().filter(|table| topics::is_of(&topic.name, table)).collect();
+                for table in of.iter().filter(|table| ends.contains_key(**table)) {
+                    tracing::warn!(table = %table, topic = %topic.name, "more than one topic may be the table's");
+                }
                 for partition in 0..if of.is_empty() { 0 } else { topic.partitions } {
                     let (_, end) = consumer.watermarks(&topic.name, partition)?;
                     let (name, mark) = (topic.partition_name(partition), Mark::at(end).to_string());

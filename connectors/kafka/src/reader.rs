@@ -519,8 +519,8 @@ impl Reader {
 
     /// Tells how far reading is behind the brokers, and behind the source.
     fn measure(&mut self, quiet: bool) {
-        let wanted =
-            self.parts.iter().filter(|part| part.assigned || part.held.is_some() || !part.waits_for.is_empty());
+        let is_wanted = |part: &&Part| part.assigned || part.held.is_some() || !part.waits_for.is_empty();
+        let wanted = self.parts.iter().filter(|part| !part.topic.is_of_transactions).filter(is_wanted);
         let unread = wanted.map(|p| self.consumer.unread(&p.topic.name, p.number, p.next, quiet).unwrap_or(0)).sum();
         self.counters.lag.set(unread);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;

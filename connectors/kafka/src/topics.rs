@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use connector_api::{Result, TableId};
+use connector_api::{Deal, Result, TableId};
 use rdkafka::consumer::Consumer as _;
 
 use crate::config::Topics;
@@ -97,6 +97,11 @@ pub(crate) fn table(topic: &str) -> Option<TableId> {
     (!prefix.is_empty() && !schema.is_empty() && !name.is_empty()).then(|| TableId::new(schema, name))
 }
 
+/// Whether a task has a topic in its deal: by the table that its name tells, or its whole name.
+pub(crate) fn is_dealt(topic: &str, deal: Deal) -> bool {
+    table(topic).map_or_else(|| deal.has(topic), |table| deal.has(&table.to_string()))
+}
+
 /// The source that a topic is of: its prefix, or the whole.
 pub(crate) fn source(topic: &str) -> &str {
     let prefix = topic.rsplit_once('.').and_then(|(rest, _)| rest.rsplit_once('.'));
@@ -121,6 +126,14 @@ mod tests {
         assert_eq!(check("eu.shop.public.orders"), Some("public.orders".to_owned()));
         assert_eq!((check("orders"), check("public.orders"), check(".a.b")), (None, None, None));
         assert_eq!((source("eu.shop.public.orders"), source("orders")), ("eu.shop", "orders"));
+    }
+
+    #[test]
+    fn topics_that_tell_of_one_table_are_one_tasks() {
+        for deal in Deal::among(5) {
+            assert_eq!(is_dealt("north.public.t", deal), is_dealt("eu.south.public.t", deal));
+        }
+        assert_eq!(Deal::among(5).filter(|deal| is_dealt("all", *deal)).count(), 1);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 
 use crate::follow::FollowProgress;
 use crate::progress::{LoadProgress, count_by_state};
-use crate::status::ConnectorStatus;
+use crate::status::{ConnectorStatus, State};
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -91,7 +91,9 @@ pub(crate) fn render(
             let mut with_status = labels();
             with_status.push(("status", task.state.as_str().to_ascii_lowercase()));
             scrape.add("kafka_connect_connector_task_status", "The task's state", false, with_status, 1);
-            for metric in task.metrics.all() {
+            // How far a task is that has ended nobody knows.
+            let is_over = matches!(task.state, State::Failed | State::Stopped);
+            for metric in task.metrics.all().into_iter().filter(|metric| metric.is_counter || !is_over) {
                 scrape.add(metric.name, metric.help, metric.is_counter, labels(), metric.value());
             }
         }

@@ -67,6 +67,12 @@ pub struct ConnectorStatus {
     pub tasks: Vec<TaskStatus>,
 }
 
+impl ConnectorStatus {
+    fn first_trace(&self) -> Option<String> {
+        self.tasks.iter().find_map(|task| task.trace.clone())
+    }
+}
+
 /// The worker's shared view. Put it in an `Arc`.
 #[derive(Debug)]
 pub struct Shared {
@@ -141,7 +147,7 @@ impl Shared {
         if let Some(task) = connector.tasks.iter_mut().find(|t| t.id == id) {
             task.trace = trace;
         }
-        connector.trace = connector.tasks.iter().find_map(|t| t.trace.clone());
+        connector.trace = connector.first_trace();
     }
 
     /// Starts a task of a connector, listing the connector if need be: its number.
@@ -157,7 +163,7 @@ impl Shared {
     }
 
     /// Ends a task: STOPPED, or FAILED with a trace. The connector follows its tasks: RUNNING while one
-    /// runs, then FAILED if one has.
+    /// runs, then FAILED if one has; its trace is the first of theirs.
     pub(crate) fn end_task(&self, name: &str, id: u32, trace: Option<String>) {
         let mut connectors = lock(&self.connectors);
         let Some(connector) = connectors.get_mut(name) else { return };
@@ -165,12 +171,13 @@ impl Shared {
             task.state = if trace.is_some() { State::Failed } else { State::Stopped };
             task.trace = trace;
         }
-        let first = |state| connector.tasks.iter().find(|t| t.state == state);
-        (connector.state, connector.trace) = match (first(State::Running), first(State::Failed)) {
-            (Some(_), _) => (State::Running, None),
-            (None, Some(failed)) => (State::Failed, failed.trace.clone()),
-            (None, None) => (State::Stopped, None),
+        let has = |state| connector.tasks.iter().any(|t| t.state == state);
+        connector.state = match (has(State::Running), has(State::Failed)) {
+            (true, _) => State::Running,
+            (false, true) => State::Failed,
+            (false, false) => State::Stopped,
         };
+        connector.trace = connector.first_trace();
     }
 }
 
@@ -201,7 +208,7 @@ mod tests {
         assert_eq!(shared.start_task("lake", ConnectorKind::Sink, &metrics), 1);
         assert_eq!(check(&shared), ["lake sink RUNNING None [0 RUNNING, 1 RUNNING]"]);
         shared.end_task("lake", 0, Some("boom".into()));
-        assert_eq!(check(&shared), ["lake sink RUNNING None [0 FAILED, 1 RUNNING]"]);
+        assert_eq!(check(&shared), ["lake sink RUNNING Some(\"boom\") [0 FAILED, 1 RUNNING]"]);
         shared.end_task("lake", 1, None);
         assert_eq!(check(&shared), ["lake sink FAILED Some(\"boom\") [0 FAILED, 1 STOPPED]"]);
         assert!(shared.connector("shop").is_none());

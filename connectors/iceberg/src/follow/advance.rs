@@ -93,7 +93,7 @@ impl Proposal for Advance<'_> {
         if metadata.uuid() != prepared.uuid() {
             return Err(of_table(Error::data("the table was re-created while changes were applied")));
         }
-        if epoch > self.epochs.1 && position::is_loaded_since(metadata, prepared.current_snapshot_id()) {
+        if epoch > self.epochs.1 && position::is_loaded_since(metadata, prepared) {
             return again("the table was loaded again while changes were applied");
         }
         if epoch > self.epochs.1 {

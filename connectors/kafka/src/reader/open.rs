@@ -32,13 +32,19 @@ const BEYOND: &str = "the table is beyond the end of its topic, which has lost m
 const RECENT: i64 = 1000;
 
 impl Reader {
-    /// Looks for topics and partitions that are new. A topic is dealt as a whole, whatever tables it has: none of them may
-    /// have another one (it is refused).
+    /// Looks for topics and partitions that are new. They are dealt by the table that their name tells, so that two that tell
+    /// of one meet, and the table is refused.
     pub(super) fn look(&mut self) -> Result<(), End> {
         let (found, listed) = topics::find(&self.consumer, &self.config.topics, &self.config.transactions)?;
         self.miss(&listed)?;
         let deal = self.deal;
-        for topic in found.into_iter().filter(|topic| topic.is_of_transactions || deal.has(&topic.name)) {
+        let (of_transactions, of_tables): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|topic| topic.is_of_transactions);
+        let mine: Vec<_> = of_tables.into_iter().filter(|topic| topics::is_dealt(&topic.name, deal)).collect();
+        // Only the ends of transactions that have events here are of interest.
+        let sources: BTreeSet<String> = mine.iter().map(|topic| topic.source().to_owned()).collect();
+        let told = of_transactions.into_iter().filter(|topic| sources.contains(topic.source()));
+        for topic in mine.into_iter().chain(told) {
             let known = self.topics.get(&topic.name).cloned();
             match known {
                 Some(known) if *known == topic => {}
@@ -61,7 +67,7 @@ impl Reader {
             Topics::Named(names) => names.as_slice(),
             Topics::Matching(_) => &[],
         };
-        let named = named.iter().filter(|name| self.deal.has(name));
+        let named = named.iter().filter(|name| topics::is_dealt(name, self.deal));
         let followed = self.topics.values().filter(|topic| !topic.is_of_transactions).map(|topic| &topic.name);
         let wanted: BTreeSet<Arc<str>> = named.map(|name| name.as_str().into()).chain(followed.cloned()).collect();
         let missing = wanted.into_iter().filter(|name| !listed.contains(&**name)).collect();
@@ -257,9 +263,24 @@ impl Reader {
             return Ok(None);
         };
         for at in places {
+            self.is_elsewhere(*at, table)?;
             self.lane(*at, &standing)?;
         }
         Ok(Some(standing.schema))
+    }
+
+    /// # Errors
+    /// `Data` when the partitions of another topic deliver the table, too.
+    fn is_elsewhere(&self, at: usize, table: &TableId) -> Result<()> {
+        let topic = &self.parts[at].topic.name;
+        let is_other = |part: &&Part| part.topic.name != *topic && part.lanes.contains_key(table);
+        match self.parts.iter().find(is_other) {
+            None => Ok(()),
+            Some(other) => {
+                let error = Error::data(TWICE).with("table", table).with("topic", topic);
+                Err(error.with("other", &other.topic.name))
+            }
+        }
     }
 
     /// Sets a partition to its beginning, which it must have.
@@ -446,16 +467,11 @@ impl Reader {
         if !new {
             return Ok(self.parts[at].set_table(&Arc::new(schema), whole)?);
         }
-        let topic = Arc::clone(&self.parts[at].topic);
-        let is_elsewhere = |part: &&Part| part.topic.name != topic.name && part.lanes.contains_key(&table);
-        if let Some(other) = self.parts.iter().find(is_elsewhere) {
-            let error = Error::data(TWICE).with("table", &table).with("topic", &topic.name);
-            return Err(error.with("other", &other.topic.name).into());
-        }
+        self.is_elsewhere(at, &table)?;
         let schema = Arc::new(self.sink.identified(schema)?);
         let generation = self.generation(&table);
         let mut set_back = Vec::new();
-        for place in self.places.get(&topic.name).cloned().unwrap_or_default() {
+        for place in self.places.get(&self.parts[at].topic.name).cloned().unwrap_or_default() {
             let part = &self.parts[place];
             if place != at && part.lanes.contains_key(&table) {
                 continue;

@@ -35,19 +35,28 @@ enum State {
 pub(super) struct Lanes {
     patience: Patience,
     progress: Arc<FollowProgress>,
+    /// Whose lanes they are.
+    task: u32,
     lanes: BTreeMap<TableId, Lane>,
 }
 
 impl Lanes {
-    pub(super) fn new(patience: Patience, progress: Arc<FollowProgress>) -> Self {
-        Self { patience, progress, lanes: BTreeMap::new() }
+    pub(super) fn new(patience: Patience, progress: Arc<FollowProgress>, task: u32) -> Self {
+        Self { patience, progress, task, lanes: BTreeMap::new() }
     }
 
     /// A session begins: every table that has not failed for good will be opened.
     pub(super) fn begin(&mut self) {
         for (table, lane) in self.lanes.iter_mut().filter(|(_, lane)| lane.state != State::Stopped) {
             (lane.state, lane.pending, lane.moved_by) = (State::Followed, false, 0);
-            self.progress.enter(table, FollowState::Followed, lane.error.clone());
+            self.progress.enter(self.task, table, FollowState::Followed, lane.error.clone());
+        }
+    }
+
+    /// The task has ended by an error: none of its tables is followed any more.
+    pub(super) fn end(&self) {
+        for (table, lane) in &self.lanes {
+            self.progress.enter(self.task, table, FollowState::Failed, lane.error.clone());
         }
     }
 
@@ -58,7 +67,7 @@ impl Lanes {
             return false;
         }
         (lane.state, lane.pending) = (State::Followed, false);
-        self.progress.enter(table, FollowState::Followed, lane.error.clone());
+        self.progress.enter(self.task, table, FollowState::Followed, lane.error.clone());
         true
     }
 
@@ -69,7 +78,7 @@ impl Lanes {
 
     /// The sink has accepted changes of a table.
     pub(super) fn accepted(&mut self, table: &TableId, rows: u64) {
-        self.progress.accepted(table, rows);
+        self.progress.accepted(self.task, table, rows);
         if let Some(lane) = self.lanes.get_mut(table) {
             lane.pending = true;
         }
@@ -84,7 +93,7 @@ impl Lanes {
         (lane.moved_by, lane.pending, lane.streak) = (checkpoint, false, Streak::default());
         if lane.state == State::Followed {
             lane.error = None;
-            self.progress.enter(table, FollowState::Followed, None);
+            self.progress.enter(self.task, table, FollowState::Followed, None);
         }
         true
     }
@@ -108,7 +117,7 @@ impl Lanes {
         };
         (lane.state, lane.pending) = (state, false);
         lane.error = Some(Arc::clone(&error));
-        self.progress.enter(table, shown, Some(error));
+        self.progress.enter(self.task, table, shown, Some(error));
         wait
     }
 

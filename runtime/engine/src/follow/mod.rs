@@ -10,7 +10,7 @@ mod progress;
 mod report;
 mod session;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use connector_api::{CancellationToken, ConnectorKind, Counter, Deal, Error, Metrics, TableId};
@@ -64,6 +64,9 @@ impl Owed {
     }
 }
 
+/// What a task works with at least, bytes.
+const LEAST_MEMORY: usize = 32 << 20;
+
 /// A log to be followed.
 #[derive(Clone)]
 pub struct FollowJob {
@@ -83,21 +86,36 @@ pub async fn follow(mut job: FollowJob, shared: Arc<Shared>, cancel: Cancellatio
     let progress = Arc::new(FollowProgress::new(Arc::clone(&sink)));
     shared.add_follow(&progress);
     let started = Instant::now();
-    let deals: Vec<_> = Deal::among(job.following.tasks).collect();
-    job.settings.memory /= deals.len();
+    let most = u32::try_from(job.settings.memory / LEAST_MEMORY).unwrap_or(u32::MAX).max(1);
+    if most < job.following.tasks {
+        let wanted = job.following.tasks;
+        warn!(connector = %sink, wanted, tasks = most, "memory.max has room for fewer tasks than tasks.max");
+    }
+    let tasks = job.following.tasks.clamp(1, most);
+    job.settings.memory /= tasks as usize;
     let begin = |deal| Follow::new(&job, deal, &shared, &cancel, &progress);
-    let tasks: Vec<_> = deals.into_iter().map(begin).collect();
-    let mut running = JoinSet::new();
+    let tasks: Vec<_> = Deal::among(tasks).map(begin).collect();
+    let (mut running, mut numbers) = (JoinSet::new(), HashMap::new());
     for task in tasks {
-        let span = info_span!("follow", connector = %sink, task = task.task);
-        running.spawn(task.conclude().instrument(span));
+        let number = task.task;
+        let span = info_span!("follow", connector = %sink, task = number);
+        numbers.insert(running.spawn(task.conclude().instrument(span)).id(), number);
     }
     let mut end = End::Cancelled;
     while let Some(ended) = running.join_next().await {
-        match ended {
-            Ok(failed @ End::Failed(_)) if !matches!(end, End::Failed(_)) => end = failed,
-            Ok(_) => {}
-            Err(died) => end = End::Failed(Error::fatal("a task that followed a log ended abnormally").caused_by(died)),
+        let failed = match ended {
+            Ok(End::Failed(error)) => error,
+            Ok(End::Cancelled | End::Finished) => continue,
+            Err(died) => {
+                let number = numbers.get(&died.id()).copied().unwrap_or_default();
+                let error = Error::fatal("a task that followed a log ended abnormally").caused_by(died);
+                error!(connector = %sink, task = number, error = format!("{error:#}"), "following the log has ended");
+                shared.end_task(&sink, number, Some(format!("{error:#}")));
+                error
+            }
+        };
+        if !matches!(end, End::Failed(_)) {
+            end = End::Failed(failed);
         }
     }
     FollowReport { sink, tables: progress.tables(), end, elapsed: started.elapsed() }
@@ -129,12 +147,13 @@ impl Follow {
         progress: &Arc<FollowProgress>,
     ) -> Self {
         let metrics = Metrics::default();
+        let task = shared.start_task(&job.following.sink_name, ConnectorKind::Sink, &metrics);
         Self {
             deal,
-            task: shared.start_task(&job.following.sink_name, ConnectorKind::Sink, &metrics),
+            task,
             counters: WriteCounters::new(&metrics),
             retries: metrics.counter("kafka_connect_task_error_total_retries", "Attempts made again after a failure"),
-            lanes: Lanes::new(job.following.patience, Arc::clone(progress)),
+            lanes: Lanes::new(job.following.patience, Arc::clone(progress), task),
             streak: Streak::default(),
             shared: Arc::clone(shared),
             metrics,
@@ -143,12 +162,15 @@ impl Follow {
         }
     }
 
+    /// Follows to the end, and says how it came.
     async fn conclude(mut self) -> End {
         let end = self.run().await;
         let trace = match &end {
             End::Failed(error) => {
-                error!(error = format!("{error:#}"), "following the log has ended");
-                Some(format!("{error:#}"))
+                let text = format!("{error:#}");
+                error!(error = text, "following the log has ended");
+                self.lanes.end();
+                Some(text)
             }
             End::Cancelled | End::Finished => self.lanes.trouble(),
         };

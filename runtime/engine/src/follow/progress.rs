@@ -46,7 +46,8 @@ pub struct FollowedTable {
 #[derive(Debug)]
 pub struct FollowProgress {
     sink: Arc<str>,
-    tables: Mutex<BTreeMap<TableId, FollowedTable>>,
+    /// By the task that follows each: a table that two of them were to follow is as the worse of the two.
+    tables: Mutex<BTreeMap<(TableId, u32), FollowedTable>>,
 }
 
 impl FollowProgress {
@@ -61,13 +62,26 @@ impl FollowProgress {
 
     /// Every table by name.
     pub fn tables(&self) -> Vec<FollowedTable> {
-        self.lock().values().cloned().collect()
+        let mut tables: Vec<FollowedTable> = Vec::new();
+        for known in self.lock().values() {
+            match tables.last_mut().filter(|last| last.table == known.table) {
+                None => tables.push(known.clone()),
+                Some(last) => {
+                    let changes = last.changes + known.changes;
+                    if known.state > last.state {
+                        last.clone_from(known);
+                    }
+                    last.changes = changes;
+                }
+            }
+        }
+        tables
     }
 
     /// How many tables are in each state.
     pub fn states(&self) -> BTreeMap<FollowState, u64> {
         let mut counts = BTreeMap::new();
-        self.lock().values().for_each(|table| *counts.entry(table.state).or_default() += 1);
+        self.tables().iter().for_each(|table| *counts.entry(table.state).or_default() += 1);
         counts
     }
 
@@ -84,23 +98,20 @@ impl FollowProgress {
         parts.join(", ")
     }
 
-    pub(super) fn enter(&self, table: &TableId, state: FollowState, error: Option<Arc<Error>>) {
+    pub(super) fn enter(&self, task: u32, table: &TableId, state: FollowState, error: Option<Arc<Error>>) {
+        let fresh = || FollowedTable { table: table.clone(), state, changes: 0, error: None };
         let mut tables = self.lock();
-        match tables.get_mut(table) {
-            Some(known) => (known.state, known.error) = (state, error),
-            None => {
-                tables.insert(table.clone(), FollowedTable { table: table.clone(), state, changes: 0, error });
-            }
-        }
+        let known = tables.entry((table.clone(), task)).or_insert_with(fresh);
+        (known.state, known.error) = (state, error);
     }
 
-    pub(super) fn accepted(&self, table: &TableId, changes: u64) {
-        if let Some(known) = self.lock().get_mut(table) {
+    pub(super) fn accepted(&self, task: u32, table: &TableId, changes: u64) {
+        if let Some(known) = self.lock().get_mut(&(table.clone(), task)) {
             known.changes += changes;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<TableId, FollowedTable>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(TableId, u32), FollowedTable>> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -52,6 +52,32 @@ async fn what_ends_it_loses_and_doubles_nothing() {
     }
 }
 
+/// A task that ends by an error takes its tables with it, and nobody else's; what is shown while the others go on is so.
+#[tokio::test(start_paused = true)]
+async fn a_task_that_fails_ends_no_other() {
+    for act in [Act::Fail(ErrorKind::Fatal), Act::Panic] {
+        let script = Script::default().on(Call::Apply, 3, act);
+        let bench = Bench { tasks: 3, ..Bench::new(three_tables(), script) };
+        let running = tokio::spawn(bench.start());
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let status = bench.shared.connector("lake").unwrap();
+        let failed: Vec<_> = status.tasks.iter().filter(|task| task.state == State::Failed).collect();
+        assert_eq!((status.tasks.len(), status.state, failed.len()), (3, State::Running, 1));
+        assert!(failed[0].trace.is_some() && status.trace == failed[0].trace);
+        let text = bench.shared.metrics_text();
+        let of = |state: &str| {
+            let name = format!(r#"connect_follow_tables{{connector="lake",state="{state}"}} "#);
+            text.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |count| count.parse().unwrap())
+        };
+        let (followed, not): (u64, u64) = (of("followed"), of("failed"));
+        assert!(followed > 0 && not > 0, "{text}");
+        bench.cancel.cancel();
+        let report = running.await.unwrap();
+        assert!(matches!(report.end, End::Failed(_)), "{report:?}");
+        assert_eq!(report.failed() as u64, not, "{report:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn panics_in_what_cannot_fail_are_contained() {
     for call in [Call::Acknowledge, Call::Stop] {

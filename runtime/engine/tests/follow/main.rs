@@ -96,7 +96,7 @@ impl Bench {
     ) -> impl Future<Output = FollowReport> + Send + 'static {
         let following = Following { sink_name: "lake".into(), sink, log, patience: self.patience, tasks: self.tasks };
         let shutdown_timeout = Duration::from_secs(30);
-        let settings = Settings { memory: 64 << 20, shutdown_timeout, state_dir: None, resume: true };
+        let settings = Settings { memory: 256 << 20, shutdown_timeout, state_dir: None, resume: true };
         let job = FollowJob { following, settings, owed: self.owed.clone() };
         let following = follow(job, Arc::clone(&self.shared), self.cancel.clone());
         async { tokio::time::timeout(Duration::from_secs(360_000), following).await.unwrap() }
