@@ -153,6 +153,7 @@ mod tests {
             ("uuid", PrimitiveType::Uuid),
             ("a b", PrimitiveType::Int),
             ("id_bucket", PrimitiveType::Int),
+            ("fine", PrimitiveType::TimestamptzNs),
         ];
         let fields = columns
             .into_iter()
@@ -192,6 +193,7 @@ mod tests {
         has("bucket(half, 4)", "[column=half, transform=bucket[4], type=double]");
         has("uuid", "use bucket [column=uuid");
         has("half", "floating-point column [column=half");
+        has("day(fine)", "by a column of nanoseconds [column=fine, transform=day]");
         has("bucket(id, 4)", "cannot be partitioned so [column=id");
         has("day(at), hour(at)", "cannot be partitioned so [column=at");
         has("id,", "ends with a comma");

@@ -423,6 +423,20 @@ mod tests {
     }
 
     #[test]
+    fn no_log_is_followed_into_nanoseconds() {
+        let fine = |zone: Option<&str>| DataType::Timestamp(TimeUnit::Nanosecond, zone.map(Into::into));
+        for zone in [None, Some(UTC)] {
+            let columns =
+                vec![Column::new("id", DataType::Int32, false, "int4"), Column::new("at", fine(zone), true, "t")];
+            let schema = iceberg_schema(&table(columns, &[0]), None).unwrap();
+            let refused = table_schema(&TableId::new("public", "t"), &schema, |_| String::new(), &["id".to_owned()]);
+            let refused = refused.unwrap_err().to_string();
+            assert!(refused.starts_with("no log can be followed into a column of nanoseconds"), "{refused}");
+            assert!(refused.contains("table=public.t, column=at"), "{refused}");
+        }
+    }
+
+    #[test]
     fn what_lies_within_lists_has_ids_of_its_own() {
         let list =
             |name, kind, depth| (0..depth).fold(Column::new(name, kind, true, "x[]"), |column, _| column.into_list());
