@@ -15,6 +15,8 @@ const FORMATS: [Format; 3] = [Format::Json, Format::JsonWithSchemas, Format::Avr
 
 /// Before every commit that was recorded.
 const BEFORE: u64 = 2_000_000;
+/// Before the snapshot that was recorded.
+const BEFORE_SNAPSHOT: u64 = 1_998_000;
 /// The commit of the first transaction that was recorded. One of another redo thread committed earlier and comes after
 /// it; one that committed at 2000600 has changes from 2000080 on.
 const FIRST_COMMIT: u64 = 2_000_500;
@@ -327,5 +329,38 @@ fn tables_are_made_of_events() {
         running.until_it_says("events do not tell whether these are: load the table, or leave the column out");
         running.terminate();
         running.wait().expect(SOME_TABLES_FAILED).says(&["SHOP.TYPES", "column=IYM"]);
+    }
+}
+
+/// P4: a snapshot of Debezium's takes the place of the table's rows in one commit; what comes of one that began before the load
+/// is passed over.
+#[test]
+fn a_snapshot_takes_the_place_of_a_loads_rows() {
+    let first = [Some("1"), Some("a"), Some("a clob"), Some("an nclob"), Some("0102"), Some("<x/>")];
+    let of = |id, v| [Some(id), Some(v), None, None, None, None];
+    let snapshot = rows(&LOBS, &[&first, &of("2", "b"), &of("3", "c")]);
+    let gone =
+        || lobs().row([Value::int(7), Value::text("gone")].into_iter().chain([const { Value::Null }; 4]).collect());
+    let loaded = [Some("1"), Some("a"), Some("of the load"), Some("likewise"), Some("ff"), Some("<load/>")];
+    let loaded = rows(&LOBS, &[&loaded, &of("7", "gone")]);
+    for (format, prefix, scn, from, expected) in [
+        (Format::Json, "ora-anew", BEFORE_SNAPSHOT, 5, &snapshot),
+        (Format::Avro, "ora-anew", BEFORE_SNAPSHOT, 5, &snapshot),
+        (Format::Avro, "ora-passed", BEFORE, 6, &loaded),
+    ] {
+        let recorded = Recorded::new(format, prefix, &["LOBS", "KEYED"]);
+        let (_double, job) = loading(scn, vec![gone(), keyed()], &recorded);
+        let (lake, mut running) = (job.lake(), job.start(&[]));
+        until_loaded(&lake, &["LOBS", "KEYED"], scn, &mut running);
+        recorded.send("LOBS", from..8);
+        // What comes behind it, elsewhere and where the snapshot was.
+        recorded.send("KEYED", 0..4);
+        until_rows(&rows(&KEYED, &[&[Some("9"), Some("a")]]), &lake, "KEYED", &mut running);
+        until_rows(expected, &lake, "LOBS", &mut running);
+        running.terminate();
+        running.wait().expect(OK);
+        super::assert_rows(&lake, "LOBS", expected);
+        let counts: Vec<u64> = lake.history("LOBS", "ID").into_iter().map(|(_, rows)| rows).collect();
+        assert!(counts.iter().all(|rows| [2, expected.rows.len() as u64].contains(rows)), "{counts:?}");
     }
 }
