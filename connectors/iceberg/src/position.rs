@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use connector_api::{Cut, Error, Marks, Result, TableId, TableLoad, TableSchema};
-use iceberg::spec::{Snapshot, SnapshotRef, TableMetadata};
+use iceberg::spec::{Schema, Snapshot, SnapshotRef, TableMetadata};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -233,6 +233,14 @@ pub(crate) fn of_snapshot(metadata: &TableMetadata, table: &TableId, snapshot: i
             Err(Error::data("the snapshots that tell the whole position are not kept any more: load the table again"))
         }
     }
+}
+
+/// The property that says what a table's columns are at the source, of those that a schema has.
+pub(crate) fn source_types(metadata: &TableMetadata, schema: &Schema) -> Result<Option<(String, String)>> {
+    let types = metadata.properties().get(SOURCE_TYPES).and_then(|text| serde_json::from_str::<SourceTypes>(text).ok());
+    let Some(mut types) = types else { return Ok(None) };
+    types.columns.retain(|column, _| schema.field_by_name(column).is_some());
+    Ok(Some((SOURCE_TYPES.to_owned(), json(&types)?)))
 }
 
 /// Where a table stands that a log is to be followed into.

@@ -68,6 +68,10 @@ impl Proposal for Restoration<'_> {
         let schema = of_rows.and_then(|id| metadata.schema_by_id(id)).map(|schema| schema.as_ref().clone());
         let (sequence, epoch) = (metadata.next_sequence_number(), position::epoch(metadata) + 1);
         let stamp = position::moved(Some(metadata), &marks, metadata.uuid(), self.snapshot_id, sequence, epoch)?;
+        let mut properties = stamp.properties;
+        if let Some(schema) = &schema {
+            properties.extend(position::source_types(metadata, schema)?);
+        }
         Ok(Decision::Commit(Box::new(Change {
             snapshot_id: self.snapshot_id,
             operation: Operation::Append,
@@ -77,7 +81,7 @@ impl Proposal for Restoration<'_> {
             format: FormatVersion::V2,
             spec: metadata.default_partition_spec().as_ref().clone(),
             schema,
-            properties: stamp.properties,
+            properties,
             summary: stamp.summary,
             keep_snapshots: None,
             attempt: self.attempt.clone(),
