@@ -99,6 +99,12 @@ pub(crate) fn bind(table: &Table, members: &[Member], modes: &Modes, dialect: &D
                             an event that says so; load the table again";
                 return Err(Fault::of(what).in_column(&member.name));
             }
+            // Of an identity column no default is told.
+            None if !member.shape.optional => {
+                let what = "a new column that is NOT NULL: rows that were there before have values in it at the source, \
+                            which no event may have told; load the table again";
+                return Err(Fault::of(what).in_column(&member.name));
+            }
             None => {
                 let mut column = how::column(&member.name, &member.shape)?;
                 column.nullable = true;
