@@ -122,16 +122,13 @@ pub(crate) fn bind(table: &Table, members: &[Member], modes: &Modes, dialect: &D
     fields(table, members, modes, dialect).map(Bound::Fits)
 }
 
-/// The plan for a part of a table's columns: of its key.
+/// The plan for a part of a table's columns: of its key, to which a router may have added what is no column.
 pub(crate) fn fields(table: &Table, members: &[Member], modes: &Modes, dialect: &Dialect) -> Result<Plan, Fault> {
     let schema = &table.schema;
-    let fields = members.iter().map(|member| {
-        if table.left_out.contains(&member.name) {
-            return Ok(Planned::left_out(&member.name));
-        }
-        let found = schema.columns().iter().position(|c| c.name() == member.name);
-        let column = found.ok_or_else(|| Fault::of("the table has no such column").in_column(&member.name))?;
-        planned(schema, column, &member.shape, modes, dialect)
+    let column = |name: &str| schema.columns().iter().position(|c| c.name() == name);
+    let fields = members.iter().map(|member| match column(&member.name) {
+        Some(column) => planned(schema, column, &member.shape, modes, dialect),
+        None => Ok(Planned::left_out(&member.name)),
     });
     Ok(Plan::new(fields.collect::<Result<_, _>>()?))
 }
