@@ -99,6 +99,12 @@ pub(crate) fn bind(table: &Table, members: &[Member], modes: &Modes, dialect: &D
                             an event that says so; load the table again";
                 return Err(Fault::of(what).in_column(&member.name));
             }
+            // Of an identity column no default is told.
+            None if !member.shape.optional => {
+                let what = "a new column that is NOT NULL: rows that were there before have values in it at the source, \
+                            which no event may have told; load the table again";
+                return Err(Fault::of(what).in_column(&member.name));
+            }
             None => {
                 let mut column = how::column(&member.name, &member.shape)?;
                 column.nullable = true;
@@ -116,16 +122,13 @@ pub(crate) fn bind(table: &Table, members: &[Member], modes: &Modes, dialect: &D
     fields(table, members, modes, dialect).map(Bound::Fits)
 }
 
-/// The plan for a part of a table's columns: of its key.
+/// The plan for a part of a table's columns: of its key, to which a router may have added what is no column.
 pub(crate) fn fields(table: &Table, members: &[Member], modes: &Modes, dialect: &Dialect) -> Result<Plan, Fault> {
     let schema = &table.schema;
-    let fields = members.iter().map(|member| {
-        if table.left_out.contains(&member.name) {
-            return Ok(Planned::left_out(&member.name));
-        }
-        let found = schema.columns().iter().position(|c| c.name() == member.name);
-        let column = found.ok_or_else(|| Fault::of("the table has no such column").in_column(&member.name))?;
-        planned(schema, column, &member.shape, modes, dialect)
+    let column = |name: &str| schema.columns().iter().position(|c| c.name() == name);
+    let fields = members.iter().map(|member| match column(&member.name) {
+        Some(column) => planned(schema, column, &member.shape, modes, dialect),
+        None => Ok(Planned::left_out(&member.name)),
     });
     Ok(Plan::new(fields.collect::<Result<_, _>>()?))
 }

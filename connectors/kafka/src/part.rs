@@ -15,7 +15,7 @@ use crate::cut::Seen;
 use crate::ends::Ends;
 use crate::held::{Held, has_columns_of};
 use crate::mark::{Mark, SNAPSHOT, Verdict};
-use crate::topics::Topic;
+use crate::topics::{self, Topic};
 
 const TIE: &str = "an event of a table without a key that cannot be told from one delivered twice, since several rows \
                    share its place in the source's log: set Debezium's provide.transaction.metadata to true, or \
@@ -228,9 +228,11 @@ impl Part {
         self.decoder.set_table(Table { schema: Arc::clone(schema), whole_before, left_out })
     }
 
-    /// Whether every table that is known here was stopped.
+    /// Whether every table that is known here was stopped, and none is to be heard of: a topic that has no table's name may
+    /// have events of another yet.
     pub(crate) fn is_idle(&self) -> bool {
-        !self.lanes.is_empty() && self.lanes.values().all(|lane| lane.stopped)
+        self.lanes.values().all(|lane| lane.stopped)
+            && self.lanes.keys().any(|table| topics::is_of(&self.topic.name, table))
     }
 
     /// No longer waits before a message of that table; gives whether it did.

@@ -175,23 +175,32 @@ pub(crate) struct Attribute {
     pub(crate) name: String,
     pub(crate) required: bool,
     pub(crate) declared: Declared,
+    /// As `format_type` prints it; of a domain, what it is over: events carry that, and do not name the domain.
     pub(crate) type_name: String,
     pub(crate) comment: Option<String>,
-    /// Place in the primary key, from 1.
+    /// Place in the key, from 1.
     pub(crate) key: Option<u32>,
 }
 
-/// The columns of these tables, in their order. INCLUDE columns of a key's index are not the key.
+/// The columns of these tables, in their order. A table's key is what the database's log tells its rows by: the index that
+/// is its replica identity, or else the primary key, unless that is deferrable and so may be of several rows in between.
+/// INCLUDE columns of an index are not the key.
 pub(crate) fn attributes(connection: &mut Connection, oids: &[u32]) -> Answer<HashMap<u32, Vec<Attribute>>> {
     let mut all: HashMap<u32, Vec<Attribute>> = HashMap::new();
     for oids in oids.chunks(AT_ONCE) {
         let sql = format!(
             "SELECT a.attrelid, a.attname, a.attnotnull, a.atttypid, a.atttypmod, a.attndims,
-                    format_type(a.atttypid, a.atttypmod), col_description(a.attrelid, a.attnum),
+                    CASE WHEN t.typtype <> 'd' THEN format_type(a.atttypid, a.atttypmod) ELSE (
+                        WITH RECURSIVE base(oid, modifier) AS (
+                            SELECT t.typbasetype, t.typtypmod UNION
+                            SELECT d.typbasetype, d.typtypmod FROM base JOIN pg_type d USING (oid) WHERE d.typtype = 'd')
+                        SELECT format_type(oid, modifier) FROM base JOIN pg_type b USING (oid) WHERE b.typtype <> 'd'
+                    ) END, col_description(a.attrelid, a.attnum),
                     (SELECT k.place FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY k(number, place)
-                     WHERE i.indrelid = a.attrelid AND i.indisprimary AND k.number = a.attnum
-                       AND k.place <= i.indnkeyatts)
-             FROM pg_attribute a
+                     WHERE i.indrelid = a.attrelid AND k.number = a.attnum AND k.place <= i.indnkeyatts
+                       AND CASE c.relreplident WHEN 'i' THEN i.indisreplident
+                                ELSE i.indisprimary AND i.indimmediate END)
+             FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_type t ON t.oid = a.atttypid
              WHERE a.attrelid = ANY ({}) AND a.attnum > 0 AND NOT a.attisdropped
              ORDER BY a.attrelid, a.attnum",
             array(oids)

@@ -64,7 +64,7 @@ pub(crate) fn describe(
     for attribute in attributes {
         if !filter.keeps(&relation.id, &attribute.name) {
             if attribute.key.is_some() {
-                let what = "a column of the primary key is left out by the column lists";
+                let what = "a column of the key is left out by the column lists";
                 return Err(refuse(what, attribute));
             }
             continue;
@@ -192,7 +192,7 @@ mod tests {
         );
         assert_eq!(
             check(&[("a", 25, None), ("b", 23, Some(1))], &without_b),
-            Err("a column of the primary key is left out by the column lists [table=My \"s\".t, column=b]".into())
+            Err("a column of the key is left out by the column lists [table=My \"s\".t, column=b]".into())
         );
         assert_eq!(
             check(&[("b", 23, None)], &without_b),

@@ -223,7 +223,8 @@ fn look(connection: &mut Connection, slot: &SlotConfig, relations: &[Relation]) 
                     pg_has_role(c.relowner, 'USAGE'),
                     CASE c.relreplident WHEN 'f' THEN true WHEN 'n' THEN false ELSE EXISTS (
                         SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid
-                        AND CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END) END
+                        AND CASE c.relreplident WHEN 'i' THEN i.indisreplident
+                                 ELSE i.indisprimary AND i.indimmediate END) END
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              LEFT JOIN pg_publication p ON p.pubname = {publication}
              WHERE c.oid = ANY ({}) AND c.relkind IN ('r', 'p') AND c.relpersistence = 'p'

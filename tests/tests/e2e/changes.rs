@@ -257,7 +257,8 @@ fn a_registry_may_have_an_authority_of_its_own() {
 }
 
 /// Tables without a key, by the columns that are told to identify their rows: one by whole rows that are logged, one by
-/// Debezium's own key, and one that is made from the log.
+/// Debezium's own key, and one that is made from the log. And what does not name rows by its primary key: one with another
+/// replica identity, and one whose keys pass from row to row within a transaction.
 #[test]
 fn tables_without_a_key_are_followed_by_columns_that_are_told() {
     let database = Server::shared().database();
@@ -266,10 +267,13 @@ fn tables_without_a_key_are_followed_by_columns_that_are_told() {
         database.sql_as_user(&format!("CREATE TABLE {table} ({columns}); ALTER TABLE {table} REPLICA IDENTITY FULL"));
         database.sql_as_user(&format!("INSERT INTO {table} SELECT n, n::text, 'x' FROM generate_series(1, 20) n"));
     };
-    create("plain");
-    create("named");
+    ["plain", "named", "indexed", "swapped"].into_iter().for_each(create);
+    database.sql_as_user(
+        "ALTER TABLE indexed ADD id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, ADD CONSTRAINT own UNIQUE (b, a);
+         ALTER TABLE indexed REPLICA IDENTITY USING INDEX own; ALTER TABLE swapped ADD PRIMARY KEY (a) DEFERRABLE",
+    );
     let mut debezium = Debezium::new(&database, Format::JsonWithSchemas);
-    debezium.set("message.key.columns", "public.named:b,a");
+    debezium.set("message.key.columns", "public.(named|indexed):b,a");
     debezium.start();
     let mut job = follower(&database, &debezium).sink("replica.identity.autoset.values", r"public\.(plain|late):FULL");
     for table in ["plain", "named", "late"] {
@@ -277,20 +281,21 @@ fn tables_without_a_key_are_followed_by_columns_that_are_told() {
     }
     let lake = job.lake();
     let mut running = job.start(&[]);
-    running.until("the load", || (lake.loaded_tables().len() == 2).then_some(()));
+    running.until("the load", || (lake.loaded_tables().len() == 4).then_some(()));
     // Nothing has changed since Debezium began.
     running.until_it_says("no table that is to be loaded has a topic");
     create("late");
-    for table in ["plain", "named", "late"] {
+    database.sql("UPDATE swapped SET a = 21 - a");
+    for table in ["plain", "named", "indexed", "swapped", "late"] {
         let change =
             "SET c = 'y' WHERE a % 2 = 0; UPDATE TABLE SET b = b || '!' WHERE a < 4; DELETE FROM TABLE WHERE a > 15";
         database.sql_as_user(&format!("UPDATE TABLE {change}").replace("TABLE", table));
     }
     debezium.until_caught_up();
-    until_equal(&database, &lake, &["plain", "named", "late"], &mut running);
+    until_equal(&database, &lake, &["plain", "named", "indexed", "swapped", "late"], &mut running);
     running.terminate();
     running.wait().expect(OK);
-    for table in ["plain", "named", "late"] {
+    for table in ["plain", "named", "indexed", "late"] {
         let mut identifier = lake.describe(table)["identifier"].as_array().unwrap().clone();
         identifier.sort_by_key(ToString::to_string);
         assert_eq!(identifier, ["a", "b"], "{table}");

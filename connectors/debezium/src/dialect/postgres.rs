@@ -179,6 +179,10 @@ const REWRITTEN: &[&str] = &["line", "lseg", "box", "path", "polygon", "circle",
 const UNTOLD: Wrong = "whether this is the value's text or its bytes in another form is not told: declare Debezium's \
                        include.unknown.datatypes and binary.handling.mode";
 
+/// It takes a name for a text, and does not read it unless it is told to read what it does not know.
+const NAMES: Wrong = "Debezium sends nothing in place of a name (NULL, or an empty text where the column is NOT NULL) unless \
+                      include.unknown.datatypes=true: set that there and here, or leave the column out";
+
 fn special(source_type: &str, target: &DataType, shape: &Shape, modes: &Modes) -> Special {
     const MILLIS: Wrong = "the events carry milliseconds, the column microseconds: use time.precision.mode=adaptive";
     let name = named(source_type);
@@ -210,6 +214,7 @@ fn special(source_type: &str, target: &DataType, shape: &Shape, modes: &Modes) -
             Err("decimal.handling.mode=double loses digits of this column: use string")
         }
         ("numeric", _, Kind::Text) => Ok(How::DecimalText),
+        ("name", _, Kind::Text) if text && modes.unknown_types != Some(true) => Err(NAMES),
         ("tstzrange", _, Kind::Text) if text => Ok(How::InstantRange),
         ("hstore", _, Kind::Text) if text => Ok(How::HstoreJson),
         (base, ..) if text && REWRITTEN.contains(&base) => {

@@ -166,7 +166,15 @@ pub(crate) fn image(
             _ => {
                 let key = pull.name(&mut scratch.key)?;
                 let what = "a field for which the table has no column";
-                plan.find(key).ok_or_else(|| Fault::of(what).in_column(key).of_shape())?
+                match plan.find(key) {
+                    Some(place) => place,
+                    None if whole => return Err(Fault::of(what).in_column(key).of_shape()),
+                    // To a key a router may add what is no column.
+                    None => {
+                        pull.skip()?;
+                        continue;
+                    }
+                }
             }
         };
         let field = &plan.fields[place];

@@ -340,6 +340,20 @@ fn what_is_not_kept_need_not_fit() {
     assert_eq!(taken(&mut decoder), ["0 insert 2 | b | NULL", "0 insert 2 | b | NULL"]);
 }
 
+/// Debezium's ByLogicalTableRouter adds the table's name.
+#[test]
+fn what_a_router_adds_to_a_key_is_passed_over() {
+    let field = |kind: &str, name: &str| json!({ "type": kind, "optional": false, "field": name });
+    let fields = [field("int64", "id"), field("string", "__dbz__physicalTableIdentifier")];
+    let routed = json!({ "id": 1, "__dbz__physicalTableIdentifier": "x.public.t" });
+    let told = json!({ "schema": { "type": "struct", "fields": fields }, "payload": routed });
+    for key in [told, routed] {
+        let messages = [(Some(key), Some(event("d", note(1, "", None), Value::Null)))];
+        let seen = check(table(notes()), &messages);
+        assert!(seen.len() == 1 && seen[0].starts_with("0 delete 1 |"), "{seen:?}");
+    }
+}
+
 #[test]
 fn a_key_that_cannot_be_read_is_told_apart() {
     let mut decoder = json(Modes::default());

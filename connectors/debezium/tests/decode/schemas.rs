@@ -152,7 +152,10 @@ fn any_other_change_is_refused_by_its_column() {
     );
     refused("text", DataType::Utf8, &[id(1), ("a", of("int32"), json!(1))], "does not fit the column [column=a");
     let with_default = json!({"type": "int32", "optional": true, "default": 5});
-    refused("text", DataType::Utf8, &[id(1), text, ("b", with_default, json!(5))], "load the table again [column=b");
+    let with_default = ("b", with_default, json!(5));
+    refused("text", DataType::Utf8, &[id(1), text.clone(), with_default], "load the table again [column=b");
+    let required = ("b", json!({"type": "int32", "optional": false}), json!(5));
+    refused("text", DataType::Utf8, &[id(1), text, required], "is NOT NULL: rows that were there before");
     let scale = decimal(8, 3);
     refused(
         "numeric(4,2)",

@@ -100,6 +100,18 @@ fn values_that_do_not_fit_are_errors() {
     assert!(domain.starts_with("whether a domain's values are milliseconds"), "{domain}");
 }
 
+/// By its defaults Debezium sends NULL or an empty text for each.
+#[test]
+fn names_are_believed_only_where_they_are_read() {
+    let seen = |unknown_types| {
+        let modes = Modes { unknown_types, ..modes() };
+        check("name", DataType::Utf8, &modes, json!("x"))
+    };
+    assert_eq!(seen(Some(true)), "x");
+    assert!(seen(Some(false)).contains("Debezium sends nothing in place of a name"), "{}", seen(Some(false)));
+    assert!(seen(None).contains("include.unknown.datatypes=true"), "{}", seen(None));
+}
+
 #[test]
 fn null_after_an_update_is_not_believed_where_it_may_hide_a_value() {
     let hidden = "NULL after an update, which Debezium also sends";

@@ -33,3 +33,21 @@ async fn an_event_of_another_shape_stops_its_table_whatever_is_tolerated() {
     assert!(reading.failed[0].contains("offset=3") && reading.failed[0].contains("column=id"), "{:?}", reading.failed);
     assert_eq!((kafka.read("shape-dead").len(), reading.changes), (1, 2));
 }
+
+/// A topic that a router makes of several tables' may yet have events of one that was not heard of.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_table_of_a_topic_of_several_holds_up_none_when_it_stops() {
+    let kafka = tokio::task::block_in_place(Kafka::shared);
+    kafka.create("routed.public.all", 1);
+    let (mut t, mut u) = (Events::of("t"), Events::of("u"));
+    kafka.write("routed.public.all", &[t.create(1, "a")]);
+    let mut reading = Reading::of(kafka, r"routed\.public\.all", &[]).await;
+    reading.until("the first", |seen| seen.changes == 1).await;
+    let bad = t.create(2, "b");
+    let value = String::from_utf8(bad.value.unwrap()).unwrap().replace("\"int32\"", "\"float\"");
+    kafka.write("routed.public.all", &[Message { value: Some(value.into()), ..bad }]);
+    reading.until("the table stopped", |seen| !seen.failed.is_empty()).await;
+    kafka.write("routed.public.all", &[t.create(3, "c"), u.create(1, "a")]);
+    reading.until("the other table", |seen| (seen.opened, seen.changes) == (2, 1)).await;
+    assert_eq!(reading.failed.len(), 1, "{:?}", reading.failed);
+}

@@ -1,7 +1,7 @@
 //! Tables: what is found, selected and refused.
 
 use connect_tests::postgres::{Server, USER};
-use connector_api::ErrorKind;
+use connector_api::{ErrorKind, TablePlan};
 
 use super::{plan, rows, source};
 
@@ -58,6 +58,30 @@ async fn selects_tables_and_columns_and_finds_keys() {
     assert_eq!(rows(&*source, &plan, "public", "child").await, [["2"]]);
 }
 
+/// A log does not name rows by a primary key where another index is the replica identity, and a deferrable key may be
+/// of several rows in between.
+#[tokio::test]
+async fn a_key_is_what_the_log_tells_rows_by() {
+    let database = Server::shared().database();
+    database.sql_as_user(
+        "CREATE TABLE plain (a int, b int NOT NULL, c int NOT NULL, PRIMARY KEY (a), UNIQUE (c, b));
+         CREATE TABLE whole (LIKE plain INCLUDING INDEXES); ALTER TABLE whole REPLICA IDENTITY FULL;
+         CREATE TABLE indexed (LIKE plain INCLUDING INDEXES);
+         ALTER TABLE indexed REPLICA IDENTITY USING INDEX indexed_c_b_key;
+         CREATE TABLE late (a int PRIMARY KEY DEFERRABLE, b int);
+         CREATE TABLE keyless (LIKE plain); CREATE UNIQUE INDEX named ON keyless (b) INCLUDE (c);
+         ALTER TABLE keyless REPLICA IDENTITY USING INDEX named",
+    );
+    let plan = plan(&*source(&database, &[])).await;
+    let key = |table: &TablePlan| -> String {
+        let names = table.schema.key().iter().map(|column| table.schema.columns()[*column].name());
+        format!("{} {}", table.schema.table().name(), names.collect::<Vec<_>>().join(","))
+    };
+    let mut keys: Vec<String> = plan.tables.iter().map(key).collect();
+    keys.sort();
+    assert_eq!(keys, ["indexed c,b", "keyless b", "late ", "plain a", "whole a"]);
+}
+
 #[tokio::test]
 async fn refuses_by_name_and_loads_the_rest() {
     let database = Server::shared().database();
@@ -84,7 +108,7 @@ async fn refuses_by_name_and_loads_the_rest() {
         [
             "no USAGE privilege on the table's schema [table=closed.t]",
             "the table has no columns [table=public.bare]",
-            "a column of the primary key is left out by the column lists [table=public.keyed, column=id]",
+            "a column of the key is left out by the column lists [table=public.keyed, column=id]",
             "row-level security would hide rows of the table from this user [table=public.policed]",
             "no SELECT privilege on the table [table=public.secret]",
         ]

@@ -61,7 +61,7 @@ async fn values_arrive_as_they_are() {
             "json",
             "jsonb",
             "public.mood",
-            "public.nested",
+            "numeric(10,2)",
             "oid",
             "numeric(3,5)",
             "numeric(4,-2)",
