@@ -100,7 +100,12 @@ pub(crate) struct Consumer {
     /// A client for questions: a broker answers those of one connection in turn, and where nothing comes each would wait
     /// for a fetch to be given up.
     asks: Arc<BaseConsumer<Context>>,
+    /// By topic and partition: an end that was found, and the offset after the last message below it. What is below an end
+    /// stays, and every partition that waits for others asks for each of them.
+    lasts: Arc<Mutex<Lasts>>,
 }
+
+type Lasts = HashMap<(String, i32), (i64, i64)>;
 
 impl Consumer {
     /// A consumer. It commits offsets as `group`, which nothing resumes from.
@@ -121,7 +126,7 @@ impl Consumer {
             let made = client.create_with_context(Context::new(metrics));
             made.map(Arc::new).map_err(|e| error::kafka("the Kafka consumer's settings are refused", e))
         };
-        Ok(Self { reads: made(&reads)?, asks: made(&asks)? })
+        Ok(Self { reads: made(&reads)?, asks: made(&asks)?, lasts: Arc::default() })
     }
 
     /// The consumer itself.
@@ -182,15 +187,20 @@ impl Consumer {
     /// When the brokers do not answer.
     pub(crate) fn last(&self, config: &KafkaConfig, topic: &str, partition: i32) -> Result<i64> {
         let (low, end) = self.watermarks(topic, partition)?;
-        let (mut from, mut back) = (end, 16);
-        while from > low {
+        let place = (topic.to_owned(), partition);
+        let known = self.lasts.lock().unwrap_or_else(PoisonError::into_inner).get(&place).copied();
+        if let Some((_, next)) = known.filter(|(known, _)| *known == end) {
+            return Ok(next.max(low));
+        }
+        let (mut from, mut back, mut last) = (end, 16, None);
+        while from > low && last.is_none() {
             from = low.max(end - back);
-            if let Some(last) = last_within(config, topic, partition, from..end)? {
-                return Ok(last + 1);
-            }
+            last = last_within(config, topic, partition, from..end)?;
             back *= 16;
         }
-        Ok(low)
+        let next = last.map_or(low, |last| last + 1);
+        self.lasts.lock().unwrap_or_else(PoisonError::into_inner).insert(place, (end, next));
+        Ok(next)
     }
 
     /// How many messages of a partition are after an offset, as far as the client has reported. `drained`: none that it has
