@@ -256,6 +256,10 @@ pub(crate) fn followed(metadata: &TableMetadata, table: &TableId) -> Result<conn
     let key = property(KEY).and_then(|text| serde_json::from_str::<Vec<String>>(text).ok());
     let key = key.ok_or_else(|| refuse("the table does not say what its key is".to_owned()))?;
     rows_are_there(metadata, &position, table).map_err(refuse)?;
+    // Made anew of what events say, it would be NULL in every row of before.
+    if let Some(lost) = types.columns.keys().find(|column| metadata.current_schema().field_by_name(column).is_none()) {
+        return Err(refuse("another writer dropped or renamed a column of the table".to_owned()).with("column", lost));
+    }
     let source_type = |column: &str| types.columns.get(column).and_then(|t| t.as_str()).unwrap_or_default().to_owned();
     let schema = schema::table_schema(table, metadata.current_schema(), source_type, &key)?;
     let cut = property(CUT).and_then(|text| serde_json::from_str::<CutJson>(text).ok());
@@ -479,6 +483,21 @@ mod tests {
             (CUT.to_owned(), CUT_OF_TEN.to_owned()),
             (SOURCE_TYPES.to_owned(), r#"{"schema":"public","name":"t","columns":{"a":"int4"}}"#.to_owned()),
         ])
+    }
+
+    #[test]
+    fn a_column_that_another_writer_dropped_is_not_made_anew() {
+        let (uuid, id) = (Uuid::from_u128(7), TableId::new("public", "t"));
+        let check = |columns: &str| {
+            let mut properties = properties(uuid, 1, 1);
+            properties.insert(KEY.to_owned(), "[]".to_owned());
+            let types = format!(r#"{{"schema":"public","name":"t","columns":{columns}}}"#);
+            properties.insert(SOURCE_TYPES.to_owned(), types);
+            followed(&table(uuid, &[(1, None, 1)], properties), &id).map_err(|e| e.to_string())
+        };
+        assert!(check(r#"{"a":"int4"}"#).is_ok());
+        let refused = check(r#"{"a":"int4","gone":"text"}"#).unwrap_err();
+        assert!(refused.contains("dropped or renamed a column") && refused.contains("column=gone"), "{refused}");
     }
 
     fn check(chain: &[(i64, Option<i64>, i64)], snapshot: i64, sequence: i64) -> String {

@@ -11,7 +11,7 @@ use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, Headers as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use tokio::runtime::Handle;
 
@@ -22,6 +22,10 @@ use crate::fetch::Record;
 
 /// How long records may take to be acknowledged.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What the client sends at most, bytes: how large a record may be is the broker's to say.
+const MOST: &str = "1000000000";
+/// From so many bytes on a record may be too large for the topic, and is waited for by itself.
+const LARGE: usize = 64 << 10;
 
 /// How records are set aside.
 #[derive(Clone, Debug)]
@@ -79,7 +83,7 @@ impl DeadLetters {
     ) -> Result<Self> {
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", &config.servers).set("client.id", format!("connect-{connector}-dead-letters"));
-        client.set("message.timeout.ms", PATIENCE.as_millis().to_string());
+        client.set("message.timeout.ms", PATIENCE.as_millis().to_string()).set("message.max.bytes", MOST);
         for (key, value) in &config.producer {
             client.set(key, value.expose());
         }
@@ -98,7 +102,7 @@ impl DeadLetters {
     /// Sets a record aside; it counts after the next [`settle`](Self::settle).
     ///
     /// # Errors
-    /// When the record is not taken.
+    /// `Data` when the record is too large, else when the queue takes none.
     pub(crate) fn put(&mut self, message: &Record<'_>, error: &Error) -> Result<()> {
         if self.config.logs {
             tracing::error!(topic = self.config.topic, "a record is set aside: {error}");
@@ -106,6 +110,12 @@ impl DeadLetters {
             tracing::debug!(topic = self.config.topic, "a record is set aside: {error}");
         }
         let headers = self.headers(message, error);
+        let bytes = message.key().map_or(0, <[u8]>::len) + message.value().map_or(0, <[u8]>::len);
+        let is_large = bytes + headers.iter().map(|h| h.value.map_or(0, <[u8]>::len)).sum::<usize>() >= LARGE;
+        if is_large {
+            // What fails after that is this one.
+            self.settle()?;
+        }
         loop {
             let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.config.topic).headers(headers.clone());
             record.key = message.key();
@@ -114,11 +124,14 @@ impl DeadLetters {
             match self.producer.send(record) {
                 Ok(()) => break,
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => self.settle()?,
-                Err((e, _)) => return Err(self.unsettled(e)),
+                Err((e, _)) => return Err(self.refused(e)),
             }
         }
         self.waits = true;
-        Ok(())
+        match is_large.then(|| self.flush()) {
+            Some(Err(e)) => Err(self.refused(e)),
+            _ => Ok(()),
+        }
     }
 
     /// Waits until the broker has all records. Blocking.
@@ -126,15 +139,29 @@ impl DeadLetters {
     /// # Errors
     /// When it does not take them.
     pub(crate) fn settle(&mut self) -> Result<()> {
+        self.flush().map_err(|e| self.unsettled(e))
+    }
+
+    fn flush(&mut self) -> Result<(), KafkaError> {
         if self.waits {
-            self.producer.flush(PATIENCE + TIMEOUT).map_err(|e| self.unsettled(e))?;
+            self.producer.flush(PATIENCE + TIMEOUT)?;
             let failed = self.producer.context().0.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(e) = failed {
-                return Err(self.unsettled(e));
+                return Err(e);
             }
             self.waits = false;
         }
         Ok(())
+    }
+
+    /// Why this record is not taken.
+    fn refused(&self, error: KafkaError) -> Error {
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+            return self.unsettled(error);
+        }
+        let what = "a record that cannot be read is too large for the dead-letter queue: raise its topic's \
+                    max.message.bytes, or the producer's message.max.bytes";
+        Error::data(what).with("queue", &self.config.topic).caused_by(error)
     }
 
     fn unsettled(&self, error: KafkaError) -> Error {

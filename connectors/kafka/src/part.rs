@@ -369,33 +369,37 @@ impl Part {
         Ok(step)
     }
 
-    /// Passes over a record that could not be decoded, if it is known which table it is of and, where rows have keys,
-    /// which row. One that is of another shape than the table is not passed over: so would be all that follow it.
-    /// Nothing of it was taken.
+    /// The table that a record which could not be decoded is of, if it may be passed over: it is known which table that is
+    /// and, where rows have keys, which row. One that is of another shape than the table may not: so would be all that
+    /// follow it. Nothing of it was taken.
     ///
     /// # Errors
     /// What the registry says of a key's schema: the record is to be taken again.
-    pub(crate) fn pass_over(&mut self, message: &Message<'_>, error: &Error) -> Result<bool> {
+    pub(crate) fn may_pass_over(&mut self, message: &Message<'_>, error: &Error) -> Result<Option<TableId>> {
         let table = match error.context("table") {
             Some(name) => self.lanes.keys().find(|t| t.to_string() == name),
             None => self.lanes.keys().next().filter(|_| self.lanes.len() == 1),
         };
         let is_of_record = error.kind() == ErrorKind::Data && error.context("part") != Some("schema");
-        let Some(table) = table.cloned().filter(|_| is_of_record) else { return Ok(false) };
+        let Some(table) = table.cloned().filter(|_| is_of_record) else { return Ok(None) };
         match self.decoder.read_key(message, &table) {
-            Ok(()) => {}
-            Err(unread) if unread.kind() == ErrorKind::Data => return Ok(false),
+            Ok(()) => Ok(Some(table)),
+            Err(unread) if unread.kind() == ErrorKind::Data => Ok(None),
             // Whether it can be read is not known.
-            Err(unknown) => return Err(unknown),
+            Err(unknown) => Err(unknown),
         }
-        let Some(lane) = self.lanes.get_mut(&table) else { return Ok(false) };
-        // Of a half that was taken it may have been the other.
-        (lane.awaits_twin, lane.moved) = (false, false);
-        if message.offset >= lane.mark.next {
-            lane.mark = Mark { next: message.offset + 1, rejected: lane.mark.rejected + 1, ..lane.mark.clone() };
+    }
+
+    /// Passes over such a record.
+    pub(crate) fn pass_over(&mut self, offset: i64, table: &TableId) {
+        if let Some(lane) = self.lanes.get_mut(table) {
+            // Of a half that was taken it may have been the other.
+            (lane.awaits_twin, lane.moved) = (false, false);
+            if offset >= lane.mark.next {
+                lane.mark = Mark { next: offset + 1, rejected: lane.mark.rejected + 1, ..lane.mark.clone() };
+            }
         }
-        self.next = message.offset + 1;
-        Ok(true)
+        self.next = offset + 1;
     }
 
     /// Whether the open rows can be taken without dividing a change of a key. In one partition only are its halves

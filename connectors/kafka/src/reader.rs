@@ -365,16 +365,21 @@ impl Reader {
         error: Error,
     ) -> Result<Option<Error>, End> {
         let Some(dead) = &mut self.dead else { return Ok(Some(error)) };
-        match self.parts[at].pass_over(record, &error) {
-            Ok(true) => {
-                dead.put(message, &error)?;
-                self.counters.set_aside.add(1);
-                Ok(None)
-            }
-            Ok(false) => Ok(Some(error)),
+        let table = match self.parts[at].may_pass_over(record, &error) {
+            Ok(Some(table)) => table,
+            Ok(None) => return Ok(Some(error)),
             // The registry's: it may pass.
-            Err(unknown) => Ok(Some(unknown)),
+            Err(unknown) => return Ok(Some(unknown)),
+        };
+        match dead.put(message, &error) {
+            Ok(()) => {}
+            // The queue takes others.
+            Err(refused) if refused.kind() == ErrorKind::Data => return Ok(Some(refused.with("table", table))),
+            Err(failed) => return Err(failed.into()),
         }
+        self.parts[at].pass_over(record.offset, &table);
+        self.counters.set_aside.add(1);
+        Ok(None)
     }
 
     /// A record that cannot be applied stops its table, or every table that it may be of.

@@ -67,7 +67,7 @@ pub(crate) fn find(consumer: &Consumer, wanted: &Topics, transactions: &str) -> 
     let found: BTreeMap<&str, i32> =
         all.into_iter().filter(|(name, _)| wanted.has(name) || of_transactions.contains(*name)).collect();
     let names: Vec<&str> = found.keys().copied().collect();
-    let ids = topic_id::ids(consumer.inner().client().native_ptr(), &names, TIMEOUT)?;
+    let ids = topic_id::ids(consumer.asks().client().native_ptr(), &names, TIMEOUT)?;
     let topic = |(name, partitions): (&str, i32)| {
         // A topic that went between the two questions is found another time, or not.
         let id = ids.get(name)?;

@@ -252,6 +252,30 @@ fn a_record_that_cannot_be_read_is_set_aside_where_that_is_wanted() {
     assert_eq!(kafka.read("aside-dead").len(), 2);
 }
 
+/// A bad record that the dead-letter queue is too small for stops its table, and no other; it is not passed over.
+#[test]
+fn a_record_that_is_too_large_for_the_dead_letter_queue_stops_its_table_alone() {
+    let kafka = Kafka::shared();
+    for topic in ["oversize.public.t", "oversize.public.u"] {
+        kafka.create(topic, 1);
+    }
+    let (mut t, mut u) = (Events::of("t"), Events::of("u"));
+    kafka.write("oversize.public.t", &first(&mut t));
+    let bad = Message { value: Some(vec![b'{'; 300_000]), ..t.update(2, "") };
+    kafka.write("oversize.public.t", &[bad, t.delete(1)]);
+    let job = Job::following(kafka, r"oversize\.public\..").sink("errors.tolerance", "all");
+    let job = job.sink("errors.deadletterqueue.topic.name", "oversize-dead");
+    let job = job.sink("errors.deadletterqueue.topic.replication.factor", "1");
+    let job = job.sink("producer.override.message.max.bytes", "200000");
+    let mut running = job.start(&[]);
+    running.until_it_says("too large for the dead-letter queue");
+    kafka.write("oversize.public.u", &first(&mut u));
+    until_rows(&rows(FIRST), &job.lake(), "u", &mut running);
+    until_rows(&rows(FIRST), &job.lake(), "t", &mut running);
+    running.terminate();
+    running.wait().expect(SOME_TABLES_FAILED).says(&["topic=oversize.public.t, partition=0, offset=3"]);
+}
+
 /// apache/iceberg 13547 is the first record of a key that wins; here the last does, and one that Debezium sends again is
 /// not applied again, in tables with and without a key.
 #[test]

@@ -42,6 +42,27 @@ fn partitions_that_are_added_are_read_after_the_older_ones() {
     running.wait().expect(SOME_TABLES_FAILED);
 }
 
+/// What the log asks of a broker does not wait behind a fetch of what does not come: half a minute for each partition.
+#[test]
+fn partitions_that_are_at_their_end_are_opened_at_once() {
+    let kafka = Kafka::shared();
+    kafka.create("idle.public.t", 12);
+    let mut events = Events::of("t");
+    kafka.write("idle.public.t", &first(&mut events));
+    let job = Job::following(kafka, r"idle\.public\.t").sink("consumer.override.fetch.wait.max.ms", "30000");
+    let mut running = job.start(&[]);
+    until_rows(&rows(FIRST), &job.lake(), "t", &mut running);
+    running.terminate();
+    running.wait().expect(OK);
+    let mut running = job.start(&[]);
+    running.until_it_says("following a topic");
+    // The last to be opened.
+    kafka.write("idle.public.t", &[Message { partition: 11, ..events.create(4, "d") }]);
+    until_rows(&rows([(1, "a"), (2, "b"), (3, "c"), (4, "d")]), &job.lake(), "t", &mut running);
+    running.terminate();
+    running.wait().expect(OK);
+}
+
 /// Each partition comes to the columns in its own time: one has much of before them still to be read, one only what comes
 /// after the second, one nothing after either for a while, and one is added while another waits.
 #[test]
