@@ -135,7 +135,8 @@ pub(crate) fn prepare(
 fn outlive(connection: &mut Connection, config: &PostgresConfig) -> Result<()> {
     let doing = "waiting for the transactions that are older than the publication";
     let (began, patience) = (Instant::now(), config.lock_timeout);
-    let next = "SELECT pg_snapshot_xmax(pg_current_snapshot())";
+    // A number of our own: one that is running may be above every one that has ended, and so of a snapshot's `xmax`.
+    let next = "SELECT pg_current_xact_id()";
     let ask = |connection: &mut Connection, sql: &str| -> Answer<String> {
         let rows = connection.query(sql)?;
         Ok(rows.first().ok_or(Failure::Protocol("no answer about transactions"))?.text(0)?.to_owned())
