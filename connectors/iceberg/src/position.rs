@@ -397,13 +397,13 @@ fn rows_are_there(metadata: &TableMetadata, position: &Position, table: &TableId
         }
         oldest = Some(snapshot);
     }
-    // The chain goes on into expired snapshots: which they were is told by their order, unless what is kept knows better.
+    // The chain goes on into expired snapshots: which they were is told by their order, and by the parent of the oldest.
     let older = oldest.and_then(|oldest| Some((oldest.sequence_number(), oldest.parent_snapshot_id()?)));
     let may_be = |(sequence, parent): (i64, i64)| match sequence - position.sequence {
         1 => parent == position.snapshot,
         ahead => ahead > 1,
     };
-    if older.is_some_and(may_be) && metadata.snapshot_by_id(position.snapshot).is_none() {
+    if older.is_some_and(may_be) {
         return Ok(());
     }
     let why = format!(

@@ -88,6 +88,8 @@ impl DeadLetters {
             client.set(key, value.expose());
         }
         // In order, and none of them twice for a lost answer.
+        // Records are refused by their own size, not by that of those that they are sent with.
+        client.set("batch.num.messages", "1");
         client.set("enable.idempotence", "true").set("allow.auto.create.topics", "false");
         let refused = |e| error::kafka("the settings of the dead-letter queue's producer are refused", e);
         let metadata = consumer.metadata()?;

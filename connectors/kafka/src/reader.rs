@@ -386,7 +386,8 @@ impl Reader {
     fn bad(&mut self, at: usize, offset: i64, error: Error) -> Result<(), End> {
         let error = if error.context("offset").is_some() { error } else { self.parts[at].placed(error, offset) };
         // What came before is good; of its transaction it is all that will come, if the record stays what it is.
-        let whole = error.kind() == ErrorKind::Data || self.parts[at].has_ended(&self.ends);
+        let is_final = error.kind() == ErrorKind::Data;
+        let whole = is_final || self.parts[at].has_ended(&self.ends);
         self.flush_as(at, whole)?;
         let rest = self.parts[at].progress(whole, &self.ends)?;
         self.send(rest)?;
@@ -395,16 +396,30 @@ impl Reader {
         let part = &self.parts[at];
         let named =
             named.and_then(|name| part.lanes.keys().chain(&part.absent).find(|t| t.to_string() == name).cloned());
-        let tables: Vec<TableId> = match named {
-            Some(table) => vec![table],
-            None if part.lanes.is_empty() => vec![self.stand_in(at)],
-            None => part.lanes.keys().cloned().collect(),
-        };
+        let is_named = named.is_some();
+        let tables = named.map_or_else(|| self.concerned(at, is_final), |table| vec![table]);
+        if !is_named {
+            // A table that is not known yet has to come to it, too: it may be its.
+            self.parts[at].began = offset + 1;
+        }
         let error = Arc::new(error);
         for table in tables {
             self.fail_shared(&table, Arc::clone(&error))?;
         }
-        Ok(())
+        match is_named || is_final {
+            true => Ok(()),
+            // What has stopped is begun again, and reading with it.
+            false => self.unassign(at),
+        }
+    }
+
+    /// The tables that a record of a partition may be of which does not say whose it is. `is_final`: it stays what it is.
+    fn concerned(&self, at: usize, is_final: bool) -> Vec<TableId> {
+        let part = &self.parts[at];
+        let known = part.lanes.iter().filter(|(_, lane)| !lane.stopped).map(|(table, _)| table);
+        let known: Vec<TableId> = known.chain(&part.absent).cloned().collect();
+        let is_anyones = known.is_empty() && (part.lanes.is_empty() || !is_final);
+        if is_anyones { vec![self.stand_in(at)] } else { known }
     }
 
     /// The table that a partition is of as far as its topic's name tells.

@@ -182,14 +182,16 @@ pub(crate) struct Attribute {
     pub(crate) key: Option<u32>,
 }
 
-/// The columns of these tables, in their order. A table's key is what the database's log tells its rows by: the index that
-/// is its replica identity, or else the primary key, unless that is deferrable and so may be of several rows in between.
+/// The columns of these tables, in their order. One that is NOT NULL without having been validated may have NULLs. A table's key is what the database's log tells its rows by: the index that
+/// is its replica identity (and that of its partitions), or else the primary key, unless that is deferrable and so may be of several rows in between.
 /// INCLUDE columns of an index are not the key.
 pub(crate) fn attributes(connection: &mut Connection, oids: &[u32]) -> Answer<HashMap<u32, Vec<Attribute>>> {
     let mut all: HashMap<u32, Vec<Attribute>> = HashMap::new();
     for oids in oids.chunks(AT_ONCE) {
         let sql = format!(
-            "SELECT a.attrelid, a.attname, a.attnotnull, a.atttypid, a.atttypmod, a.attndims,
+            "SELECT a.attrelid, a.attname, a.attnotnull AND NOT EXISTS (
+                        SELECT FROM pg_constraint n WHERE n.conrelid = a.attrelid AND n.contype = 'n'
+                        AND NOT n.convalidated AND a.attnum = ANY (n.conkey)), a.atttypid, a.atttypmod, a.attndims,
                     CASE WHEN t.typtype <> 'd' THEN format_type(a.atttypid, a.atttypmod) ELSE (
                         WITH RECURSIVE base(oid, modifier) AS (
                             SELECT t.typbasetype, t.typtypmod UNION
@@ -198,8 +200,10 @@ pub(crate) fn attributes(connection: &mut Connection, oids: &[u32]) -> Answer<Ha
                     ) END, col_description(a.attrelid, a.attnum),
                     (SELECT k.place FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY k(number, place)
                      WHERE i.indrelid = a.attrelid AND k.number = a.attnum AND k.place <= i.indnkeyatts
-                       AND CASE c.relreplident WHEN 'i' THEN i.indisreplident
-                                ELSE i.indisprimary AND i.indimmediate END)
+                       AND CASE WHEN c.relreplident = 'i' AND NOT EXISTS (
+                                    SELECT FROM pg_partition_tree(c.oid) p JOIN pg_class leaf ON leaf.oid = p.relid
+                                    WHERE p.isleaf AND leaf.relreplident <> 'i')
+                                THEN i.indisreplident ELSE i.indisprimary AND i.indimmediate END)
              FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_type t ON t.oid = a.atttypid
              WHERE a.attrelid = ANY ({}) AND a.attnum > 0 AND NOT a.attisdropped
              ORDER BY a.attrelid, a.attnum",

@@ -101,7 +101,13 @@ pub(crate) async fn stage(base: &Table, change: &Change) -> Result<Staged> {
         builder = builder.upgrade_format_version(least).map_err(invalid)?;
     }
     if let Some(schema) = &change.schema {
-        builder = builder.add_current_schema(schema.clone()).map_err(invalid)?;
+        // A catalog may refuse one of fewer columns that it is told as a new one.
+        let is_there = metadata.schema_by_id(schema.schema_id()).is_some_and(|known| known.as_ref() == schema);
+        builder = match is_there {
+            true => builder.set_current_schema(schema.schema_id()),
+            false => builder.add_current_schema(schema.clone()),
+        }
+        .map_err(invalid)?;
     }
     if change.replace {
         // What we write is partitioned as configured and not sorted, whatever a foreign table was before.

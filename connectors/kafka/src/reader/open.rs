@@ -187,7 +187,10 @@ impl Reader {
 
     /// A table begins again from where the sink has it.
     pub(super) fn reopen(&mut self, table: &TableId) -> Result<(), End> {
-        let places: Vec<usize> = (0..self.parts.len()).filter(|at| self.parts[*at].concerns(table)).collect();
+        let is_for = |part: &Part| part.lanes.values().all(|lane| lane.stopped);
+        let stands_for = |at: usize| is_for(&self.parts[at]) && self.stand_in(at) == *table;
+        let places = (0..self.parts.len()).filter(|at| self.parts[*at].concerns(table) || stands_for(*at));
+        let places: Vec<usize> = places.collect();
         for at in &places {
             // What is open of other tables goes on; of this one it is void.
             self.flush(*at)?;

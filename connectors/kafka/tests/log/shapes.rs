@@ -34,6 +34,20 @@ async fn an_event_of_another_shape_stops_its_table_whatever_is_tolerated() {
     assert_eq!((kafka.read("shape-dead").len(), reading.changes), (1, 2));
 }
 
+/// A record that does not tell its table may be of one that is not known yet: that one does not pass it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_nobody_knows_whose_is_passed_by_no_table() {
+    let kafka = tokio::task::block_in_place(Kafka::shared);
+    kafka.create("anyones", 1);
+    let mut events = Events::of("t");
+    let nobodys = Message { value: Some(b"{".to_vec()), ..events.create(1, "a") };
+    kafka.write("anyones", &[nobodys, events.create(2, "b")]);
+    let mut reading = Reading::of(kafka, "anyones", &[]).await;
+    reading.until("both stopped", |seen| seen.failed.len() == 2).await;
+    assert!(reading.failed.iter().all(|error| error.contains("offset=0")), "{:?}", reading.failed);
+    assert_eq!(reading.changes, 0);
+}
+
 /// A topic that a router makes of several tables' may yet have events of one that was not heard of.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_table_of_a_topic_of_several_holds_up_none_when_it_stops() {

@@ -70,7 +70,10 @@ async fn a_key_is_what_the_log_tells_rows_by() {
          ALTER TABLE indexed REPLICA IDENTITY USING INDEX indexed_c_b_key;
          CREATE TABLE late (a int PRIMARY KEY DEFERRABLE, b int);
          CREATE TABLE keyless (LIKE plain); CREATE UNIQUE INDEX named ON keyless (b) INCLUDE (c);
-         ALTER TABLE keyless REPLICA IDENTITY USING INDEX named",
+         ALTER TABLE keyless REPLICA IDENTITY USING INDEX named;
+         CREATE TABLE whole_parts (a int, b int NOT NULL, PRIMARY KEY (a), UNIQUE (b, a)) PARTITION BY RANGE (a);
+         CREATE TABLE parts_1 PARTITION OF whole_parts FOR VALUES FROM (0) TO (9);
+         ALTER TABLE whole_parts REPLICA IDENTITY USING INDEX whole_parts_b_a_key",
     );
     let plan = plan(&*source(&database, &[])).await;
     let key = |table: &TablePlan| -> String {
@@ -79,7 +82,7 @@ async fn a_key_is_what_the_log_tells_rows_by() {
     };
     let mut keys: Vec<String> = plan.tables.iter().map(key).collect();
     keys.sort();
-    assert_eq!(keys, ["indexed c,b", "keyless b", "late ", "plain a", "whole a"]);
+    assert_eq!(keys, ["indexed c,b", "keyless b", "late ", "plain a", "whole a", "whole_parts a"]);
 }
 
 #[tokio::test]
