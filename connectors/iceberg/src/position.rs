@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use connector_api::{Cut, Error, Marks, Result, TableId, TableLoad, TableSchema};
 use iceberg::spec::{Schema, Snapshot, SnapshotRef, TableMetadata};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -59,6 +60,17 @@ struct SourceTypes {
     /// Columns that the table is loaded without.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     left_out: Vec<String>,
+}
+
+impl SourceTypes {
+    /// # Errors
+    /// Whose they are, if not that table's.
+    fn are_of(&self, table: &TableId) -> Result<(), String> {
+        match (self.schema.as_str(), self.name.as_str()) == (table.schema(), table.name()) {
+            true => Ok(()),
+            false => Err(format!("the table of this name holds {}.{}", self.schema, self.name)),
+        }
+    }
 }
 
 /// The properties that a load's commit carries.
@@ -118,7 +130,7 @@ pub(crate) fn moved(
     sequence: i64,
     epoch: i64,
 ) -> Result<Stamp> {
-    let recorded = before.and_then(|m| serde_json::from_str::<Position>(m.properties().get(POSITION)?).ok());
+    let recorded = before.and_then(|m| read::<Position>(m, POSITION));
     let (positions, applied) = recorded.map(|p| (p.positions, p.marks)).unwrap_or_default();
     let mut position = Position { table, snapshot, sequence, epoch, positions, marks: recorded_marks(marks) };
     let properties = HashMap::from([
@@ -147,9 +159,13 @@ pub(crate) fn told_marks(marks: &Marks) -> String {
 
 /// How far logs are applied to a table.
 pub(crate) fn marks(metadata: &TableMetadata) -> Marks {
-    let recorded = metadata.properties().get(POSITION).and_then(|text| serde_json::from_str::<Position>(text).ok());
-    let marks = recorded.map(|p| p.marks).unwrap_or_default();
+    let marks = read::<Position>(metadata, POSITION).map(|p| p.marks).unwrap_or_default();
     marks.into_iter().map(|(partition, mark)| (partition.into(), mark.into())).collect()
+}
+
+/// What a property of ours says, if it is there and can be read.
+fn read<T: DeserializeOwned>(metadata: &TableMetadata, property: &str) -> Option<T> {
+    serde_json::from_str(metadata.properties().get(property)?).ok()
 }
 
 /// What a table's properties record of a source table.
@@ -157,18 +173,11 @@ pub(crate) fn marks(metadata: &TableMetadata) -> Marks {
 /// # Errors
 /// Why there is nothing.
 fn recorded_of(metadata: &TableMetadata, table: &TableId) -> Result<(Position, SourceTypes), String> {
-    let parsed = |name: &str| metadata.properties().get(name);
-    let position = parsed(POSITION).and_then(|text| serde_json::from_str::<Position>(text).ok());
-    let types = parsed(SOURCE_TYPES).and_then(|text| serde_json::from_str::<SourceTypes>(text).ok());
-    match (position, types) {
-        (Some(position), Some(types))
-            if (types.schema.as_str(), types.name.as_str()) == (table.schema(), table.name()) =>
-        {
-            Ok((position, types))
-        }
-        (Some(_), Some(types)) => Err(format!("the table of this name holds {}.{}", types.schema, types.name)),
-        _ => Err("a table of this name exists that this program did not make".to_owned()),
-    }
+    let position = read::<Position>(metadata, POSITION);
+    let (Some(position), Some(types)) = (position, read::<SourceTypes>(metadata, SOURCE_TYPES)) else {
+        return Err("a table of this name exists that this program did not make".to_owned());
+    };
+    types.are_of(table).map(|()| (position, types))
 }
 
 /// The position that one of our snapshots says, if it is ours.
@@ -237,8 +246,7 @@ pub(crate) fn of_snapshot(metadata: &TableMetadata, table: &TableId, snapshot: i
 
 /// The property that says what a table's columns are at the source, of those that a schema has.
 pub(crate) fn source_types(metadata: &TableMetadata, schema: &Schema) -> Result<Option<(String, String)>> {
-    let types = metadata.properties().get(SOURCE_TYPES).and_then(|text| serde_json::from_str::<SourceTypes>(text).ok());
-    let Some(mut types) = types else { return Ok(None) };
+    let Some(mut types) = read::<SourceTypes>(metadata, SOURCE_TYPES) else { return Ok(None) };
     types.columns.retain(|column, _| schema.field_by_name(column).is_some());
     Ok(Some((SOURCE_TYPES.to_owned(), json(&types)?)))
 }
@@ -251,10 +259,9 @@ pub(crate) fn source_types(metadata: &TableMetadata, schema: &Schema) -> Result<
 pub(crate) fn followed(metadata: &TableMetadata, table: &TableId) -> Result<connector_api::Standing> {
     const REMEDY: &str = "load it again (--no-resume), drop it, or set another iceberg.table.name.format";
     let refuse = |why: String| Error::data(format!("{why}: {REMEDY}")).with("table", table);
-    let property = |name: &str| metadata.properties().get(name).map(String::as_str);
     let (position, types) = recorded_of(metadata, table).map_err(refuse)?;
-    let key = property(KEY).and_then(|text| serde_json::from_str::<Vec<String>>(text).ok());
-    let key = key.ok_or_else(|| refuse("the table does not say what its key is".to_owned()))?;
+    let key = read::<Vec<String>>(metadata, KEY)
+        .ok_or_else(|| refuse("the table does not say what its key is".to_owned()))?;
     rows_are_there(metadata, &position, table).map_err(refuse)?;
     // Made anew of what events say, it would be NULL in every row of before.
     if let Some(lost) = types.columns.keys().find(|column| metadata.current_schema().field_by_name(column).is_none()) {
@@ -262,7 +269,7 @@ pub(crate) fn followed(metadata: &TableMetadata, table: &TableId) -> Result<conn
     }
     let source_type = |column: &str| types.columns.get(column).and_then(|t| t.as_str()).unwrap_or_default().to_owned();
     let schema = schema::table_schema(table, metadata.current_schema(), source_type, &key)?;
-    let cut = property(CUT).and_then(|text| serde_json::from_str::<CutJson>(text).ok());
+    let cut = read::<CutJson>(metadata, CUT);
     Ok(connector_api::Standing {
         schema: Arc::new(schema.with_left_out(types.left_out)),
         cut: cut.map(|c| Cut {
@@ -331,14 +338,10 @@ impl From<Loaded> for connector_api::Loaded {
 
 /// What an existing table is to `table`.
 pub(crate) fn standing(metadata: &TableMetadata, table: &TableId) -> Standing {
-    let properties = metadata.properties();
-    let Some((position, cut, types)) = recorded(properties) else {
+    let Some((position, cut, types)) = recorded(metadata) else {
         return Standing::NotOurs("a table of this name exists that this program did not load".into());
     };
-    if (types.schema.as_str(), types.name.as_str()) != (table.schema(), table.name()) {
-        return Standing::NotOurs(format!("the table of this name holds {}.{}", types.schema, types.name));
-    }
-    match rows_are_there(metadata, &position, table) {
+    match types.are_of(table).and_then(|()| rows_are_there(metadata, &position, table)) {
         Ok(()) => {
             let total =
                 metadata.current_snapshot().and_then(|s| s.summary().additional_properties.get("total-records"));
@@ -358,16 +361,13 @@ pub(crate) fn standing(metadata: &TableMetadata, table: &TableId) -> Standing {
     }
 }
 
-fn recorded(properties: &HashMap<String, String>) -> Option<(Position, CutJson, SourceTypes)> {
-    let position = serde_json::from_str(properties.get(POSITION)?).ok()?;
-    let cut = serde_json::from_str(properties.get(CUT)?).ok()?;
-    let types = serde_json::from_str(properties.get(SOURCE_TYPES)?).ok()?;
-    Some((position, cut, types))
+fn recorded(metadata: &TableMetadata) -> Option<(Position, CutJson, SourceTypes)> {
+    Some((read(metadata, POSITION)?, read(metadata, CUT)?, read(metadata, SOURCE_TYPES)?))
 }
 
 /// The source table that a table holds the rows of, and the source connector that they came through.
 pub(crate) fn origin(metadata: &TableMetadata) -> Option<(TableId, String)> {
-    let (_, cut, types) = recorded(metadata.properties())?;
+    let (_, cut, types) = recorded(metadata)?;
     Some((TableId::new(types.schema, types.name), cut.source))
 }
 

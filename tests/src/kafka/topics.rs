@@ -60,7 +60,16 @@ impl Kafka {
     /// # Panics
     /// When the broker refuses.
     pub fn create(&self, topic: &str, partitions: i32) {
-        self.make(topic, partitions, TopicReplication::Fixed(1));
+        self.make(NewTopic::new(topic, partitions, TopicReplication::Fixed(1)));
+    }
+
+    /// Makes a topic of one partition that takes records of so many bytes at most.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub fn create_small(&self, topic: &str, bytes: usize) {
+        let bytes = bytes.to_string();
+        self.make(NewTopic::new(topic, 1, TopicReplication::Fixed(1)).set("max.message.bytes", &bytes));
     }
 
     /// Makes a topic of one partition, which lies on these brokers; the first leads it.
@@ -68,7 +77,7 @@ impl Kafka {
     /// # Panics
     /// When the broker refuses.
     pub fn create_on(&self, topic: &str, brokers: &[i32]) {
-        self.make(topic, 1, TopicReplication::Variable(&[brokers]));
+        self.make(NewTopic::new(topic, 1, TopicReplication::Variable(&[brokers])));
     }
 
     /// The broker that leads a topic's first partition, and how many have all that it has.
@@ -77,8 +86,8 @@ impl Kafka {
         known.topics().first()?.partitions().first().map(|p| (p.leader(), p.isr().len()))
     }
 
-    fn make(&self, topic: &str, partitions: i32, replication: TopicReplication<'_>) {
-        let new = NewTopic::new(topic, partitions, replication);
+    fn make(&self, new: NewTopic<'_>) {
+        let (topic, partitions) = (new.name, new.num_partitions);
         let made = wait(self.admin().create_topics(&[new], &AdminOptions::new())).unwrap();
         made.into_iter().for_each(|topic| drop(topic.unwrap()));
         self.until(&format!("topic {topic}"), || self.partitions(topic) == partitions);

@@ -252,7 +252,8 @@ fn a_record_that_cannot_be_read_is_set_aside_where_that_is_wanted() {
     assert_eq!(kafka.read("aside-dead").len(), 2);
 }
 
-/// A bad record that the dead-letter queue is too small for stops its table, and no other; it is not passed over.
+/// A bad record that the dead-letter queue is too small for stops its table, and no other; it is not passed over. Those that
+/// it has room for one by one are set aside, however many there are.
 #[test]
 fn a_record_that_is_too_large_for_the_dead_letter_queue_stops_its_table_alone() {
     let kafka = Kafka::shared();
@@ -261,19 +262,23 @@ fn a_record_that_is_too_large_for_the_dead_letter_queue_stops_its_table_alone() 
     }
     let (mut t, mut u) = (Events::of("t"), Events::of("u"));
     kafka.write("oversize.public.t", &first(&mut t));
-    let bad = Message { value: Some(vec![b'{'; 300_000]), ..t.update(2, "") };
-    kafka.write("oversize.public.t", &[bad, t.delete(1)]);
+    kafka.create_small("oversize-dead", 200_000);
+    let mut bad = |bytes| Message { value: Some(vec![b'{'; bytes]), ..t.update(2, "") };
+    let mut messages: Vec<_> = (0..10).map(|_| bad(30_000)).collect();
+    messages.push(bad(300_000));
+    messages.push(t.delete(1));
+    kafka.write("oversize.public.t", &messages);
     let job = Job::following(kafka, r"oversize\.public\..").sink("errors.tolerance", "all");
     let job = job.sink("errors.deadletterqueue.topic.name", "oversize-dead");
     let job = job.sink("errors.deadletterqueue.topic.replication.factor", "1");
-    let job = job.sink("producer.override.message.max.bytes", "200000");
     let mut running = job.start(&[]);
     running.until_it_says("too large for the dead-letter queue");
     kafka.write("oversize.public.u", &first(&mut u));
     until_rows(&rows(FIRST), &job.lake(), "u", &mut running);
     until_rows(&rows(FIRST), &job.lake(), "t", &mut running);
     running.terminate();
-    running.wait().expect(SOME_TABLES_FAILED).says(&["topic=oversize.public.t, partition=0, offset=3"]);
+    running.wait().expect(SOME_TABLES_FAILED).says(&["topic=oversize.public.t, partition=0, offset=13"]);
+    assert_eq!(kafka.read("oversize-dead").len(), 10);
 }
 
 /// apache/iceberg 13547 is the first record of a key that wins; here the last does, and one that Debezium sends again is

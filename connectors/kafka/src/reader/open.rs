@@ -187,9 +187,10 @@ impl Reader {
 
     /// A table begins again from where the sink has it.
     pub(super) fn reopen(&mut self, table: &TableId) -> Result<(), End> {
-        let is_for = |part: &Part| part.lanes.values().all(|lane| lane.stopped);
-        let stands_for = |at: usize| is_for(&self.parts[at]) && self.stand_in(at) == *table;
-        let places = (0..self.parts.len()).filter(|at| self.parts[*at].concerns(table) || stands_for(*at));
+        // What nobody knew whose it was has stopped in the name of its topic.
+        let stands_in =
+            |at: usize| self.parts[at].lanes.values().all(|lane| lane.stopped) && self.stand_in(at) == *table;
+        let places = (0..self.parts.len()).filter(|at| self.parts[*at].concerns(table) || stands_in(*at));
         let places: Vec<usize> = places.collect();
         for at in &places {
             // What is open of other tables goes on; of this one it is void.
@@ -266,7 +267,7 @@ impl Reader {
             return Ok(None);
         };
         for at in places {
-            self.is_elsewhere(*at, table)?;
+            self.refuse_second(*at, table)?;
             self.lane(*at, &standing)?;
         }
         Ok(Some(standing.schema))
@@ -274,7 +275,7 @@ impl Reader {
 
     /// # Errors
     /// `Data` when the partitions of another topic deliver the table, too.
-    fn is_elsewhere(&self, at: usize, table: &TableId) -> Result<()> {
+    fn refuse_second(&self, at: usize, table: &TableId) -> Result<()> {
         let topic = &self.parts[at].topic.name;
         let is_other = |part: &&Part| part.topic.name != *topic && part.lanes.contains_key(table);
         match self.parts.iter().find(is_other) {
@@ -470,7 +471,7 @@ impl Reader {
         if !new {
             return Ok(self.parts[at].set_table(&Arc::new(schema), whole)?);
         }
-        self.is_elsewhere(at, &table)?;
+        self.refuse_second(at, &table)?;
         let schema = Arc::new(self.sink.identified(schema)?);
         let generation = self.generation(&table);
         let mut set_back = Vec::new();
