@@ -10,7 +10,7 @@ use connector_api::TableId;
 use crate::error::{Answer, Failure};
 use crate::filter::RelationKind;
 use crate::plan::Extent;
-use crate::session::{Bind, Query, Session, Wanted};
+use crate::session::{Bind, Printed, Query, Session, Wanted};
 use crate::types::Attribute;
 
 /// Rows of a round trip.
@@ -67,11 +67,17 @@ pub(crate) fn records(
 ) -> Answer<Vec<Record>> {
     let mut records = vec![];
     let query = Query { sql, binds, fetch: FETCH, locators: false };
+    let mut printed = Printed::default();
     session.query(&query, &mut |row| {
         let value = |(i, wanted): (usize, &Wanted)| {
             Ok(match wanted {
-                Wanted::Number => row.number(i)?.and_then(|number| number.whole()).map(Value::Number),
-                _ => row.text(i)?.map(|text| Value::Text(text.into_owned())),
+                Wanted::Number if row.number(i, &mut printed)? => printed.whole().map(Value::Number),
+                Wanted::Number => None,
+                _ => {
+                    let mut text = vec![];
+                    let there = row.text(i, &mut text)?;
+                    there.then(|| Value::Text(String::from_utf8_lossy(&text).into_owned()))
+                }
             })
         };
         records.push(Record(columns.iter().enumerate().map(value).collect::<Answer<_>>()?));

@@ -15,7 +15,7 @@ use crate::config::{ChunkMethod, Endpoint, OracleConfig, ScnChoice};
 use crate::describe::{Readable, describe, quoted, target};
 use crate::error::{Answer, Failure};
 use crate::plan;
-use crate::session::{Bind, Query, Session, Wanted, open};
+use crate::session::{Bind, Printed, Query, Session, Wanted, open};
 use crate::types::Long;
 
 /// Failures by ORA-01555 after which a split's SCN counts as expired.
@@ -382,10 +382,11 @@ pub(crate) fn longest_lob(session: &mut dyn Session, ask: &crate::describe::Ask<
     let mut longest = 0;
     let columns = ask.sql.matches("MAX(DBMS_LOB.GETLENGTH(").count();
     let query = Query { sql: &ask.sql, binds: &ask.binds, fetch: 2, locators: false };
+    let mut printed = Printed::default();
     session.query(&query, &mut |row| {
         for column in 0..columns {
-            if let Some(number) = row.number(column)? {
-                longest = longest.max(number.whole().and_then(|n| u64::try_from(n).ok()).unwrap_or(u64::MAX));
+            if row.number(column, &mut printed)? {
+                longest = longest.max(printed.whole().and_then(|n| u64::try_from(n).ok()).unwrap_or(u64::MAX));
             }
         }
         Ok(())

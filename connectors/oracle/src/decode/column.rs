@@ -11,8 +11,8 @@ use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBufferBuilder, OffsetBuffer
 use arrow_schema::{DataType, Field};
 use connector_api::UTC;
 
-use super::{Wrong, time};
-use crate::session::{Cell, Digits, Stamp};
+use super::{Wrong, number, time};
+use crate::session::{Cell, Printed, Stamp};
 use crate::types::Wire;
 
 /// Most memory reserved ahead for a column's next batch, bytes: one huge row says nothing of the next.
@@ -60,32 +60,32 @@ impl ColumnBuilder {
         Self { wire, values, nulls: NullBufferBuilder::new(1024) }
     }
 
-    /// Appends a NUMBER; how many bytes it takes, or none if the column takes something else.
+    /// Appends a printed NUMBER; how many bytes it takes.
     #[inline]
-    pub(super) fn append_number(&mut self, number: Option<&Digits>) -> Result<usize, Wrong> {
+    pub(super) fn append_number(&mut self, number: Option<&Printed>) -> Result<usize, Wrong> {
         let bytes = match (&mut self.values, self.wire) {
             (Values::I32(out), _) => {
-                let value = number.map_or(Ok(0), |number| number.scaled(9, 0))?;
+                let value = number.map_or(Ok(0), |number| number::scaled(number, 9, 0))?;
                 out.push(i32::try_from(value).map_err(|_| OTHER)?);
                 4
             }
             (Values::I64(out), Wire::Long) => {
-                let value = number.map_or(Ok(0), |number| number.scaled(18, 0))?;
+                let value = number.map_or(Ok(0), |number| number::scaled(number, 18, 0))?;
                 out.push(i64::try_from(value).map_err(|_| OTHER)?);
                 8
             }
             (Values::I128(out), Wire::Decimal { precision, scale }) => {
-                out.push(number.map_or(Ok(0), |number| number.scaled(precision, scale))?);
+                out.push(number.map_or(Ok(0), |number| number::scaled(number, precision, scale))?);
                 16
             }
             (Values::F64(out), _) => {
-                out.push(number.map_or(Ok(0.0), Digits::double)?);
+                out.push(number.map_or(Ok(0.0), |number| number::double(number.text()))?);
                 8
             }
             (Values::Bytes { ends, data }, _) => {
                 let start = data.len();
                 if let Some(number) = number {
-                    number.write(data);
+                    number::write(number.text(), data)?;
                 }
                 ends.push(i32::try_from(data.len()).map_err(|_| BEYOND)?);
                 data.len() - start + 4
@@ -96,20 +96,9 @@ impl ColumnBuilder {
         Ok(bytes)
     }
 
-    /// Appends text.
-    #[inline]
-    pub(super) fn append_text(&mut self, text: Option<&str>) -> Result<usize, Wrong> {
-        let Values::Bytes { ends, data } = &mut self.values else { return Err(OTHER) };
-        let bytes = text.unwrap_or_default().as_bytes();
-        data.extend_from_slice(bytes);
-        ends.push(i32::try_from(data.len()).map_err(|_| BEYOND)?);
-        self.nulls.append(text.is_some());
-        Ok(bytes.len() + 4)
-    }
-
     /// Appends a date or timestamp.
     #[inline]
-    pub(super) fn append_stamp(&mut self, stamp: Option<Stamp>) -> Result<usize, Wrong> {
+    pub(super) fn append_stamp(&mut self, stamp: Option<&Stamp>) -> Result<usize, Wrong> {
         let Values::I64(out) = &mut self.values else { return Err(OTHER) };
         out.push(match (stamp, self.wire) {
             (None, _) => 0,
@@ -186,8 +175,9 @@ impl ColumnBuilder {
         Ok(bytes)
     }
 
-    /// Appends a large value, which the given function writes; `false` of it is NULL.
-    pub(super) fn append_large<E: From<Wrong>>(
+    /// Appends text or a large value, which the given function writes; `false` of it is NULL.
+    #[inline]
+    pub(super) fn append_written<E: From<Wrong>>(
         &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<bool, E>,
     ) -> Result<usize, E> {

@@ -14,7 +14,7 @@ use connector_api::{Error, TableSchema};
 use twox_hash::XxHash3_64;
 
 use crate::error::{Answer, Failure};
-use crate::session::{Admit, Lob, Row, Wanted};
+use crate::session::{Admit, Lob, Printed, Row, Stamp, Wanted};
 use crate::types::Form;
 use column::ColumnBuilder;
 
@@ -37,6 +37,9 @@ pub(crate) struct Decoder {
     schema: Arc<TableSchema>,
     forms: Vec<Form>,
     columns: Vec<ColumnBuilder>,
+    /// Where a NUMBER is printed, and where a moment is put.
+    printed: Printed,
+    stamp: Stamp,
     limits: Limits,
     /// Whether LOBs come as locators.
     locators: bool,
@@ -49,21 +52,23 @@ impl Decoder {
     /// A decoder of rows of these forms, as many as the schema has columns.
     pub(crate) fn new(schema: Arc<TableSchema>, forms: &[Form], limits: Limits, locators: bool) -> Self {
         let columns = forms.iter().map(|form| ColumnBuilder::new(form.wire)).collect();
-        Self { schema, forms: forms.to_vec(), columns, limits, locators, rows: 0, bytes: 0 }
+        let (printed, stamp) = (Printed::default(), Stamp::default());
+        Self { schema, forms: forms.to_vec(), columns, printed, stamp, limits, locators, rows: 0, bytes: 0 }
     }
 
     /// Takes a row; gives the batch that it completes. LOBs that come as locators are read when they are admitted.
     pub(crate) fn push(&mut self, row: &mut dyn Row, admit: Admit<'_>) -> Answer<Option<RecordBatch>> {
         for (i, (form, column)) in self.forms.iter().zip(&mut self.columns).enumerate() {
-            let appended = match form.wire.is_lob() {
-                true if self.locators => column.append_large(|out| large(row, i, self.limits.lob, admit, out)),
-                lob => value(row, i, form.wire.wanted(), column).and_then(|bytes| {
-                    match lob && bytes as u64 > self.limits.lob.saturating_add(4) {
-                        true => Err(Trouble::TooLong(bytes as u64 - 4)),
-                        false => Ok(bytes),
-                    }
-                }),
-            };
+            let appended =
+                match form.wire.is_lob() {
+                    true if self.locators => column.append_written(|out| large(row, i, self.limits.lob, admit, out)),
+                    lob => value(row, i, form.wire.wanted(), (&mut self.printed, &mut self.stamp), column).and_then(
+                        |bytes| match lob && bytes as u64 > self.limits.lob.saturating_add(4) {
+                            true => Err(Trouble::TooLong(bytes as u64 - 4)),
+                            false => Ok(bytes),
+                        },
+                    ),
+                };
             match appended {
                 Ok(bytes) => self.bytes += bytes,
                 Err(trouble) => return Err(trouble.of(&self.schema, i)),
@@ -126,14 +131,23 @@ impl Trouble {
 
 /// Takes a column's value over; how many bytes it takes.
 #[inline]
-fn value(row: &dyn Row, at: usize, wanted: Wanted, column: &mut ColumnBuilder) -> Result<usize, Trouble> {
+fn value(
+    row: &dyn Row,
+    at: usize,
+    wanted: Wanted,
+    (printed, stamp): (&mut Printed, &mut Stamp),
+    column: &mut ColumnBuilder,
+) -> Result<usize, Trouble> {
     let appended = match wanted {
-        Wanted::Number => match row.number(at) {
-            Ok(ref number) => column.append_number(number.as_ref()),
-            Err(failure) => return Err(Trouble::Failure(failure)),
-        },
-        Wanted::Text => column.append_text(row.text(at).map_err(Trouble::Failure)?.as_deref()),
-        Wanted::Stamp => column.append_stamp(row.stamp(at).map_err(Trouble::Failure)?),
+        Wanted::Number => {
+            let there = row.number(at, printed).map_err(Trouble::Failure)?;
+            column.append_number(there.then_some(&*printed))
+        }
+        Wanted::Text => return column.append_written(|out| row.text(at, out).map_err(Trouble::Failure)),
+        Wanted::Stamp => {
+            let there = row.stamp(at, stamp).map_err(Trouble::Failure)?;
+            column.append_stamp(there.then_some(&*stamp))
+        }
         Wanted::Cell(kind) => column.append(row.cell(at, kind).map_err(Trouble::Failure)?),
     };
     appended.map_err(Trouble::Wrong)

@@ -12,8 +12,9 @@ use crate::session::Stamp;
 const DAY_MICROS: i64 = 86_400_000_000;
 
 /// Microseconds since 1970-01-01; what is below them is cut off.
-pub(super) fn micros(stamp: Stamp) -> Result<i64, Wrong> {
-    let Stamp { year, month, day, hour, minute, second, nanos, offset } = stamp;
+#[inline]
+pub(super) fn micros(stamp: &Stamp) -> Result<i64, Wrong> {
+    let Stamp { year, month, day, hour, minute, second, nanos, offset } = *stamp;
     // Oracle's range is −4712 to 9999, without 0.
     let year = match year {
         -4712..=-1 => year + 1,
@@ -23,35 +24,52 @@ pub(super) fn micros(stamp: Stamp) -> Result<i64, Wrong> {
     if !(1..=12).contains(&month) || hour > 23 || minute > 59 || second > 59 || nanos > 999_999_999 {
         return Err("the timestamp has a part that is out of range");
     }
-    if day == 0 || day > days_in(year, month) {
+    let first = first_of(year, month);
+    if day == 0 || i64::from(day) > first_of(year, month + 1) - first {
         return Err("the day does not exist in the Gregorian calendar");
     }
     let seconds = (i64::from(hour) * 60 + i64::from(minute)) * 60 + i64::from(second) - i64::from(offset);
-    Ok(days(year, month, day) * DAY_MICROS + seconds * 1_000_000 + i64::from(nanos / 1000))
+    Ok((first + i64::from(day) - 1) * DAY_MICROS + seconds * 1_000_000 + i64::from(nanos / 1000))
 }
 
 /// Nanoseconds since 1970-01-01, which reach from 1677-09-21 to 2262-04-11.
-pub(super) fn nanos(stamp: Stamp) -> Result<i64, Wrong> {
+pub(super) fn nanos(stamp: &Stamp) -> Result<i64, Wrong> {
     let nanos = i128::from(micros(stamp)?) * 1000 + i128::from(stamp.nanos % 1000);
     i64::try_from(nanos).map_err(|_| "the timestamp is before 1677-09-21 or after 2262-04-11, outside of timestamp_ns")
 }
 
-fn days_in(year: i32, month: u8) -> u8 {
-    match month {
-        4 | 6 | 9 | 11 => 30,
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        _ => 31,
+/// The years whose months are known without reckoning.
+const USUAL: std::ops::Range<i32> = 1900..2100;
+
+/// Days from 1970-01-01 to the first of each of their months, and of the month after.
+const MONTHS: [i32; 12 * (USUAL.end - USUAL.start) as usize + 1] = {
+    let mut months = [0; 12 * (USUAL.end - USUAL.start) as usize + 1];
+    let mut i = 0;
+    while i < months.len() {
+        months[i] = days(USUAL.start + i as i32 / 12, i as i32 % 12 + 1) as i32;
+        i += 1;
+    }
+    months
+};
+
+/// Days since 1970-01-01 of the first of a month, of which the 13th is the next year's first.
+#[inline]
+fn first_of(year: i32, month: u8) -> i64 {
+    let known = usize::try_from(12 * (year - USUAL.start) + i32::from(month) - 1).ok().and_then(|i| MONTHS.get(i));
+    match known {
+        Some(days) => (*days).into(),
+        None if month > 12 => days(year + 1, 1),
+        None => days(year, month.into()),
     }
 }
 
-/// Days since 1970-01-01: years begin in March, so that the leap day is their last.
-fn days(year: i32, month: u8, day: u8) -> i64 {
+/// The same of any year: years begin in March, so that the leap day is their last.
+const fn days(year: i32, month: i32) -> i64 {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let of_year = (153 * i32::from(month) + 2) / 5 + i32::from(day) - 1;
+    let of_year = (153 * month + 2) / 5;
     let of_era = of_era * 365 + of_era / 4 - of_era / 100 + of_year;
-    i64::from(era) * 146_097 + i64::from(of_era) - 719_468
+    era as i64 * 146_097 + of_era as i64 - 719_468
 }
 
 /// INTERVAL YEAR TO MONTH as ISO 8601 has it, each part with its sign, as java.time.Period reads it: `P-1Y-2M`.
@@ -103,7 +121,7 @@ mod tests {
 
     #[test]
     fn dates() {
-        let check = |y, m, d| micros(stamp(y, m, d)).map(|micros| micros / DAY_MICROS);
+        let check = |y, m, d| micros(&stamp(y, m, d)).map(|micros| micros / DAY_MICROS);
         assert_eq!(check(1970, 1, 1), Ok(0));
         assert_eq!(check(2000, 3, 1), Ok(11_017));
         assert_eq!(check(9999, 12, 31), Ok(2_932_896));
@@ -126,20 +144,20 @@ mod tests {
 
     #[test]
     fn times() {
-        let check = |hour, minute, second, nanos| micros(Stamp { hour, minute, second, nanos, ..stamp(1970, 1, 1) });
+        let check = |hour, minute, second, nanos| micros(&Stamp { hour, minute, second, nanos, ..stamp(1970, 1, 1) });
         assert_eq!(check(23, 59, 59, 999_999_999), Ok(DAY_MICROS - 1));
         assert_eq!(check(0, 0, 0, 1_999), Ok(1));
         let before = Stamp { hour: 20, minute: 17, second: 40, nanos: 123_456_789, ..stamp(1969, 7, 20) };
-        assert_eq!(micros(before), Ok(-14_182_939_876_544));
+        assert_eq!(micros(&before), Ok(-14_182_939_876_544));
         let east = Stamp { hour: 5, minute: 30, offset: 19_800, ..stamp(1970, 1, 1) };
-        assert_eq!(micros(east), Ok(0));
+        assert_eq!(micros(&east), Ok(0));
         assert!(check(24, 0, 0, 0).is_err() && check(0, 60, 0, 0).is_err() && check(0, 0, 60, 0).is_err());
     }
 
     #[test]
     fn nanoseconds() {
         let check = |(year, month, day), (hour, minute, second), nanos| {
-            super::nanos(Stamp { hour, minute, second, nanos, ..stamp(year, month, day) })
+            super::nanos(&Stamp { hour, minute, second, nanos, ..stamp(year, month, day) })
         };
         assert_eq!(check((1970, 1, 1), (0, 0, 0), 1), Ok(1));
         assert_eq!(check((1969, 12, 31), (23, 59, 59), 999_999_999), Ok(-1));
@@ -152,15 +170,19 @@ mod tests {
 
     #[test]
     fn every_day_follows_the_one_before() {
-        let mut last = days(-4711, 1, 1) - 1;
-        for year in -4711..=9999 {
-            for month in 1..=12 {
-                for day in 1..=days_in(year, month) {
-                    assert_eq!(days(year, month, day), last + 1, "{year}-{month}-{day}");
+        let mut last = -2_440_185;
+        for year in (-4712..=9999).filter(|year| *year != 0) {
+            let astronomical = if year < 0 { year + 1 } else { year };
+            let leaps = astronomical % 4 == 0 && (astronomical % 100 != 0 || astronomical % 400 == 0);
+            for (month, length) in (1..).zip([31, 28 + u8::from(leaps), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]) {
+                for day in 1..=length {
                     last += 1;
+                    assert_eq!(micros(&stamp(year, month, day)), Ok(last * DAY_MICROS), "{year}-{month}-{day}");
                 }
+                assert!(micros(&stamp(year, month, length + 1)).is_err(), "{year}-{month}");
             }
         }
+        assert_eq!(last, 2_932_896);
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod oci;
 mod thin;
 
 use std::any::Any;
-use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -62,15 +62,15 @@ pub(crate) type Admit<'a> = &'a mut dyn FnMut(u64) -> Answer<()>;
 
 /// A row, while it is handed over.
 pub(crate) trait Row {
-    /// The NUMBER in a column, counted from 0; none for NULL. What there is most of comes by itself: a [`Cell`] is large, and
-    /// copying it costs more than reading most of what it holds.
-    fn number(&self, column: usize) -> Answer<Option<Digits>>;
+    /// Prints the NUMBER in a column, counted from 0; `false` for NULL. What there is most of comes by itself, and is written
+    /// where it is read: a value that is moved right after it was written is what the processor waits for.
+    fn number(&self, column: usize, out: &mut Printed) -> Answer<bool>;
 
-    /// Text. A driver makes that of some types for us, such as a ROWID's.
-    fn text(&self, column: usize) -> Answer<Option<Cow<'_, str>>>;
+    /// Appends text, as UTF-8; `false` for NULL. A driver makes that of some types for us, such as a ROWID's.
+    fn text(&self, column: usize, out: &mut Vec<u8>) -> Answer<bool>;
 
-    /// A date or timestamp.
-    fn stamp(&self, column: usize) -> Answer<Option<Stamp>>;
+    /// Takes a date or timestamp; `false` for NULL.
+    fn stamp(&self, column: usize, out: &mut Stamp) -> Answer<bool>;
 
     /// A value of another kind.
     fn cell(&self, column: usize, kind: Kind) -> Answer<Cell<'_>>;
@@ -128,27 +128,38 @@ pub(crate) enum Lob {
     TooLong(u64),
 }
 
-/// Most significant digits of a NUMBER, in pairs that may begin and end with a zero.
-pub(crate) const DIGITS: u8 = 40;
+/// Most characters of a printed NUMBER: a sign, a point, 130 zeros and 40 digits.
+const PRINTED: usize = 176;
 
-/// Digits that fit into a mantissa.
-const MANTISSA_DIGITS: u8 = 38;
-
-/// A NUMBER: its digits, without zeros in front and behind the point's last, times ten to the `exponent`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Digits {
-    pub(crate) negative: bool,
-    pub(crate) exponent: i16,
-    /// How many digits there are; 0 for the number 0.
-    pub(crate) count: u8,
-    /// The first of them, 38 at most.
-    pub(crate) mantissa: u128,
-    /// The others: two at most.
-    pub(crate) rest: u8,
+/// A NUMBER as a driver prints it, for they tell it no other way: digits, perhaps a sign, a point, and zeros at both ends.
+/// What it comes to is reckoned while it is printed, in the time that the processor waits for the next character.
+#[derive(Debug)]
+pub(crate) struct Printed {
+    text: [u8; PRINTED],
+    length: usize,
+    /// Its digits as a number, if they fit.
+    value: u64,
+    negative: bool,
+    /// Where the point is; 0 where there is none.
+    point: usize,
+    /// Whether there is more than a sign, digits and a point.
+    odd: bool,
 }
 
-/// A date or timestamp as Oracle has it: before the year 1 comes the year −1.
+/// A NUMBER of few digits: the value without the point, and how many digits are behind that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Short {
+    pub(crate) value: i64,
+    pub(crate) behind: usize,
+    /// Digits in all.
+    pub(crate) digits: usize,
+}
+
+/// Most digits of such a one.
+pub(crate) const SHORT: usize = 18;
+
+/// A date or timestamp as Oracle has it: before the year 1 comes the year −1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(crate) year: i32,
     pub(crate) month: u8,
@@ -216,123 +227,72 @@ fn panicked(panic: &(dyn Any + Send)) -> String {
     format!("it panicked: {said}")
 }
 
-impl Digits {
-    /// Reads a plain decimal number, as the drivers print a NUMBER: digits, perhaps a sign, a point and zeros.
-    #[cfg(any(test, feature = "oci"))]
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let mut reader = DigitReader::default();
-        text.chars().try_for_each(|c| reader.take(c)).ok()?;
-        reader.end()
+impl Default for Printed {
+    fn default() -> Self {
+        Self { text: [0; PRINTED], length: 0, value: 0, negative: false, point: 0, odd: false }
+    }
+}
+
+impl Printed {
+    /// Prints it instead of what there is; whether it could be.
+    #[inline]
+    pub(crate) fn print<T: fmt::Display>(&mut self, number: &T) -> bool {
+        (self.length, self.value, self.negative, self.point, self.odd) = (0, 0, false, 0, false);
+        write!(self, "{}", *number).is_ok()
+    }
+
+    /// What was printed.
+    #[inline]
+    pub(crate) fn text(&self) -> &[u8] {
+        self.text.get(..self.length).unwrap_or_default()
+    }
+
+    /// Its value, if it has few digits and is an ordinary number.
+    #[inline]
+    pub(crate) fn short(&self) -> Option<Short> {
+        let digits = self.length - usize::from(self.negative) - usize::from(self.point > 0);
+        let behind = if self.point > 0 { self.length - self.point - 1 } else { 0 };
+        if self.odd || digits == 0 || digits > SHORT {
+            return None;
+        }
+        let value = self.value as i64;
+        // A zero with a sign is how an infinity is printed.
+        match self.negative {
+            true if value == 0 => None,
+            true => Some(Short { value: -value, behind, digits }),
+            false => Some(Short { value, behind, digits }),
+        }
     }
 
     /// Its value, if it is whole and not too large.
     pub(crate) fn whole(&self) -> Option<i128> {
-        if self.count > MANTISSA_DIGITS {
-            return None;
-        }
-        let value = i128::try_from(self.mantissa).ok()?;
-        let value = value.checked_mul(10_i128.checked_pow(u32::try_from(self.exponent).ok()?)?)?;
-        Some(if self.negative { -value } else { value })
-    }
-
-    /// Takes one more digit; `None` when there are too many.
-    fn push(&mut self, digit: u8) -> Option<()> {
-        if self.count < MANTISSA_DIGITS {
-            self.mantissa = 10 * self.mantissa + u128::from(digit);
-        } else if self.count < DIGITS {
-            self.rest = 10 * self.rest + digit;
-        } else {
-            return None;
-        }
-        self.count += 1;
-        Some(())
-    }
-}
-
-/// Digits that fit into 64 bits.
-const SHORT: u8 = 19;
-
-/// Takes a printed number character by character: the drivers tell a NUMBER no other way.
-#[derive(Debug, Default)]
-pub(crate) struct DigitReader {
-    negative: bool,
-    point: bool,
-    any: bool,
-    /// The number so far, and how many digits it has: nearly every number has no more than fit here.
-    short: u64,
-    count: u8,
-    /// Digits taken behind the point.
-    behind: i16,
-    /// The number when it has more digits than those.
-    long: Digits,
-    /// Zeros after the last digit taken of such a one, of which `zeros_behind` are behind the point: they count only if a
-    /// digit follows.
-    zeros: i16,
-    zeros_behind: i16,
-}
-
-impl DigitReader {
-    #[inline]
-    fn take(&mut self, c: char) -> Result<(), std::fmt::Error> {
-        match c {
-            '0'..='9' => {
-                let digit = c as u8 - b'0';
-                self.any = true;
-                if self.count == SHORT {
-                    return self.take_more(digit);
-                }
-                self.short = 10 * self.short + u64::from(digit);
-                self.count += u8::from(self.short > 0);
-                self.behind += i16::from(self.point);
-            }
-            '.' if !self.point => self.point = true,
-            '-' if !self.any && !self.negative && !self.point => self.negative = true,
-            _ => return Err(std::fmt::Error),
-        }
-        Ok(())
+        std::str::from_utf8(self.text()).ok()?.parse().ok()
     }
 
     #[cold]
-    fn take_more(&mut self, digit: u8) -> Result<(), std::fmt::Error> {
-        if digit == 0 {
-            (self.zeros, self.zeros_behind) = (self.zeros + 1, self.zeros_behind + i16::from(self.point));
-            return Ok(());
+    fn mark(&mut self, c: char) {
+        match c {
+            '-' if self.length == 0 => self.negative = true,
+            '.' if self.length > usize::from(self.negative) && self.point == 0 => self.point = self.length,
+            _ => self.odd = true,
         }
-        if self.long.count == 0 {
-            (self.long.mantissa, self.long.count) = (self.short.into(), self.count);
-        }
-        (0..self.zeros).try_for_each(|_| self.long.push(0)).ok_or(std::fmt::Error)?;
-        self.long.push(digit).ok_or(std::fmt::Error)?;
-        self.behind += self.zeros_behind + i16::from(self.point);
-        (self.zeros, self.zeros_behind) = (0, 0);
-        Ok(())
-    }
-
-    /// The number, if it was one.
-    #[inline]
-    pub(crate) fn end(mut self) -> Option<Digits> {
-        let Self { negative, any, .. } = self;
-        let mut exponent = self.zeros - self.zeros_behind - self.behind;
-        if self.long.count > 0 {
-            return Some(Digits { negative, exponent, ..self.long });
-        }
-        if self.count == 0 {
-            return any.then(|| Digits { negative, ..Digits::default() });
-        }
-        while exponent < 0 && self.short.is_multiple_of(10) {
-            (self.short, self.count, exponent) = (self.short / 10, self.count - 1, exponent + 1);
-        }
-        Some(Digits { negative, exponent, count: self.count, mantissa: self.short.into(), rest: 0 })
     }
 }
 
-impl std::fmt::Write for DigitReader {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        text.chars().try_for_each(|c| self.take(c))
+impl fmt::Write for Printed {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|c| self.write_char(c))
     }
 
-    fn write_char(&mut self, c: char) -> std::fmt::Result {
-        self.take(c)
+    #[inline]
+    fn write_char(&mut self, c: char) -> fmt::Result {
+        match c {
+            '0'..='9' => self.value = self.value.wrapping_mul(10).wrapping_add(u64::from(c as u8 - b'0')),
+            other => self.mark(other),
+        }
+        *self.text.get_mut(self.length).ok_or(fmt::Error)? = u8::try_from(c).map_err(|_| fmt::Error)?;
+        self.length += 1;
+        Ok(())
     }
 }
 
@@ -341,33 +301,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_read() {
-        let check = |text: &str| {
-            Digits::parse(text).map(|n| {
-                let mut digits = Vec::new();
-                n.digits(&mut digits);
-                assert_eq!(digits.len(), usize::from(n.count), "{text}");
-                (n.negative, String::from_utf8(digits).unwrap(), n.exponent)
-            })
+    fn numbers_are_printed() {
+        let mut printed = Printed::default();
+        assert!(printed.print(&-120) && printed.text() == b"-120" && printed.whole() == Some(-120));
+        assert!(printed.print(&"0.5") && printed.text() == b"0.5" && printed.whole().is_none());
+        assert!(printed.print(&"7".repeat(PRINTED)) && !printed.print(&"7".repeat(PRINTED + 1)));
+        assert!(!printed.print(&'\u{100}'));
+    }
+
+    #[test]
+    fn short_numbers_are_reckoned_while_they_are_printed() {
+        let mut printed = Printed::default();
+        let mut short = |text: &str| {
+            assert!(printed.print(&text));
+            printed.short().map(|short| (short.value, short.behind, short.digits))
         };
-        let is = |negative, digits: &str, exponent| Some((negative, digits.to_owned(), exponent));
-        assert_eq!(check("0"), is(false, "", 0));
-        assert_eq!(check("120"), is(false, "120", 0));
-        assert_eq!(check("-0.0012"), is(true, "12", -4));
-        assert_eq!(check("100.05"), is(false, "10005", -2));
-        assert_eq!(check("1.50"), is(false, "15", -1));
-        assert_eq!(check("10.00"), is(false, "10", 0));
-        assert_eq!(check("0.10"), is(false, "1", -1));
-        let twenty = "12345678901234567890";
-        assert_eq!(check(twenty), is(false, "1234567890123456789", 1));
-        assert_eq!(check(&format!("-{twenty}.0500")), is(true, &format!("{twenty}05"), -2));
-        assert_eq!(check(&format!("0.00{twenty}1")), is(false, &format!("{twenty}1"), -23));
-        assert_eq!(check(&format!("1{}", "0".repeat(125))), is(false, &format!("1{}", "0".repeat(18)), 107));
-        assert_eq!(check(&format!("0.{}1", "0".repeat(129))), is(false, "1", -130));
-        let all = "9".repeat(40);
-        assert_eq!(check(&all), is(false, &all, 0));
-        for bad in ["", "-", ".", "1e5", "--1", "1.2.3", "9".repeat(41).as_str(), "~"] {
-            assert_eq!(check(bad), None, "{bad}");
+        let most = "9".repeat(SHORT);
+        assert_eq!(short(&most), Some((999_999_999_999_999_999, 0, 18)));
+        assert_eq!(short(&format!("-0.{}", &most[1..])), Some((-99_999_999_999_999_999, 17, 18)));
+        assert_eq!(short("10.50"), Some((1050, 2, 4)));
+        assert_eq!(short("0"), Some((0, 0, 1)));
+        for other in [&format!("{most}9"), "", "-", ".", ".5", "-.5", "-0", "-0.00", "1e5", "1-", "--1", "1.2.3", "1 "]
+        {
+            assert_eq!(short(other), None, "{other}");
         }
     }
 

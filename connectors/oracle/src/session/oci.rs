@@ -5,13 +5,12 @@
 //! `proxy[user]`. tnsnames.ora and wallet are found by TNS_ADMIN, as those libraries look for them. Not shown against a
 //! database: none can be had where this was written.
 
-use std::borrow::Cow;
 use std::io::Read;
 
 use oracle::sql_type::{Clob, FromSql, IntervalDS, IntervalYM, Nclob, OracleType, Timestamp, ToSql};
 use oracle::{Connection, Connector, Error, ErrorKind};
 
-use super::{Admit, Bind, Cell, Digits, Each, Kind, Lob, Query, Row, Session, Stamp, contained};
+use super::{Admit, Bind, Cell, Each, Kind, Lob, Printed, Query, Row, Session, Stamp, contained};
 use crate::config::Endpoint;
 use crate::error::{Answer, Failure};
 
@@ -103,18 +102,22 @@ impl Row for OciRow {
         Ok(cell.unwrap_or(Cell::Null))
     }
 
-    fn number(&self, column: usize) -> Answer<Option<Digits>> {
-        let Some(text) = self.get::<String>(column)? else { return Ok(None) };
-        Digits::parse(&text).map(Some).ok_or(Failure::Value("not a finite number", None))
+    fn number(&self, column: usize, out: &mut Printed) -> Answer<bool> {
+        match self.get::<String>(column)? {
+            None => Ok(false),
+            Some(text) if out.print(&text) => Ok(true),
+            Some(_) => Err(Failure::Value("a number that is too long to be one", None)),
+        }
     }
 
-    fn text(&self, column: usize) -> Answer<Option<Cow<'_, str>>> {
-        Ok(self.get::<String>(column)?.map(Cow::Owned))
+    fn text(&self, column: usize, out: &mut Vec<u8>) -> Answer<bool> {
+        Ok(self.get::<String>(column)?.map(|text| out.extend_from_slice(text.as_bytes())).is_some())
     }
 
-    fn stamp(&self, column: usize) -> Answer<Option<Stamp>> {
+    fn stamp(&self, column: usize, out: &mut Stamp) -> Answer<bool> {
         let small = |part: u32| u8::try_from(part).unwrap_or(u8::MAX);
-        let stamp = self.get::<Timestamp>(column)?.map(|t| Stamp {
+        let Some(t) = self.get::<Timestamp>(column)? else { return Ok(false) };
+        *out = Stamp {
             year: t.year(),
             month: small(t.month()),
             day: small(t.day()),
@@ -123,8 +126,8 @@ impl Row for OciRow {
             second: small(t.second()),
             nanos: t.nanosecond(),
             offset: t.tz_offset(),
-        });
-        Ok(stamp)
+        };
+        Ok(true)
     }
 
     fn lob(&mut self, column: usize, cap: u64, admit: Admit<'_>, out: &mut Vec<u8>) -> Answer<Lob> {

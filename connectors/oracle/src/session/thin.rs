@@ -4,8 +4,7 @@
 //! waits; a CLOB is read in units of UTF-16, and a piece that ends within a pair of surrogates fails without moving
 //! on; TIMESTAMP WITH TIME ZONE comes as UTC. It has no proxy authentication.
 
-use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::cell::Cell;
 use std::io::{self, Read};
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use oracledb::{
     OracleTimestamp, ToDbValue, Vector, VectorData,
 };
 
-use super::{Admit, Bind, Cell, DigitReader, Digits, Each, Kind, Lob, Query, Row, Session, Stamp, contained};
+use super::{Admit, Bind, Cell as Value, Each, Kind, Lob, Printed, Query, Row, Session, Stamp, contained};
 use crate::config::Endpoint;
 use crate::error::{Answer, Failure};
 
@@ -69,8 +68,10 @@ impl Session for Thin {
 
     fn query(&mut self, query: &Query<'_>, each: Each<'_>) -> Answer<()> {
         contained(|| {
-            for row in self.cursor(query).map_err(failure)? {
-                each(&mut ThinRow(row.map_err(failure)?))?;
+            let cursor = self.cursor(query).map_err(failure)?;
+            let nulls = vec![Cell::new(false); cursor.columns().len()];
+            for row in cursor {
+                each(&mut ThinRow { row: row.map_err(failure)?, nulls: &nulls })?;
             }
             Ok(())
         })
@@ -106,78 +107,98 @@ fn values<'a>(binds: &'a [Bind<'a>]) -> Vec<Box<dyn ToDbValue + 'a>> {
     binds.iter().map(value).collect()
 }
 
-struct ThinRow(oracledb::Row);
+struct ThinRow<'a> {
+    row: oracledb::Row,
+    /// The columns that had a NULL so far.
+    nulls: &'a [Cell<bool>],
+}
 
-impl ThinRow {
+impl ThinRow<'_> {
     /// The value of a type of the driver's, if it is not NULL.
     fn get<'a, T>(&'a self, column: usize) -> Answer<Option<T>>
     where
         Option<T>: FromDbValue<'a>,
     {
-        self.0.get::<Option<T>>(column).map_err(failure)
+        self.row.get::<Option<T>>(column).map_err(failure)
+    }
+
+    /// The same, looked at where the driver puts it: within an `Option` it would be a copy. A NULL is an error then, which
+    /// may take a trace of the stack; so it is asked for so until the column has one.
+    #[inline]
+    fn look<'a, T, R>(&'a self, column: usize, look: impl FnOnce(&T) -> R) -> Answer<Option<R>>
+    where
+        T: FromDbValue<'a>,
+    {
+        let null = self.nulls.get(column).ok_or(Failure::Unexpected("fewer columns than asked for"))?;
+        if null.get() {
+            return Ok(self.get::<T>(column)?.map(|value| look(&value)));
+        }
+        match self.row.get::<T>(column) {
+            Ok(ref value) => Ok(Some(look(value))),
+            Err(e) if matches!(e.kind(), ErrorKind::ValueWasNull) => {
+                null.set(true);
+                Ok(None)
+            }
+            Err(e) => Err(failure(e)),
+        }
     }
 }
 
-impl Row for ThinRow {
-    fn cell(&self, column: usize, kind: Kind) -> Answer<Cell<'_>> {
+impl Row for ThinRow<'_> {
+    fn cell(&self, column: usize, kind: Kind) -> Answer<Value<'_>> {
         let cell = match kind {
-            Kind::Bytes => self.get::<&[u8]>(column)?.map(Cell::Bytes),
-            Kind::Float => self.get::<f32>(column)?.map(Cell::Float),
-            Kind::Double => self.get::<f64>(column)?.map(Cell::Double),
-            Kind::Bool => self.get::<bool>(column)?.map(Cell::Bool),
+            Kind::Bytes => self.get::<&[u8]>(column)?.map(Value::Bytes),
+            Kind::Float => self.get::<f32>(column)?.map(Value::Float),
+            Kind::Double => self.get::<f64>(column)?.map(Value::Double),
+            Kind::Bool => self.get::<bool>(column)?.map(Value::Bool),
             Kind::YearMonth => {
-                self.get::<OracleIntervalYM>(column)?.map(|i| Cell::YearMonth(i.years(), i.months().into()))
+                self.get::<OracleIntervalYM>(column)?.map(|i| Value::YearMonth(i.years(), i.months().into()))
             }
             Kind::DaySecond => self.get::<OracleIntervalDS>(column)?.map(|i| {
                 let parts = [i.days(), i.hours().into(), i.minutes().into(), i.seconds().into(), i.nanoseconds()];
-                Cell::DaySecond(parts)
+                Value::DaySecond(parts)
             }),
             Kind::Vector => match self.get::<Vector>(column)? {
                 None => None,
-                Some(vector) => Some(Cell::Vector(elements(vector)?)),
+                Some(vector) => Some(Value::Vector(elements(vector)?)),
             },
         };
-        Ok(cell.unwrap_or(Cell::Null))
+        Ok(cell.unwrap_or(Value::Null))
     }
 
-    fn number(&self, column: usize) -> Answer<Option<Digits>> {
-        // Looked at where it lies: the processor waits for each copy of it.
-        match &self.0.get::<Option<OracleNumber>>(column) {
-            Ok(None) => Ok(None),
-            Ok(Some(number)) => {
-                let mut reader = DigitReader::default();
-                let read = write!(reader, "{number}").ok().and_then(|()| reader.end());
-                if read.is_none() { Err(Failure::Value("not a finite number", None)) } else { Ok(read) }
-            }
-            Err(_) => self.get::<OracleNumber>(column).map(|_| None),
+    fn number(&self, column: usize, out: &mut Printed) -> Answer<bool> {
+        match self.look(column, |number: &OracleNumber| out.print(number))? {
+            Some(false) => Err(Failure::Value("a number that is too long to be one", None)),
+            there => Ok(there.is_some()),
         }
     }
 
-    fn text(&self, column: usize) -> Answer<Option<Cow<'_, str>>> {
-        match self.get::<&str>(column) {
-            Ok(text) => Ok(text.map(Cow::Borrowed)),
+    fn text(&self, column: usize, out: &mut Vec<u8>) -> Answer<bool> {
+        match self.row.get::<Option<&str>>(column) {
+            Ok(Some(text)) => out.extend_from_slice(text.as_bytes()),
+            Ok(None) => return Ok(false),
             // A ROWID is no string to the driver, but it prints as one.
-            Err(_) => Ok(self.get::<String>(column)?.map(Cow::Owned)),
+            Err(_) => match self.get::<String>(column)? {
+                Some(text) => out.extend_from_slice(text.as_bytes()),
+                None => return Ok(false),
+            },
         }
+        Ok(true)
     }
 
-    fn stamp(&self, column: usize) -> Answer<Option<Stamp>> {
-        let stamp = self.get::<OracleTimestamp>(column)?.map(|t| Stamp {
-            year: t.year().into(),
-            month: t.month(),
-            day: t.day(),
-            hour: t.hour(),
-            minute: t.minute(),
-            second: t.second(),
-            nanos: t.nanoseconds(),
+    fn stamp(&self, column: usize, out: &mut Stamp) -> Answer<bool> {
+        let there = self.look(column, |t: &OracleTimestamp| {
+            out.year = t.year().into();
+            (out.month, out.day) = (t.month(), t.day());
+            (out.hour, out.minute, out.second, out.nanos) = (t.hour(), t.minute(), t.second(), t.nanoseconds());
             // What has a zone comes as UTC.
-            offset: 0,
-        });
-        Ok(stamp)
+            out.offset = 0;
+        })?;
+        Ok(there.is_some())
     }
 
     fn lob(&mut self, column: usize, cap: u64, admit: Admit<'_>, out: &mut Vec<u8>) -> Answer<Lob> {
-        let Some(mut lob) = self.0.take::<Option<oracledb::Lob>>(column).map_err(failure)? else {
+        let Some(mut lob) = self.row.take::<Option<oracledb::Lob>>(column).map_err(failure)? else {
             return Ok(Lob::Null);
         };
         let size = lob.get_size().map_err(failure)? as u64;
