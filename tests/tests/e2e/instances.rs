@@ -150,7 +150,7 @@ fn a_restart_with_the_same_state_does_not_wait() {
     running.kill();
     // Killed again before it could do anything about the first one's claims.
     assert_eq!(job.run_with_failpoint("postgres.locked=kill").code, None);
-    assert_eq!(job.run_with_failpoint("iceberg.before-ledger-commit=kill").code, None);
+    assert_eq!(job.run_with_failpoint("iceberg.before-status-commit=kill").code, None);
     let outcome = job.run(&[]).expect(OK);
     assert!(!outcome.output.contains(LEFT), "{}", outcome.output);
     assert_same(&database, "both_1", &job.lake(), "both_1");
