@@ -13,6 +13,16 @@ pub fn get(port: u16, path: &str) -> Option<(u16, String)> {
     request(port, "GET", path)
 }
 
+/// A number that `GET /metrics` shows, of all labels together; `None` when it is not there (yet).
+pub fn metric(port: u16, name: &str) -> Option<u64> {
+    let (_, metrics) = get(port, "/metrics")?;
+    let of = |line: &str| {
+        let (labels, value) = line.strip_prefix(name)?.rsplit_once(' ')?;
+        if labels.is_empty() || labels.starts_with('{') { value.parse::<u64>().ok() } else { None }
+    };
+    metrics.lines().filter_map(of).reduce(|sum, value| sum + value)
+}
+
 /// Status and body of a request without a body; `None` when nothing listens there (yet).
 ///
 /// # Panics

@@ -6,14 +6,16 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 /// Password of [`USER`]. No output of the program may ever hold it.
 pub const PASSWORD: &str = "pa55-Zwiebelkuchen;'%";
@@ -130,7 +132,7 @@ impl Server {
         // A process group of its own: ^C at the terminal reaches the server through the pipe only.
         keeper.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         let server = Self { bin, folder, port, keeper: keeper.spawn().unwrap() };
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(180);
         while !server.psql("postgres", "SELECT 1").output().unwrap().status.success() {
             let log = fs::read_to_string(server.folder.join("log")).unwrap_or_default();
             assert!(Instant::now() < deadline, "PostgreSQL does not start: {log}");
@@ -290,9 +292,16 @@ pub fn quoted(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
 }
 
-/// A loopback port that nothing listens on at the moment.
+/// A loopback port that nothing listens on, for as long as this process runs: it stays bound, so that the system gives it
+/// to nobody who asks for any port. Servers may listen on it, since they all take addresses that may be bound again.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static TAKEN: Mutex<Vec<Socket>> = Mutex::new(Vec::new());
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+    TAKEN.lock().unwrap().push(socket);
+    port
 }
 
 /// The folder with the programs of the server that the tests run on: the newest, or the major version that
@@ -338,4 +347,24 @@ fn as_user(user: Option<(u32, u32)>, program: &Path, folder: &Path) -> Command {
         command.uid(uid).gid(gid);
     }
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_free_port_is_nobody_elses_and_a_server_may_listen_there() {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let other = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        assert!(other.bind(&address.into()).is_err());
+        for _ in 0..2 {
+            assert!(TcpStream::connect(address).is_err());
+            let server = TcpListener::bind(address).unwrap();
+            assert!(TcpStream::connect(address).is_ok());
+            drop(server);
+        }
+    }
 }

@@ -18,13 +18,14 @@ const ROWS: u64 = 20_000;
 /// Where a run may be killed in what it reads.
 const POINTS: [&str; 4] = ["postgres.locked", "postgres.cut-taken", "postgres.batch", "postgres.split-read"];
 /// The same in what loads have in common.
-pub(crate) const COMMON: [&str; 8] = [
+pub(crate) const COMMON: [&str; 9] = [
     "iceberg.file-noted",
     "iceberg.after-stage",
     "iceberg.before-commit",
     "iceberg.after-commit",
     "iceberg.before-ledger",
-    "iceberg.before-ledger-commit",
+    "iceberg.before-changes-commit",
+    "iceberg.before-status-commit",
     "engine.begin",
     "engine.complete",
 ];

@@ -88,7 +88,7 @@ fn time_outs_of_others_are_not_ours() {
     );
     for setting in ["statement_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout", "lock_timeout"]
     {
-        database.sql(&format!("ALTER ROLE {USER} IN DATABASE {} SET {setting} = 200", database.name));
+        database.sql(&format!("ALTER ROLE {USER} IN DATABASE {} SET {setting} = 2000", database.name));
     }
     let proxy = Proxy::holding_after(database.port(), 8 << 20);
     Job::new(&database).command("check", &[]).expect(OK).says(&["nothing stands in the way"]);
@@ -96,7 +96,7 @@ fn time_outs_of_others_are_not_ours() {
     let mut running = job.start(&[]);
     // Longer than any of them.
     let reading = "SELECT count(*) FROM pg_stat_activity
-                   WHERE datname = current_database() AND query LIKE 'COPY%' AND now() - query_start > '500 ms'";
+                   WHERE datname = current_database() AND query LIKE 'COPY%' AND now() - query_start > '2500 ms'";
     running.until("a long COPY", || (proxy.holds() && database.sql(reading) != "0").then_some(()));
     proxy.release();
     running.wait().expect(OK);

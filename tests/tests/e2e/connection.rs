@@ -13,7 +13,7 @@ fn job() -> Job {
 /// Fails while running, soon, and says each of these.
 fn check(job: &Job, says: &[&str]) {
     let outcome = job.run(&[]).expect(FAILED).says(says);
-    assert!(outcome.elapsed < Duration::from_secs(20), "took {:?}", outcome.elapsed);
+    assert!(outcome.elapsed < Duration::from_secs(60), "took {:?}", outcome.elapsed);
     assert_eq!(job.lake().loaded_tables(), Vec::<String>::new());
 }
 
@@ -70,7 +70,9 @@ fn a_lock_that_someone_holds() {
     while database
         .sql("SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'held'::regclass")
         == "0"
-    {}
+    {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let job = Job::new(&database).source("lock.timeout.ms", "500");
     check(&job, &["shop", "lock", "table=public.held", "SELECT pg_terminate_backend("]);
     drop(holder);
@@ -82,5 +84,5 @@ fn a_lake_that_cannot_be_written() {
     std::fs::write(job.folder().join("lake"), "a file, not a folder").unwrap();
     Server::shared();
     let outcome = job.run(&[]).expect(FAILED).says(&["lake"]);
-    assert!(outcome.elapsed < Duration::from_secs(20), "took {:?}", outcome.elapsed);
+    assert!(outcome.elapsed < Duration::from_secs(60), "took {:?}", outcome.elapsed);
 }

@@ -126,17 +126,18 @@ fn killed_with_a_file_noted_and_not_created() {
 
 #[test]
 fn killed_in_the_claims_commit() {
-    check("iceberg.before-ledger-commit=kill");
+    check("iceberg.before-status-commit=kill");
 }
 
 #[test]
 fn killed_in_the_first_commit_of_schema_changes() {
-    check("iceberg.before-ledger-commit=kill@2");
+    check("iceberg.before-changes-commit=kill");
 }
 
 #[test]
 fn killed_in_the_ledgers_own_commit() {
-    check("iceberg.before-ledger-commit=kill@3");
+    // The first is the claim's.
+    check("iceberg.before-status-commit=kill@2");
 }
 
 #[test]
@@ -252,7 +253,8 @@ fn an_error_anywhere_leaves_no_part_and_no_double() {
         "iceberg.before-commit=error@1",
         "iceberg.after-commit=error@1",
         "iceberg.before-ledger=error@1",
-        "iceberg.before-ledger-commit=error@1",
+        "iceberg.before-changes-commit=error@1",
+        "iceberg.before-status-commit=error@1",
     ] {
         let database = shop();
         let job = Job::new(&database);

@@ -1,5 +1,7 @@
 //! P1: every table and every part of a table shows one and the same moment of the source.
 
+use std::time::Duration;
+
 use connect_tests::lake::Lake;
 use connect_tests::postgres::{Database, Server};
 use connect_tests::runtime::{Job, OK};
@@ -54,7 +56,9 @@ fn a_load_under_concurrent_writes_shows_one_moment() {
     let database = Server::shared().database();
     database.sql_as_user(SCHEMA);
     let churn = database.background("CALL churn()");
-    while moved(&database) == 0 {}
+    while moved(&database) == 0 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let before = moved(&database);
     let job = Job::new(&database).source("parallel.workers", "3").source("parallel.tables", "4");
     let job = job.source("parallel.chunk.size", "1MiB");

@@ -44,7 +44,7 @@ fn check(source: &Database, bucket: &Bucket, faults: &Faults, job: &Job, passes:
 fn store_fails(turn: &[Fault], picks: fn(&Request) -> bool, passes: bool) {
     let (source, bucket) = (shop(), Store::shared().bucket());
     let faults = Faults::in_turn(bucket.port(), turn.to_vec(), picks);
-    let job = on_s3(&source, &bucket, faults.port).sink("request.timeout.ms", "2000");
+    let job = on_s3(&source, &bucket, faults.port).sink("request.timeout.ms", "5000");
     check(&source, &bucket, &faults, &job, passes);
 }
 
@@ -52,7 +52,7 @@ fn store_fails(turn: &[Fault], picks: fn(&Request) -> bool, passes: bool) {
 fn a_store_that_recovers_is_waited_for() {
     let all = [Fault::Status(503), Fault::Reset, Fault::AnswerLost, Fault::Truncated];
     store_fails(&all, |r| r.is("PUT", ".parquet"), true);
-    let late = [Fault::Slow(Duration::from_secs(3)), Fault::Status(500), Fault::AnswerLost];
+    let late = [Fault::Slow(Duration::from_secs(8)), Fault::Status(500), Fault::AnswerLost];
     store_fails(&late, |r| r.is("PUT", "/metadata/"), true);
 }
 
@@ -105,22 +105,28 @@ fn changes_whose_commits_get_through_unheard_are_neither_lost_nor_doubled() {
         kafka.create(topic, 1);
     }
     let mut running = job.start(&[]);
-    let mut lines = Vec::new();
-    for round in 0..10 {
+    let of = |table: &str| faults.struck().iter().filter(|struck| struck.ends_with(table)).count();
+    let (mut lines, mut round) = (Vec::new(), 0);
+    let mut write = || {
         let v = round.to_string();
         let put = |id| if round == 0 { t.create(id, &v) } else { t.update(id, &v) };
         let puts: Vec<_> = (0..5).map(put).collect();
         kafka.write("unheard.public.t", &puts);
         kafka.write("unheard.public.n", &[n.create(round, "a"), n.create(round, "a")]);
         lines.extend([(round, "a"), (round, "a")]);
+        round += 1;
+        v
+    };
+    running.until("two lost answers of each table", || {
+        write();
         std::thread::sleep(Duration::from_millis(200));
-    }
-    until_rows(&rows((0..5).map(|id| (id, "9"))), &job.lake(), "t", &mut running);
+        (of("/tables/t") > 1 && of("/tables/n") > 1).then_some(())
+    });
+    let last = write();
+    until_rows(&rows((0..5).map(|id| (id, last.as_str()))), &job.lake(), "t", &mut running);
     until_rows(&rows(lines), &job.lake(), "n", &mut running);
     running.terminate();
     running.wait().expect(OK);
-    let of = |table: &str| faults.struck().iter().filter(|struck| struck.ends_with(table)).count();
-    assert!(of("/tables/t") > 1 && of("/tables/n") > 1, "{:?}", faults.struck());
 }
 
 /// A file of several parts of which one is turned down: its table fails, and no part of it stays.

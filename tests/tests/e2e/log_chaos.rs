@@ -15,12 +15,13 @@ use connect_tests::lake::ENGINES;
 use connect_tests::runtime::{Job, OK};
 
 /// Where a follower may be killed, or told that a call failed.
-const POINTS: [&str; 5] = [
+const POINTS: [&str; 6] = [
     "iceberg.file-noted",
     "iceberg.follow.after-stage",
     "iceberg.follow.before-commit",
     "iceberg.follow.after-commit",
-    "iceberg.before-ledger-commit",
+    "iceberg.before-changes-commit",
+    "iceberg.before-status-commit",
 ];
 
 /// The events of a table with a key and of one without, and what is in the tables after them.

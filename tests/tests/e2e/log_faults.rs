@@ -4,9 +4,16 @@ use std::time::Duration;
 
 use connect_tests::compare::{assert_rows, until_rows};
 use connect_tests::events::{Events, rows};
+use connect_tests::http;
 use connect_tests::kafka::{Kafka, Message};
 use connect_tests::lake::Engine;
-use connect_tests::runtime::{FAILED, Job, OK, SOME_TABLES_FAILED};
+use connect_tests::postgres::free_port;
+use connect_tests::runtime::{FAILED, Job, OK, Running, SOME_TABLES_FAILED};
+
+/// Tells how far a process has read, where a test repeats the last event: counted about every second.
+const REPEATED: &str = "debezium_events_repeated_total";
+/// An end of a transaction that is not told is waited for without a limit, however slow the machine.
+const PATIENT: (&str, &str) = ("CONNECT_FAILPOINTS", "kafka.give-up=error");
 
 /// The rows that tests write first.
 pub(crate) const FIRST: [(i64, &str); 3] = [(1, "a"), (2, "b"), (3, "c")];
@@ -92,7 +99,9 @@ fn a_topic_that_is_named_and_not_there_is_said_and_waited_for() {
     until_rows(&rows(FIRST), &job.lake(), "u", &mut running);
     running.terminate();
     let output = running.wait().expect(OK).output;
-    assert_eq!(output.matches("waiting for it").count(), 1, "{output}");
+    // And again by one that takes another's place, as where a broker is too slow.
+    let begun = 1 + output.matches("following the log was interrupted").count();
+    assert!(output.matches("waiting for it").count() <= begun, "{output}");
 }
 
 /// Both directions: the leader dies, and leads again when it is back.
@@ -138,7 +147,11 @@ fn a_topic_that_was_made_anew_stops_its_table() {
     kafka.delete("anew.public.t");
     kafka.create("anew.public.t", 1);
     kafka.write("anew.public.t", &[Events::of("t").delete(1), t.delete(2)]);
-    running.until_it_says("the topic was made anew since the table was followed");
+    // It may have looked while there was none.
+    let reasons = ["the topic was made anew since the table was followed", "the topic is not there any more"];
+    let output = job.folder().join("output");
+    let says = || Some(std::fs::read_to_string(&output).unwrap()).filter(|out| reasons.iter().any(|r| out.contains(r)));
+    running.until("what became of the topic", says);
     kafka.write("anew.public.u", &[u.delete(1)]);
     until_rows(&rows([(2, "b"), (3, "c")]), &job.lake(), "u", &mut running);
     running.kill();
@@ -292,7 +305,9 @@ fn a_run_of_events_that_is_delivered_again_is_applied_once() {
     let (mut t, mut n) = (Events::of("t"), Events::without_key("n"));
     kafka.write("again.public.t", &[t.create(1, "old"), t.delete(1), t.create(1, "new"), t.create(2, "x")]);
     kafka.write("again.public.n", &first(&mut n));
+    let port = free_port();
     let job = Job::following(kafka, r"again\.public\..");
+    let job = job.worker("rest.listeners", &format!("http://127.0.0.1:{port}"));
     let mut running = job.start(&[]);
     until_rows(&rows([(1, "new"), (2, "x")]), &job.lake(), "t", &mut running);
     until_rows(&rows(FIRST), &job.lake(), "n", &mut running);
@@ -301,7 +316,7 @@ fn a_run_of_events_that_is_delivered_again_is_applied_once() {
     kafka.write("again.public.t", &[t.create(1, "old"), t.delete(1)]);
     n.step_back(2);
     kafka.write("again.public.n", &[n.create(2, "b")]);
-    std::thread::sleep(Duration::from_millis(600));
+    running.until("what is repeated", || (http::metric(port, REPEATED) == Some(3)).then_some(()));
     running.kill();
     kafka.write("again.public.t", &[t.create(1, "new"), t.create(2, "x"), t.update(2, "y")]);
     kafka.write("again.public.n", &[n.create(3, "c"), n.create(4, "d")]);
@@ -315,7 +330,7 @@ fn a_run_of_events_that_is_delivered_again_is_applied_once() {
         let _ = t.update(1, "");
     }
     kafka.write("again.public.t", &[t.update(1, "of another history")]);
-    running.until_it_says("public.t");
+    running.until_it_says("the events went back in the source's log");
     running.terminate();
     running.wait().expect(SOME_TABLES_FAILED).says(&["topic=again.public.t"]);
     assert_rows(&rows([(1, "new"), (2, "y")]), &job.lake(), "t");
@@ -423,15 +438,23 @@ fn a_transaction_waits_for_its_end() {
     kafka.create(topic, 1);
     kafka.create(transactions, 1);
     let mut events = Events::of("t");
+    let port = free_port();
     let job = Job::following(kafka, r"whole\.public\.t").sink("iceberg.control.commit.interval-ms", "100");
+    let job = job.worker("rest.listeners", &format!("http://127.0.0.1:{port}"));
+    // Each last event is written twice. What is read could be seen some commits later.
+    let until_read = |running: &mut Running, repeated: u64| {
+        running.until("the last event", || (http::metric(port, REPEATED) == Some(repeated)).then_some(()));
+        std::thread::sleep(Duration::from_millis(500));
+    };
     let lake = job.lake();
-    let mut running = job.start(&[]);
+    let mut running = job.start_with(&[], &[PATIENT]);
     kafka.write(topic, &first(&mut events));
     until_rows(&rows(FIRST), &lake, "t", &mut running);
     // The first two of three events, the end before the last one.
     events.begin();
-    kafka.write(topic, &[events.update(1, "x"), events.delete(2)]);
-    std::thread::sleep(Duration::from_millis(1500));
+    let (update, delete) = (events.update(1, "x"), events.delete(2));
+    kafka.write(topic, &[update, delete.clone(), delete]);
+    until_read(&mut running, 1);
     assert_rows(&rows(FIRST), &lake, "t");
     let last = events.update(3, "x");
     // No table depends on what else is there.
@@ -442,20 +465,24 @@ fn a_transaction_waits_for_its_end() {
     until_rows(&rows([(1, "x"), (3, "x")]), &lake, "t", &mut running);
     // What was read of a transaction when the program was killed comes again, and its end may lie before its last event.
     events.begin();
-    kafka.write(topic, &[events.create(4, "y")]);
-    std::thread::sleep(Duration::from_millis(1500));
+    let create = events.create(4, "y");
+    kafka.write(topic, &[create.clone(), create]);
+    until_read(&mut running, 2);
     running.kill();
     let last = events.create(5, "y");
     kafka.write(transactions, &[events.end()]);
-    let mut running = job.start(&[]);
-    std::thread::sleep(Duration::from_millis(1500));
+    let mut running = job.start_with(&[], &[PATIENT]);
+    until_read(&mut running, 1);
     assert_rows(&rows([(1, "x"), (3, "x")]), &lake, "t");
     kafka.write(topic, &[last]);
     until_rows(&rows([(1, "x"), (3, "x"), (4, "y"), (5, "y")]), &lake, "t", &mut running);
+    running.kill();
     // The next transaction ends the one before it; an end that is never told is given up.
+    let mut running = job.start(&[]);
     events.begin();
-    kafka.write(topic, &[events.delete(4)]);
-    std::thread::sleep(Duration::from_secs(1));
+    let delete = events.delete(4);
+    kafka.write(topic, &[delete.clone(), delete]);
+    until_read(&mut running, 1);
     events.begin();
     kafka.write(topic, &[events.delete(5)]);
     until_rows(&rows([(1, "x"), (3, "x")]), &lake, "t", &mut running);
@@ -491,12 +518,13 @@ fn a_transaction_larger_than_commits_is_seen_whole() {
     messages.extend((10..10 + ROWS).filter(|id| id % 10 > 0).map(|id| events.delete(id)));
     let last = messages.split_off(messages.len() - 100);
     kafka.write(topic, &messages);
-    for failpoints in ["iceberg.follow.after-part=kill@1", "iceberg.follow.after-part=kill@4"] {
-        let outcome = job.start_with(&[], &[("CONNECT_FAILPOINTS", failpoints)]).wait();
+    for kill in ["iceberg.follow.after-part=kill@1", "iceberg.follow.after-part=kill@4"] {
+        let failpoints = format!("{kill};{}", PATIENT.1);
+        let outcome = job.start_with(&[], &[(PATIENT.0, &failpoints)]).wait();
         assert_eq!(outcome.code, None, "{}", outcome.output);
         assert_rows(&rows(FIRST), &lake, "t");
     }
-    let mut running = job.start(&[]);
+    let mut running = job.start_with(&[], &[PATIENT]);
     std::thread::sleep(Duration::from_secs(2));
     assert_rows(&rows(FIRST), &lake, "t");
     kafka.write(topic, &last);
@@ -534,11 +562,11 @@ fn a_topic_of_several_tables_is_read_from_where_each_stands() {
     running.kill();
     // Of the one what came last is not applied, of the other it is.
     kafka.write(topic, &[u.update(1, "x"), t.update(1, "x")]);
-    let mut running = job.start_with(&[], &[("CONNECT_FAILPOINTS", "iceberg.follow.before-commit=delay(3000)@1")]);
+    let mut running = job.start_with(&[], &[("CONNECT_FAILPOINTS", "iceberg.follow.before-commit=delay(100000)@1")]);
     running.until("one of them", || {
-        let seen = ["t", "u"]
-            .map(|table| lake.rows(Engine::DuckDb, table).is_some_and(|rows| rows.rows[0][1].as_deref() == Some("x")));
-        (seen[0] != seen[1]).then_some(())
+        let has_x =
+            |table| lake.rows(Engine::DuckDb, table)?.rows.iter().find(|row| row[1].as_deref() == Some("x")).cloned();
+        (has_x("t") != has_x("u")).then_some(())
     });
     running.kill();
     kafka.write(topic, &[u.create(4, "y"), t.create(4, "y")]);

@@ -1,13 +1,13 @@
 //! What an operator sees and does: stop, status, metrics, ledgers, logs, validate.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use connect_tests::compare::assert_same;
 use connect_tests::http;
 use connect_tests::lake::Engine;
 use connect_tests::postgres::{Database, PASSWORD, Server, free_port};
 use connect_tests::proxy::Proxy;
-use connect_tests::runtime::{CONFIGURATION, FAILED, Job, OK, SOME_TABLES_FAILED};
+use connect_tests::runtime::{CONFIGURATION, FAILED, Job, OK, Running, SOME_TABLES_FAILED};
 use serde_json::Value;
 
 fn shop() -> Database {
@@ -21,6 +21,14 @@ fn shop() -> Database {
     database
 }
 
+/// Stops it, which is done long before the time that it is allowed is over.
+fn stop(running: Running) {
+    let asked = Instant::now();
+    running.terminate();
+    running.wait().expect(OK);
+    assert!(asked.elapsed() < Duration::from_secs(60), "{:?}", asked.elapsed());
+}
+
 /// A job whose load stands still in the middle of `wide`, and the proxy that holds it.
 fn held(database: &Database) -> (Proxy, Job) {
     let proxy = Proxy::holding_after(database.port(), 8 << 20);
@@ -32,11 +40,10 @@ fn held(database: &Database) -> (Proxy, Job) {
 fn a_stop_in_the_middle_of_a_load_is_clean() {
     let database = shop();
     let (proxy, job) = held(&database);
+    let job = job.worker("shutdown.timeout.ms", "300000");
     let mut running = job.start(&[]);
     running.until("held", || proxy.holds().then_some(()));
-    running.terminate();
-    let outcome = running.wait().expect(OK);
-    assert!(outcome.elapsed < Duration::from_secs(30), "{:?}", outcome.elapsed);
+    stop(running);
     let lake = job.lake();
     assert!(lake.describe("wide").is_null(), "nothing of an unfinished table is visible");
     // The database is left alone too.
@@ -54,12 +61,10 @@ fn a_stop_before_the_cut_is_prompt() {
     let database = shop();
     let holder = database.background("BEGIN; LOCK TABLE tiny IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)");
     let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'tiny'::regclass";
-    let job = Job::new(&database).source("lock.timeout.ms", "600000");
+    let job = Job::new(&database).source("lock.timeout.ms", "600000").worker("shutdown.timeout.ms", "300000");
     let mut running = job.start(&[]);
     running.until("a wait for the lock", || (database.sql(waiting) != "0").then_some(()));
-    running.terminate();
-    let outcome = running.wait().expect(OK);
-    assert!(outcome.elapsed < Duration::from_secs(40), "{:?}", outcome.elapsed);
+    stop(running);
     drop(holder);
 }
 

@@ -25,6 +25,7 @@ use crate::commit::{
 };
 use crate::error;
 use crate::journal::{Attempt, Journal};
+use crate::names;
 use crate::orphans;
 use crate::position;
 use crate::sink::Place;
@@ -246,7 +247,7 @@ impl Append<'_> {
 
     fn change(&self, add: Vec<DataFile>, rewrite: bool, schema: Option<Schema>) -> Change {
         let keep = KEEP_SNAPSHOTS.to_string();
-        Change {
+        let change = Change {
             snapshot_id: self.snapshot_id,
             operation: if rewrite { Operation::Overwrite } else { Operation::Append },
             add,
@@ -262,7 +263,11 @@ impl Append<'_> {
             summary: HashMap::from([(position::COMMIT_ID.to_owned(), self.snapshot_id.to_string())]),
             keep_snapshots: rewrite.then_some(KEEP_SNAPSHOTS),
             attempt: self.attempt.clone(),
-            failpoint: "iceberg.before-ledger-commit",
+            failpoint: "iceberg.before-status-commit",
+        };
+        match self.rows.name() {
+            names::SCHEMA_CHANGES => Change { failpoint: "iceberg.before-changes-commit", ..change },
+            _ => change,
         }
     }
 }
@@ -311,7 +316,6 @@ mod tests {
     use super::*;
     use crate::ledger::status::{Status, StatusRow, StatusRows};
     use crate::ledger::{Ledger, Sightings};
-    use crate::names;
     use crate::tests::Lake;
     use connector_api::TableId;
     use iceberg::spec::MapType;

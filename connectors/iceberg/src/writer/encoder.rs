@@ -4,7 +4,7 @@
 //! What must hold: an encoder that is dropped unfinished, or whose result nobody takes, leaves no file.
 
 use arrow_array::RecordBatch;
-use connector_api::{Error, Result};
+use connector_api::{Error, Result, failpoint};
 use iceberg::spec::DataFile;
 use tokio::sync::{mpsc, oneshot};
 
@@ -112,7 +112,7 @@ fn run(
             Some(Message::Finish) => break writer.finish(),
             None => return writer.discard(),
         };
-        let written = writer.write(&rows);
+        let written = failpoint::hit("iceberg.encode").and_then(|()| writer.write(&rows));
         // The rows go before anyone learns that they are encoded.
         drop(rows);
         drop(encoded);
