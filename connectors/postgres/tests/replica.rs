@@ -24,7 +24,9 @@ async fn a_replica_is_read_until_its_replay_is_in_the_way() {
     ];
     let raw: BTreeMap<_, _> = raw.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     let Ok(Role::Source(source)) = (connector_postgres::PLUGIN.build)(&raw) else { panic!("not a source") };
-    while replica.postgres("SELECT count(*) FROM pg_class WHERE relname = 't'") == "0" {}
+    while replica.postgres("SELECT count(*) FROM pg_class WHERE relname = 't'") == "0" {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let found = source.check().await.unwrap();
     assert!(found.iter().all(|f| f.severity == Severity::Warning), "{found:?}");
     assert!(found.iter().any(|f| f.remedy.contains("hot_standby_feedback = on")), "{found:?}");

@@ -67,7 +67,7 @@ fn busy() -> (Database, Background) {
 /// Waits until the writer has gone on.
 fn moves(database: &Database, more: u64) {
     let made = || database.sql("SELECT count(*) FROM moves").parse::<u64>().unwrap();
-    let (wanted, patience) = (made() + more, Instant::now() + Duration::from_secs(20));
+    let (wanted, patience) = (made() + more, Instant::now() + Duration::from_secs(60));
     while made() < wanted {
         assert!(Instant::now() < patience, "the writer does not write");
         std::thread::sleep(Duration::from_millis(5));
@@ -287,16 +287,19 @@ async fn locks_come_before_the_slots_snapshot() {
     while database
         .sql("SELECT count(*) FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND query LIKE 'BEGIN; INS%'")
         == "0"
-    {}
+    {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let source: std::sync::Arc<dyn Source> = source(&database, &[("slot.name", "waits")]).into();
     let planning = tokio::spawn({
         let source = std::sync::Arc::clone(&source);
         async move { source.plan(&Progress::default()).await }
     });
-    let waiting =
-        "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender' AND wait_event = 'transactionid'";
-    let patience = Instant::now() + Duration::from_secs(20);
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+         WHERE backend_type = 'walsender' AND wait_event = 'transactionid' AND datname = current_database()";
+    let patience = Instant::now() + Duration::from_secs(60);
     while database.sql(waiting) == "0" {
+        tokio::time::sleep(Duration::from_millis(20)).await;
         assert!(!planning.is_finished() && Instant::now() < patience, "the slot does not wait");
     }
     let truncate = "SET lock_timeout = 200; TRUNCATE a";

@@ -242,7 +242,7 @@ async fn rows_come_through_tls() {
         source.open(&plan.tables[0].splits[0], Position::Start, TaskContext::new("test", 0, 1 << 20)).await.unwrap();
     assert!(task.next().await.unwrap().is_some());
     drop(task);
-    for _ in 0..500 {
+    for _ in 0..3000 {
         if copies() == "0" {
             return;
         }

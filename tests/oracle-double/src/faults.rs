@@ -14,7 +14,7 @@ pub enum Effect {
     Cut(usize),
     /// So many rows of the response are sent whole and a part of the next, then the connection is closed.
     CutAfterRows(usize),
-    /// Nothing is answered for so long, unless the client breaks; then the call goes on.
+    /// Nothing is answered for so long, unless the client breaks or the faults are taken away; then the call goes on.
     Stall(Duration),
 }
 
@@ -94,7 +94,7 @@ impl Faults {
         self.state().faults.push(fault);
     }
 
-    /// Takes all faults away.
+    /// Takes all faults away; calls that are stalled go on.
     pub fn clear(&self) {
         let mut state = self.state();
         state.faults.clear();
@@ -139,6 +139,10 @@ impl Faults {
     /// Calls that a client has broken off.
     pub fn breaks(&self) -> u64 {
         self.state().breaks
+    }
+
+    pub(crate) fn are_cleared(&self) -> bool {
+        self.state().faults.is_empty()
     }
 
     pub(crate) fn refusal(&self) -> Option<u32> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::auth::{self, Challenge, Login, Secret, Verifier, Welcome};
 use crate::call::Calls;
 use crate::error::OraError;
-use crate::faults::Effect;
+use crate::faults::{Effect, Faults};
 use crate::handshake::{self, Connect, Personality};
 use crate::packet::{Packet, Packets, kind};
 use crate::request::{self, Call, Context, Driver, Piggyback};
@@ -168,7 +168,7 @@ impl Session {
         };
         self.number = number;
         let latency = self.shared.faults.saw_round_trip();
-        if !latency.is_zero() && self.stall(latency)? {
+        if !latency.is_zero() && self.stall(latency, |_| false)? {
             return Ok(true);
         }
         for piggyback in piggybacks {
@@ -229,7 +229,7 @@ impl Session {
                         self.end(Some(&OraError::known(code)), &mut out);
                         return self.respond(out, None).map(|()| true);
                     }
-                    Some(Effect::Stall(time)) if self.stall(time)? => return Ok(true),
+                    Some(Effect::Stall(time)) if self.stall(time, Faults::are_cleared)? => return Ok(true),
                     Some(Effect::Cut(bytes)) => cut = Some(bytes),
                     _ => {}
                 }
@@ -271,12 +271,12 @@ impl Session {
         self.packets.respond(&out, cut)
     }
 
-    /// Waits. `true` when the client broke the call off meanwhile, or has gone.
-    fn stall(&mut self, time: Duration) -> io::Result<bool> {
+    /// Waits, at most until it may go on. `true` when the client broke the call off meanwhile, or has gone.
+    fn stall(&mut self, time: Duration, goes_on: fn(&Faults) -> bool) -> io::Result<bool> {
         let until = Instant::now() + time;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || goes_on(&self.shared.faults) {
                 return Ok(false);
             }
             if self.packets.comes_within(left.min(LOOK))? {

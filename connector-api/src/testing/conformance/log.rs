@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
+use futures::future::try_join_all;
 
 use super::{Violation, ensure, failed, within};
 use crate::testing::memory::lock;
@@ -22,11 +23,17 @@ pub trait LogFixture: Send + Sync {
     /// The log; called anew for each reopening.
     fn log(&self) -> Box<dyn ChangeLog>;
 
-    /// How long nothing comes before the log counts as read to its end.
+    /// How many changes its log has: rows and truncations, of all tables.
+    fn changes(&self) -> usize;
+
+    /// How long nothing comes, where more should, before the log counts as read to its end.
     fn patience(&self) -> Duration {
-        Duration::from_secs(5)
+        Duration::from_secs(20)
     }
 }
+
+/// The longest that is waited for more than there is.
+const SILENCE: Duration = Duration::from_millis(500);
 
 /// Runs every check for logs and returns what they found.
 pub async fn log(fixture: &dyn LogFixture) -> Vec<Violation> {
@@ -113,8 +120,10 @@ pub async fn nothing_comes_of_a_stopped_table(fixture: &dyn LogFixture) -> Resul
     };
     run.task.stop(&table).await;
     run.stopped = Some(table.clone());
+    let of_it = whole.get(&table).map_or(0, |partitions| partitions.values().map(Vec::len).sum());
+    run.changes = run.changes.saturating_sub(of_it);
     run.read(usize::MAX).await?;
-    run.stopped = None;
+    (run.stopped, run.changes) = (None, fixture.changes());
     run.reopen(&table).await?;
     run.read(usize::MAX).await?;
     run.compare(&whole)?;
@@ -142,8 +151,8 @@ pub async fn each_table_is_one_tasks(fixture: &dyn LogFixture) -> Result<(), Vio
     let check = "each_table_is_one_tasks";
     let whole = Run::whole(check, fixture, Deal::ALL).await?;
     let mut seen = Whole::new();
-    for deal in Deal::among(3) {
-        for (table, lines) in Run::whole(check, fixture, deal).await? {
+    for part in try_join_all(Deal::among(3).map(|deal| Run::whole(check, fixture, deal))).await? {
+        for (table, lines) in part {
             ensure(!seen.contains_key(&table), check, || format!("{table} is followed by two tasks"))?;
             seen.insert(table, lines);
         }
@@ -201,6 +210,8 @@ struct Run<'a> {
     /// Tables of which an `Open` must be the next.
     opening: Vec<TableId>,
     stopped: Option<TableId>,
+    /// How many changes there are to come to, of the tables that are not stopped; what the whole log has is no task's of several.
+    changes: usize,
     /// Whether each wait is dropped once before it is waited for.
     drops: bool,
 }
@@ -213,8 +224,8 @@ impl<'a> Run<'a> {
     async fn begin_dealt(check: &'static str, fixture: &'a dyn LogFixture, deal: Deal) -> Result<Self, Violation> {
         let books = Books::default();
         let task = follow(check, fixture, &books, deal).await?;
-        let (lanes, opening, stopped, drops) = (BTreeMap::new(), Vec::new(), None, false);
-        Ok(Self { check, fixture, books, task, lanes, opening, stopped, drops })
+        let (lanes, opening, changes) = (BTreeMap::new(), Vec::new(), fixture.changes());
+        Ok(Self { check, fixture, books, task, lanes, opening, stopped: None, changes, drops: false })
     }
 
     /// What the log delivers when nothing disturbs it.
@@ -228,7 +239,7 @@ impl<'a> Run<'a> {
 
     /// Another task over the same sink.
     async fn again(self, closes: bool) -> Result<Self, Violation> {
-        let Self { check, fixture, books, task, lanes, .. } = self;
+        let Self { check, fixture, books, task, lanes, changes, .. } = self;
         if closes {
             task.close().await.map_err(failed(check, "close"))?;
         } else {
@@ -236,7 +247,7 @@ impl<'a> Run<'a> {
         }
         let task = follow(check, fixture, &books, Deal::ALL).await?;
         let opening = lanes.keys().cloned().collect();
-        Ok(Self { check, fixture, books, task, lanes, opening, stopped: None, drops: false })
+        Ok(Self { check, fixture, books, task, lanes, opening, stopped: None, changes, drops: false })
     }
 
     /// Reads so many events, or until nothing comes any more.
@@ -260,12 +271,21 @@ impl<'a> Run<'a> {
                     continue;
                 }
             }
-            match within(self.fixture.patience(), self.task.next()).await {
+            let patience = self.fixture.patience();
+            let patience = if self.has_all() { patience.min(SILENCE) } else { patience };
+            match within(patience, self.task.next()).await {
                 Some(event) => self.take(event.map_err(failed(self.check, "next"))?)?,
                 None => return Ok(()),
             }
         }
         Ok(())
+    }
+
+    /// Whether all has come that there is.
+    fn has_all(&self) -> bool {
+        let open = self.lanes.iter().filter(|(table, _)| self.stopped.as_ref() != Some(table));
+        let came: usize = open.flat_map(|(_, lane)| lane.lines.values()).map(Vec::len).sum();
+        self.opening.is_empty() && came == self.changes
     }
 
     fn take(&mut self, event: LogEvent) -> Result<(), Violation> {
@@ -393,6 +413,10 @@ mod tests {
     impl LogFixture for Broken {
         fn log(&self) -> Box<dyn ChangeLog> {
             Box::new(self.clone())
+        }
+
+        fn changes(&self) -> usize {
+            18
         }
 
         fn patience(&self) -> Duration {

@@ -1,7 +1,5 @@
 //! The conformance suite for logs, on a real broker.
 
-use std::time::Duration;
-
 use connect_tests::events::Events;
 use connect_tests::kafka::Kafka;
 use connector_api::testing::conformance::{self, LogFixture};
@@ -20,8 +18,9 @@ impl LogFixture for Topics {
         }
     }
 
-    fn patience(&self) -> Duration {
-        Duration::from_secs(4)
+    fn changes(&self) -> usize {
+        // Three rounds of eight rows, and of "b" with a truncation and a deletion.
+        3 * (8 + 10 + 8)
     }
 }
 

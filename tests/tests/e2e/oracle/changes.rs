@@ -232,10 +232,13 @@ fn loading(scn: u64, tables: Vec<Table>, recorded: &Recorded) -> (Double, Job) {
 
 /// Waits until the tables are loaded: what follows comes behind the load in their topics.
 fn until_loaded(lake: &Lake, tables: &[&str], scn: u64, running: &mut Running) {
-    running.until("the tables", || (lake.loaded_tables().len() == tables.len()).then_some(()));
     for table in tables {
-        assert_eq!(lake.status(&format!("SHOP.{table}")).unwrap()["load_position"], scn.to_string(), "{table}");
+        // The ledger follows the table.
+        let completed = || lake.status(&format!("SHOP.{table}")).filter(|row| row["load_status"] == "completed");
+        let status = running.until("the tables", completed);
+        assert_eq!(status["load_position"], scn.to_string(), "{table}");
     }
+    assert_eq!(lake.loaded_tables().len(), tables.len());
 }
 
 #[test]

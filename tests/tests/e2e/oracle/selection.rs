@@ -1,7 +1,5 @@
 //! What is loaded and what is not: kinds of tables, LONG, LOBs, lists; and how fast that is known.
 
-use std::time::{Duration, Instant};
-
 use connect_oracle_double::{Kind, Personality, Table, Type, Value};
 use connect_tests::runtime::{OK, SOME_TABLES_FAILED};
 
@@ -185,8 +183,7 @@ fn a_lob_is_loaded_whole_or_fails_its_table() {
     }
 }
 
-/// A thousand tables of a schema are found and planned within ten seconds where each round trip takes five
-/// milliseconds.
+/// A thousand tables of a schema are found and planned in fewer round trips than there are tables.
 #[test]
 fn a_thousand_tables_are_planned_in_few_round_trips() {
     let tables = (0..1000).map(|n| {
@@ -194,13 +191,11 @@ fn a_thousand_tables_are_planned_in_few_round_trips() {
         (1..10).fold(table, |table, c| table.column(&format!("C{c}"), Type::text(30))).primary_key(&["ID"])
     });
     let double = double(Personality::V19c, tables);
-    double.faults().latency(Duration::from_millis(5));
+    // What is planned is not read: that would be counted, too.
     let job = job(&double);
-    let (started, before) = (Instant::now(), double.faults().round_trips());
-    let mut running = job.start(&[]);
+    let mut running = job.start_with(&[], &[("CONNECT_FAILPOINTS", "engine.begin=delay(600000)")]);
     running.until_it_says("the cut is taken");
-    let (elapsed, trips) = (started.elapsed(), double.faults().round_trips() - before);
+    let trips = double.faults().round_trips();
     running.kill();
-    assert!(elapsed < Duration::from_secs(10), "{elapsed:?}");
     assert!(trips < 400, "{trips} round trips");
 }
