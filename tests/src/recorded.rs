@@ -20,6 +20,8 @@ pub struct Recorded {
     format: Format,
     /// What the topics' names begin with.
     pub prefix: String,
+    /// How many partitions the topics of tables have.
+    partitions: i32,
     /// The registry's numbers of schemas, by those of the recording.
     schemas: HashMap<u32, u32>,
 }
@@ -30,6 +32,14 @@ impl Recorded {
     /// # Panics
     /// When there is no recording, or the broker or the registry refuses.
     pub fn new(format: Format, prefix: &str, tables: &[&str]) -> Self {
+        Self::spread(format, prefix, tables, 1)
+    }
+
+    /// The same over so many partitions, each key in one of them.
+    ///
+    /// # Panics
+    /// As [`Recorded::new`].
+    pub fn spread(format: Format, prefix: &str, tables: &[&str], partitions: i32) -> Self {
         let name = match format {
             Format::Json => "plain",
             Format::JsonWithSchemas => "schemas",
@@ -40,8 +50,8 @@ impl Recorded {
         let prefix = format!("{prefix}-{name}");
         let schemas = json["registry"].as_object().into_iter().flatten();
         let schemas = schemas.map(|(id, schema)| (id.parse().unwrap(), registered(&format!("{prefix}-{id}"), schema)));
-        let recorded = Self { schemas: schemas.collect(), json, format, prefix };
-        tables.iter().for_each(|table| Kafka::shared().create(&recorded.topic(table), 1));
+        let recorded = Self { schemas: schemas.collect(), json, format, prefix, partitions };
+        tables.iter().for_each(|table| Kafka::shared().create(&recorded.topic(table), partitions));
         Kafka::shared().create(&format!("{}.transaction", recorded.prefix), 1);
         recorded
     }
@@ -57,7 +67,11 @@ impl Recorded {
     /// When the broker does not take them.
     pub fn send(&self, table: &str, offsets: impl IntoIterator<Item = usize>) {
         let all = self.json["topics"][format!("SHOP.{table}")].as_array().unwrap();
-        let messages: Vec<_> = offsets.into_iter().map(|offset| self.message(&all[offset])).collect();
+        let place = |message: Message| {
+            let digits = message.key.iter().flatten().map(|byte| i32::from(*byte)).sum::<i32>();
+            Message { partition: digits % self.partitions, ..message }
+        };
+        let messages: Vec<_> = offsets.into_iter().map(|offset| place(self.message(&all[offset]))).collect();
         Kafka::shared().write(&self.topic(table), &messages);
     }
 

@@ -312,6 +312,38 @@ fn the_commit_decides_what_the_load_has() {
     }
 }
 
+/// P20, P24: each partition of a topic has its own marks, by which what comes again is known.
+#[test]
+fn partitions_are_followed_side_by_side() {
+    for format in [Format::Json, Format::Avro] {
+        let recorded = Recorded::spread(format, "ora-parts", &["LOBS"], 3);
+        let (_double, job) = loading(FIRST_COMMIT, vec![lobs()], &recorded);
+        let job = job.sink("position.commit.interval-ms", "200");
+        let (lake, mut running) = (job.lake(), job.start(&[]));
+        until_loaded(&lake, &["LOBS"], FIRST_COMMIT, &mut running);
+        recorded.send("LOBS", 0..2);
+        let updated = [Some("1"), Some("b"), Some("of the load"), Some("likewise"), Some("ff"), Some("<load/>")];
+        until_rows(&rows(&LOBS, &[&updated]), &lake, "LOBS", &mut running);
+        running.kill();
+        let mut running = job.start(&[]);
+        recorded.send("LOBS", 2..5);
+        recorded.send("LOBS", 0..5);
+        recorded.send_transactions();
+        let ends = || {
+            let described = lake.describe("LOBS");
+            let position = described["properties"]["connect-runtime.position"].as_str()?.to_owned();
+            let marks = position.split('"').filter(|text| text.contains(" last="));
+            let offsets: Vec<u32> = marks.filter_map(|mark| mark.split(' ').next()?.parse().ok()).collect();
+            (offsets.iter().sum::<u32>() == 10).then_some(offsets.len())
+        };
+        assert_eq!(running.until("the ends of the partitions", ends), 2);
+        let inserted = [Some("2"), Some("c"), None, None, None, None];
+        super::assert_rows(&lake, "LOBS", &rows(&LOBS, &[&inserted]));
+        running.terminate();
+        running.wait().expect(OK);
+    }
+}
+
 /// Tables that no load made, of events that tell their columns: of a snapshot of Debezium's, and of changes alone.
 #[test]
 fn tables_are_made_of_events() {
