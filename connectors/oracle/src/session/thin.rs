@@ -323,3 +323,53 @@ fn failure(e: Error) -> Failure {
         _ => Failure::Driver(text.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use connect_oracle_double::{Double, Model, Options, Personality, Table, Type, User, Value as Stored};
+    use connector_api::ConnectorConfig as _;
+
+    use super::*;
+    use crate::config::OracleConfig;
+
+    fn session(double: &Double) -> Box<dyn Session> {
+        let url = format!("127.0.0.1:{}/orclpdb1", double.port());
+        let keys = [("database.url", url.as_str()), ("database.user", "app"), ("database.password", "tiger")];
+        let keys = [("topic.prefix", "x"), ("snapshot.mode", "initial_only")].into_iter().chain(keys);
+        let raw = keys.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let config = OracleConfig::from_values(&OracleConfig::definition().parse(&raw).0).unwrap();
+        connect(&config.endpoint).unwrap()
+    }
+
+    /// What it may take is asked before the first piece of it is.
+    #[test]
+    fn a_lob_is_not_read_before_it_is_admitted() {
+        let table = Table::new("APP", "T").column("ID", Type::number(9, 0)).column("C", Type::Clob);
+        let row = |id| vec![Stored::int(id), Stored::text("x".repeat(300_000))];
+        let model = Model::new().user(User::new("APP", "tiger").reader()).table(table.row(row(1)).row(row(2)));
+        let double = Double::start(model, Options::new(Personality::V23ai)).unwrap();
+        let mut session = session(&double);
+        let query = Query { sql: "SELECT \"C\" FROM \"APP\".\"T\"", binds: &[], fetch: 10, locators: true };
+        let mut rows = 0;
+        session
+            .query(&query, &mut |row| {
+                rows += 1;
+                let (mut out, mut asked) = (vec![], vec![]);
+                let refused = rows == 1;
+                let mut admit = |length| {
+                    asked.push((length, double.faults().round_trips()));
+                    if refused { Err(Failure::Unexpected("no room")) } else { Ok(()) }
+                };
+                let read = row.lob(0, 1 << 20, &mut admit, &mut out);
+                let trips = double.faults().round_trips();
+                match (read, &asked[..]) {
+                    (Err(_), [(300_000, before)]) if refused => assert!(*before == trips && out.is_empty()),
+                    (Ok(Lob::Read), [(300_000, before)]) => assert!(*before < trips && out.len() == 300_000),
+                    other => panic!("{other:?} {}", out.len()),
+                }
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(rows, 2);
+    }
+}
