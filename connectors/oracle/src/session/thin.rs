@@ -129,7 +129,9 @@ impl ThinRow<'_> {
     where
         T: FromDbValue<'a>,
     {
-        let null = self.nulls.get(column).ok_or(Failure::Unexpected("fewer columns than asked for"))?;
+        let Some(null) = self.nulls.get(column) else {
+            return Err(Failure::Unexpected("fewer columns than asked for"));
+        };
         if null.get() {
             return Ok(self.get::<T>(column)?.map(|value| look(&value)));
         }
