@@ -210,7 +210,8 @@ struct Run<'a> {
     /// Tables of which an `Open` must be the next.
     opening: Vec<TableId>,
     stopped: Option<TableId>,
-    /// How many changes there are to come to, of the tables that are not stopped; what the whole log has is no task's of several.
+    /// How many changes there are to come to, of the tables that are not stopped. One of several tasks has fewer, and ends by
+    /// its patience.
     changes: usize,
     /// Whether each wait is dropped once before it is waited for.
     drops: bool,

@@ -131,6 +131,9 @@ pub(crate) enum Lob {
 /// Most characters of a printed NUMBER: a sign, a point, 130 zeros and 40 digits.
 const PRINTED: usize = 176;
 
+/// What is wrong with one that is longer.
+const TOO_LONG: &str = "a number that is too long to be one";
+
 /// A NUMBER as a driver prints it, for they tell it no other way: digits, perhaps a sign, a point, and zeros at both ends.
 /// What it comes to is reckoned while it is printed, in the time that the processor waits for the next character.
 #[derive(Debug)]
@@ -269,7 +272,8 @@ impl Printed {
         std::str::from_utf8(self.text()).ok()?.parse().ok()
     }
 
-    #[cold]
+    /// What is no digit: apart, so that digits are short work.
+    #[inline(never)]
     fn mark(&mut self, c: char) {
         match c {
             '-' if self.length == 0 => self.negative = true,

@@ -10,7 +10,7 @@ use std::io::Read;
 use oracle::sql_type::{Clob, FromSql, IntervalDS, IntervalYM, Nclob, OracleType, Timestamp, ToSql};
 use oracle::{Connection, Connector, Error, ErrorKind};
 
-use super::{Admit, Bind, Cell, Each, Kind, Lob, Printed, Query, Row, Session, Stamp, contained};
+use super::{Admit, Bind, Cell, Each, Kind, Lob, Printed, Query, Row, Session, Stamp, TOO_LONG, contained};
 use crate::config::Endpoint;
 use crate::error::{Answer, Failure};
 
@@ -106,7 +106,7 @@ impl Row for OciRow {
         match self.get::<String>(column)? {
             None => Ok(false),
             Some(text) if out.print(&text) => Ok(true),
-            Some(_) => Err(Failure::Value("a number that is too long to be one", None)),
+            Some(_) => Err(Failure::Value(TOO_LONG, None)),
         }
     }
 

@@ -13,7 +13,7 @@ use oracledb::{
     OracleTimestamp, ToDbValue, Vector, VectorData,
 };
 
-use super::{Admit, Bind, Cell as Value, Each, Kind, Lob, Printed, Query, Row, Session, Stamp, contained};
+use super::{Admit, Bind, Cell as Value, Each, Kind, Lob, Printed, Query, Row, Session, Stamp, TOO_LONG, contained};
 use crate::config::Endpoint;
 use crate::error::{Answer, Failure};
 
@@ -170,7 +170,7 @@ impl Row for ThinRow<'_> {
 
     fn number(&self, column: usize, out: &mut Printed) -> Answer<bool> {
         match self.look(column, |number: &OracleNumber| out.print(number))? {
-            Some(false) => Err(Failure::Value("a number that is too long to be one", None)),
+            Some(false) => Err(Failure::Value(TOO_LONG, None)),
             there => Ok(there.is_some()),
         }
     }

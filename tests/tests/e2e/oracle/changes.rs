@@ -261,6 +261,17 @@ fn types_of_events_are_those_of_the_load() {
     }
 }
 
+/// Sends what LOBS became, and kills the process in the middle of it; one that goes on.
+fn killed_between(recorded: &Recorded, job: &Job, mut running: Running) -> Running {
+    recorded.send("LOBS", 0..2);
+    let updated = [Some("1"), Some("b"), Some("of the load"), Some("likewise"), Some("ff"), Some("<load/>")];
+    until_rows(&rows(&LOBS, &[&updated]), &job.lake(), "LOBS", &mut running);
+    running.kill();
+    let running = job.start(&[]);
+    recorded.send("LOBS", 2..5);
+    running
+}
+
 /// P1: what had committed by the load's SCN is in it, and only that; be the change older than the SCN or not. Two redo
 /// threads take turns, the process is killed, and a run of events comes twice.
 #[test]
@@ -277,12 +288,7 @@ fn the_commit_decides_what_the_load_has() {
         let loaded = typed_rows().rows.split_off(4);
         // At the SCN, and before it of another redo thread; then what is older than the SCN and committed after it.
         recorded.send("TYPES", 0..4);
-        recorded.send("LOBS", 0..2);
-        let updated = [Some("1"), Some("b"), Some("of the load"), Some("likewise"), Some("ff"), Some("<load/>")];
-        until_rows(&rows(&LOBS, &[&updated]), &lake, "LOBS", &mut running);
-        running.kill();
-        let mut running = job.start(&[]);
-        recorded.send("LOBS", 2..5);
+        let mut running = killed_between(&recorded, &job, running);
         recorded.send("KEYED", 0..4);
         // Both before the load, and all of them again.
         recorded.send("KEYLESS", [0, 1, 2, 3, 4, 6, 0, 1, 2, 3, 4, 6]);
@@ -321,12 +327,7 @@ fn partitions_are_followed_side_by_side() {
         let job = job.sink("position.commit.interval-ms", "200");
         let (lake, mut running) = (job.lake(), job.start(&[]));
         until_loaded(&lake, &["LOBS"], FIRST_COMMIT, &mut running);
-        recorded.send("LOBS", 0..2);
-        let updated = [Some("1"), Some("b"), Some("of the load"), Some("likewise"), Some("ff"), Some("<load/>")];
-        until_rows(&rows(&LOBS, &[&updated]), &lake, "LOBS", &mut running);
-        running.kill();
-        let mut running = job.start(&[]);
-        recorded.send("LOBS", 2..5);
+        let mut running = killed_between(&recorded, &job, running);
         recorded.send("LOBS", 0..5);
         recorded.send_transactions();
         let ends = || {
