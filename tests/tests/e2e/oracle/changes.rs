@@ -328,14 +328,15 @@ fn partitions_are_followed_side_by_side() {
         let (lake, mut running) = (job.lake(), job.start(&[]));
         until_loaded(&lake, &["LOBS"], FIRST_COMMIT, &mut running);
         let mut running = killed_between(&recorded, &job, running);
-        recorded.send("LOBS", 0..5);
+        // Not to its end: a row that is gone would be back.
+        recorded.send("LOBS", 0..3);
         recorded.send_transactions();
         let ends = || {
             let described = lake.describe("LOBS");
             let position = described["properties"]["connect-runtime.position"].as_str()?.to_owned();
             let marks = position.split('"').filter(|text| text.contains(" last="));
             let offsets: Vec<u32> = marks.filter_map(|mark| mark.split(' ').next()?.parse().ok()).collect();
-            (offsets.iter().sum::<u32>() == 10).then_some(offsets.len())
+            (offsets.iter().sum::<u32>() == 8).then_some(offsets.len())
         };
         assert_eq!(running.until("the ends of the partitions", ends), 2);
         let inserted = [Some("2"), Some("c"), None, None, None, None];
